@@ -1,56 +1,9 @@
 package pci
 
-import "sync"
-
-// Config describes the type-0 header of a function and the registers that
-// belong to it alone.
-type Config struct {
-	// Name is what the function is called in errors.
-	Name string
-	// Vendor, Device, SubVendor and SubDevice are the identity words at 0x00,
-	// 0x02, 0x2C and 0x2E.
-	Vendor, Device, SubVendor, SubDevice uint16
-	// Class is the 24-bit class code: base class << 16 | sub-class << 8 |
-	// programming interface.
-	Class uint32
-	// Revision is the byte at 0x08.
-	Revision uint8
-	// InterruptPin is 0 for none, or 1 (INTA#) to 4 (INTD#).
-	InterruptPin uint8
-	// Multifunction sets bit 7 of the header type: without it on function 0 the
-	// other functions of a slot are not looked for.
-	Multifunction bool
-	// Registers are further registers, laid over the header: their reset
-	// values, and which of their bits the guest can change.
-	Registers []Register
-}
-
-// Register is a row of a function's register table. Bits that neither mask
-// names are read-only.
-type Register struct {
-	// Offset is the first byte and Size the width in bytes: 1, 2 or 4.
-	Offset, Size int
-	// Reset is the value after a reset.
-	Reset uint32
-	// Write masks the bits that the guest sets and clears by writing them.
-	Write uint32
-	// Clear masks the bits that the guest clears by writing ones.
-	Clear uint32
-}
-
-// BARKind is what a base address register decodes. The values are the low
-// bits of the register itself.
-type BARKind uint8
-
-const (
-	// Mem32 is memory anywhere below 4 GiB.
-	Mem32 BARKind = 0x0
-	// IO is a range of ports.
-	IO BARKind = 0x1
-	// Mem64 is memory anywhere; it takes the next BAR as its high half.
-	Mem64 BARKind = 0x4
-	// Prefetchable can be added to Mem32 and Mem64: reads have no side effects.
-	Prefetchable BARKind = 0x8
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
 )
 
 // Function is one PCI function: its configuration space, its decoders and its
@@ -59,94 +12,177 @@ const (
 // Interrupt.
 type Function struct {
 	name string
-	mu   sync.Mutex
+	pin  int   // 0 none, 1 INTA# to 4 INTD#
+	err  error // the first mistake in the description
+
+	// The description: constant once the function is attached.
+	bars    [6]*bar
+	caps    []capability
+	pm      int // offset of a capability in configuration space, 0 for none
+	express int
+	msi     *msi
+	msix    *msix
+	onWrite []func(off int, value uint32)
+	onReset []func()
+
+	place atomic.Pointer[place] // nil while not on a bus; stored under mu
+	gates atomic.Uint32         // what the registers let through; stored under mu
+	level atomic.Bool           // the interrupt pin as the device drives it
+
+	mu  sync.Mutex
+	cfg space // guarded by mu
+}
+
+// place is where a function is attached, and what it does to its line there.
+type place struct {
+	bus      *Bus
+	slot, fn int
+
+	gsi    int  // guarded by lines.mu; negative if the pin is not connected
+	driven bool // guarded by lines.mu; the function asserts its line
 }
 
 // NewFunction returns a function that has the header of c, no BAR and no
 // capability.
-func NewFunction(c Config) *Function { return &Function{name: c.Name} }
+func NewFunction(c Config) *Function {
+	f := &Function{name: c.Name, pin: int(c.InterruptPin)}
+	if f.pin > 4 {
+		f.fail("interrupt pin %d is not 0 to 4", f.pin)
+		f.pin = 0
+	}
+	for _, r := range header(c) {
+		f.define(r)
+	}
+	f.gates.Store(uint32(f.readGates()))
+	return f
+}
 
 // Name is the name that the function was given.
 func (f *Function) Name() string { return f.name }
-
-// AddBAR gives the function base address register index (0 to 5) of the given
-// kind. size is a power of two, at least 16 for memory and 4 (at most 256) for
-// ports. Decoded accesses go to r. A Mem64 register takes index+1 too.
-func (f *Function) AddBAR(index int, kind BARKind, size uint64, r Region) {}
-
-// AddCapability appends a capability of the given id at offset off of the
-// configuration space. body follows the two bytes of the header; writable, which
-// may be shorter than body, has its guest-writable bits set.
-func (f *Function) AddCapability(off int, id uint8, body, writable []byte) {}
-
-// AddVendor appends a vendor-specific capability; body follows its length byte.
-func (f *Function) AddVendor(off int, body []byte) {}
-
-// AddPowerManagement appends a power management capability (version 3, D0 and
-// D3hot, no soft reset on the way back to D0). In D3hot the function decodes
-// nothing and does not interrupt.
-func (f *Function) AddPowerManagement(off int) {}
-
-// Express describes a PCI Express capability of version 2.
-type Express struct {
-	// Type is the device/port type.
-	Type ExpressType
-	// MaxPayload is the largest payload supported in bytes: 128 to 4096.
-	MaxPayload int
-	// LinkSpeed is 1 for 2.5 GT/s, 2 for 5 GT/s; LinkWidth is the lane count.
-	LinkSpeed, LinkWidth uint8
-	// FunctionReset offers function level reset.
-	FunctionReset bool
-}
-
-// ExpressType is the device/port type of a PCI Express capability.
-type ExpressType uint8
-
-const (
-	ExpressEndpoint            ExpressType = 0x0
-	ExpressRootComplexEndpoint ExpressType = 0x9
-)
-
-// AddExpress appends a PCI Express endpoint capability.
-func (f *Function) AddExpress(off int, e Express) {}
-
-// AddMSI appends an MSI capability for vectors messages (1, 2, 4, 8, 16 or 32)
-// with 32-bit or 64-bit addresses.
-func (f *Function) AddMSI(off, vectors int, addr64 bool) {}
-
-// AddMSIX appends an MSI-X capability for vectors messages. Its table and its
-// pending bits lie at the given offsets of BAR bar, which must have been added,
-// and hide what the BAR's own Region has there.
-func (f *Function) AddMSIX(off, vectors, bar int, tableOff, pbaOff uint64) {}
 
 // OnConfigWrite registers a hook that learns of register changes: after every
 // write of the guest, and for every dword that a reset changed, it gets the
 // dword-aligned offset and the value that the register has now. It is called
 // with the function's configuration locked: it may use the Interrupt methods
-// and the Platform, but not access any configuration space.
-func (f *Function) OnConfigWrite(hook func(off int, value uint32)) {}
+// and the Platform, but not access this function's configuration space, nor
+// attach or detach functions.
+func (f *Function) OnConfigWrite(hook func(off int, value uint32)) {
+	f.onWrite = append(f.onWrite, hook)
+}
 
 // OnReset registers a hook that resets the device behind the function. It is
 // called on Bus.Reset and on a function level reset, after the configuration
 // space has its reset values, under the rules of OnConfigWrite.
-func (f *Function) OnReset(hook func()) {}
+func (f *Function) OnReset(hook func()) {
+	f.onReset = append(f.onReset, hook)
+}
 
-// ReadConfig reads the bytes at off of the configuration space into p.
-func (f *Function) ReadConfig(off int, p []byte) {}
+// ReadConfig reads the bytes at off of the configuration space into p. Bytes
+// outside of it make the whole access read as ones.
+func (f *Function) ReadConfig(off int, p []byte) {
+	if !f.cfg.has(off, len(p)) {
+		ones(p)
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	copy(p, f.cfg.now[off:])
+	if i := regStatus - off; i >= 0 && i < len(p) && f.level.Load() {
+		p[i] |= statusInterrupt
+	}
+}
 
 // WriteConfig writes p at off of the configuration space as a guest would:
-// read-only bits keep their values and decoders and interrupts follow.
-func (f *Function) WriteConfig(off int, p []byte) {}
+// read-only bits keep their values, and decoders and interrupts follow. An
+// access that is not wholly inside the space is ignored.
+func (f *Function) WriteConfig(off int, p []byte) {
+	if !f.cfg.has(off, len(p)) {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for len(p) > 0 {
+		n := min(len(p), 4-off%4)
+		f.writeDword(off, p[:n])
+		off, p = off+n, p[n:]
+	}
+}
 
-// BusMaster reports whether the guest lets the function access memory now: the
-// Bus Master bit is set and the function is in D0.
-func (f *Function) BusMaster() bool { return false }
+// writeDword is a write that does not cross a dword.
+//
+// Preconditions: f.mu is held.
+func (f *Function) writeDword(off int, p []byte) {
+	power := f.powerState()
+	f.cfg.store(off, p)
+	f.fixPowerState(power)
+	if f.startsReset(off, p) {
+		f.reset()
+		return
+	}
+	f.settle()
+	f.changed(off &^ 3)
+}
 
-// SetINTx implements Interrupt.
-func (f *Function) SetINTx(asserted bool) {}
+// reset puts everything into its reset state.
+//
+// Preconditions: f.mu is held.
+func (f *Function) reset() {
+	old := f.cfg.now
+	f.cfg.now = f.cfg.reset
+	f.gates.Store(uint32(f.readGates())) // nothing becomes pending from here on
+	f.level.Store(false)
+	if f.msi != nil {
+		f.msi.reset()
+	}
+	if f.msix != nil {
+		f.msix.reset()
+	}
+	f.settle()
+	for off := 0; off < configSize; off += 4 {
+		if [4]byte(old[off:]) != [4]byte(f.cfg.now[off:]) {
+			f.changed(off)
+		}
+	}
+	for _, hook := range f.onReset {
+		hook()
+	}
+}
 
-// Signal implements Interrupt.
-func (f *Function) Signal(n int) bool { return false }
+// settle makes what depends on the registers follow them.
+//
+// Preconditions: f.mu is held.
+func (f *Function) settle() {
+	f.settleSignals()
+	if pl := f.place.Load(); pl != nil {
+		pl.bus.decoder.update(f.windows())
+	}
+}
 
-// Mode implements Interrupt.
-func (f *Function) Mode() InterruptMode { return ModeINTx }
+// changed tells the hooks about the dword at off.
+//
+// Preconditions: f.mu is held.
+func (f *Function) changed(off int) {
+	for _, hook := range f.onWrite {
+		hook(off, f.cfg.uint32At(off))
+	}
+}
+
+func (f *Function) define(r Register) {
+	if err := f.cfg.define(r); err != nil {
+		f.fail("%v", err)
+	}
+}
+
+// fail records a mistake in the description of the function.
+func (f *Function) fail(format string, args ...any) {
+	if f.err == nil {
+		f.err = fmt.Errorf("pci function %s: "+format, append([]any{f.name}, args...)...)
+	}
+}
+
+// ones is what an access reads that nothing answers.
+func ones(p []byte) {
+	for i := range p {
+		p[i] = 0xFF
+	}
+}
