@@ -1,0 +1,3 @@
+package main
+import "context"
+func (a *app) runHere(ctx context.Context, spec machineSpec) error { return nil }
