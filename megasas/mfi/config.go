@@ -32,8 +32,6 @@ const (
 	arrayRowLen  = 8
 	maxRows      = 32
 	spareLen     = 40
-
-	missingDrive = 0xffff
 )
 
 // Marshal returns the payload. Array, drive and spare sizes in the header are
@@ -67,7 +65,7 @@ func (x *Array) marshal(b record) {
 	for i := range maxRows {
 		r := b[arrayRowsOff+arrayRowLen*i:]
 		if i >= len(drives) {
-			r.u16(0, missingDrive)
+			r.u16(0, NoDevice)
 			continue
 		}
 		d := drives[i]

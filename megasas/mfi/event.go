@@ -15,6 +15,7 @@ const (
 	EventShutdownReceived   EventCode = 0x002a
 	EventTimeEstablished    EventCode = 0x002c
 	EventLDStateChange      EventCode = 0x0051 // *
+	EventPDError            EventCode = 0x0057
 	EventPDInserted         EventCode = 0x005b // *
 	EventPDRemoved          EventCode = 0x0070 // *
 	EventPDStateChange      EventCode = 0x0072

@@ -56,6 +56,18 @@ type ArgsPD struct{ PD PDRef }
 func (ArgsPD) kind() uint8    { return 10 }
 func (x ArgsPD) put(b record) { x.PD.putAt(b, 0) }
 
+// ArgsPDError is the arguments of a physical drive's error.
+type ArgsPDError struct {
+	PD    PDRef
+	Error uint32
+}
+
+func (ArgsPDError) kind() uint8 { return 11 }
+func (x ArgsPDError) put(b record) {
+	x.PD.putAt(b, 0)
+	b.u32(4, x.Error)
+}
+
 // ArgsPDState is the arguments of a physical drive's change of state.
 type ArgsPDState struct {
 	PD        PDRef

@@ -1,7 +1,8 @@
 package mfi
 
-// NoEnclosure is the enclosure device id of a drive that sits in none.
-const NoEnclosure = 0xffff
+// NoDevice is the device id of no drive. As the enclosure of a drive it says
+// that the drive sits in none.
+const NoDevice = 0xffff
 
 // PDQuery selects the drives that PD_LIST_QUERY returns: byte 0 of the mailbox.
 type PDQuery uint8
@@ -19,7 +20,7 @@ const (
 // PDAddress is one element of the physical drive list.
 type PDAddress struct {
 	DeviceID       uint16 // below 256: the Linux driver indexes a table with it
-	EnclosureID    uint16 // device id of the enclosure, or NoEnclosure
+	EnclosureID    uint16 // device id of the enclosure, or NoDevice
 	EnclosureIndex uint8
 	Slot           uint8
 	SCSIType       uint8 // peripheral device type
@@ -142,8 +143,8 @@ func (x *PDInfo) Marshal() []byte {
 		b.bytes(0x126, 64, x.VPD83[64:])
 	}
 	b.u32(0x168, x.AllowedOps)
-	b.u16(0x16c, 0xffff) // no copyback partner,
-	b.u16(0x16e, 0xffff) // and no enclosure of it
+	b.u16(0x16c, NoDevice) // no copyback partner,
+	b.u16(0x16e, NoDevice) // and no enclosure of it
 	b.u8(0x172, x.MediaType)
 	b.u8(0x192, x.Temperature)
 	b.u16(0x194, x.BlockSize)
