@@ -149,5 +149,5 @@ func (a ASC) String() string {
 			return n.name
 		}
 	}
-	return fmt.Sprintf("additional sense %02x/%02x", a.Code(), a.Qualifier())
+	return fmt.Sprintf("additional sense %#02x/%#02x", a.Code(), a.Qualifier())
 }
