@@ -121,7 +121,7 @@ func remedy(l nest.Lack) string {
 	case nest.LackQEMU:
 		return "sudo apt-get install qemu-system-x86"
 	case nest.LackKernel:
-		return "guest-tests/setup.sh run (in the source tree of govmm), or set " + nestDirEnv + " to a directory with vmlinux and modules"
+		return "make setup (in the source tree of govmm), or set " + nestDirEnv + " to a directory with vmlinux and modules"
 	}
 	return "CGO_ENABLED=0 go build ./cmd/govmm (in the source tree of govmm)"
 }

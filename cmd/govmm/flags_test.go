@@ -24,7 +24,7 @@ func TestParseSize(t *testing.T) {
 		{text: "9223372036854775807", unit: 1, want: math.MaxInt64},
 		{text: "9223372036854775808", unit: 1, err: "too large"},
 		{text: "8E", unit: 1, err: "too large"},
-		{text: "7.99999999999E", unit: 1, want: 9223372036843245568},
+		{text: "7.99999999999E", unit: 1, want: 9223372036843246592},
 		{text: "9.9E", unit: 1, err: "too large"},
 		{text: "", unit: 1, err: "a size is"},
 		{text: "M", unit: 1, err: "a size is"},

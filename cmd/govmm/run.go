@@ -178,35 +178,28 @@ func stopStatus(cause error) error {
 func (a *app) runNested(ctx context.Context, spec machineSpec, cfg nest.Config) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	stdio := serialEnd{close: func() error { return nil }}
-	if spec.usesStdio() {
-		var err error
-		if stdio, err = a.openStdio(func() { cancel(errQuit) }); err != nil {
-			return err
-		}
-	}
-	defer stdio.close()
-
-	// Sockets are connected here: 9p carries files only.
-	var streams []nest.Stream
-	for i, s := range spec.serials {
-		if s.kind != serialUnix {
+	command := nest.Command{}
+	var ends closers
+	defer ends.close()
+	for i, serial := range spec.serials {
+		// Sockets are connected here, as 9p carries files only.
+		if serial.kind != serialStdio && serial.kind != serialUnix {
 			continue
 		}
-		end, err := s.open(stdio)
+		end, err := serial.open(func() (serialEnd, error) { return a.openStdio(func() { cancel(errQuit) }) })
 		if err != nil {
 			return err
 		}
-		defer end.close()
-		spec.serials[i] = serialSpec{kind: serialFD, fd: 3 + len(streams)}
-		streams = append(streams, nest.Stream{R: end.in, W: end.out})
+		ends.add(end.close)
+		if serial.kind == serialStdio {
+			command.Stdin, command.Stdout = end.in, end.out
+			continue
+		}
+		spec.serials[i] = serialSpec{kind: serialFD, fd: 3 + len(command.Streams)}
+		command.Streams = append(command.Streams, nest.Stream{R: end.in, W: end.out})
 	}
-	err := a.inNest(ctx, cfg, nest.Command{
-		Args:    append([]string{nest.Self, "run", "--accel", accelKVM}, spec.args()...),
-		Stdin:   stdio.in,
-		Stdout:  stdio.out,
-		Streams: streams,
-	})
+	command.Args = append([]string{nest.Self, "run", "--accel", accelKVM}, spec.args()...)
+	err := a.inNest(ctx, cfg, command)
 	var exit *exitError
 	if errors.As(err, &exit) && exit.code == 128+int(syscall.SIGTERM) && errors.Is(context.Cause(ctx), errQuit) {
 		return nil

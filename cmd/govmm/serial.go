@@ -102,11 +102,13 @@ type serialEnd struct {
 	close func() error
 }
 
-// open opens the other end; stdio is given by the caller.
-func (s serialSpec) open(stdio serialEnd) (serialEnd, error) {
+func nothing() error { return nil }
+
+// open opens the other end; openStdio does it for stdio.
+func (s serialSpec) open(openStdio func() (serialEnd, error)) (serialEnd, error) {
 	switch s.kind {
 	case serialStdio:
-		return stdio, nil
+		return openStdio()
 	case serialUnix:
 		conn, err := net.Dial("unix", s.path)
 		if err != nil {
@@ -129,26 +131,5 @@ func (s serialSpec) open(stdio serialEnd) (serialEnd, error) {
 		}
 		return serialEnd{f, f, f.Close}, nil
 	}
-	return serialEnd{close: func() error { return nil }}, nil
-}
-
-// openSerials opens all, or none.
-func openSerials(specs []serialSpec, stdio serialEnd) ([]serialEnd, error) {
-	var ends []serialEnd
-	for _, s := range specs {
-		end, err := s.open(stdio)
-		if err != nil {
-			return nil, errors.Join(err, closeSerials(ends))
-		}
-		ends = append(ends, end)
-	}
-	return ends, nil
-}
-
-func closeSerials(ends []serialEnd) error {
-	var err error
-	for _, end := range ends {
-		err = errors.Join(err, end.close())
-	}
-	return err
+	return serialEnd{close: nothing}, nil
 }

@@ -83,16 +83,6 @@ func (s *machineSpec) checkFiles() error {
 	return nil
 }
 
-// usesStdio reports whether a serial port is on standard input and output.
-func (s *machineSpec) usesStdio() bool {
-	for _, serial := range s.serials {
-		if serial.kind == serialStdio {
-			return true
-		}
-	}
-	return false
-}
-
 // args are the arguments of "govmm run" for this machine.
 func (s *machineSpec) args() []string {
 	args := []string{

@@ -12,7 +12,7 @@ import (
 // is called when its user asks to stop the machine. Other input is passed on as
 // it is, and its end means nothing to the machine.
 func (a *app) openStdio(quit func()) (serialEnd, error) {
-	end := serialEnd{in: a.stdin, out: a.stdout, close: func() error { return nil }}
+	end := serialEnd{in: a.stdin, out: a.stdout, close: nothing}
 	file, ok := a.stdin.(*os.File)
 	if !ok || !console.IsTerminal(file) {
 		return end, nil
