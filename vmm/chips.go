@@ -1,6 +1,7 @@
 package vmm
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 
@@ -82,14 +83,14 @@ func (m *Machine) addChips() error {
 		HighMemory: m.layout.HighRAM().Size,
 		CPUs:       m.config.CPUs,
 	})
-	m.onRelease(closer(c.rtc.Close))
+	m.onRelease(func(context.Context) error { c.rtc.Close(); return nil })
 	c.pm = chipset.NewPM(chipset.PMConfig{
 		SCI:      m.platform.line(irqSCI),
 		S5:       sleepTypeOff,
 		PowerOff: func() { m.finish(PowerOff, nil) },
 		ACPI:     true,
 	})
-	m.onRelease(closer(c.pm.Close))
+	m.onRelease(func(context.Context) error { c.pm.Close(); return nil })
 	ranges := []portRange{
 		{"keyboard data", portKeyboardData, 1, c.keyboard.Data()},
 		{"keyboard command", portKeyboardCommand, 1, c.keyboard.Command()},
@@ -177,15 +178,11 @@ func (m *Machine) programBridges(pmBase uint16) error {
 }
 
 // flushChips waits until what the guest sent has left the machine.
-func (m *Machine) flushChips() error {
+func (m *Machine) flushChips(ctx context.Context) error {
 	for i, s := range m.chips.serial {
-		if err := s.Flush(); err != nil {
+		if err := s.Flush(ctx); err != nil {
 			return fmt.Errorf("%s: %w", serialPorts()[i].name, err)
 		}
 	}
 	return nil
-}
-
-func closer(f func()) func() error {
-	return func() error { f(); return nil }
 }

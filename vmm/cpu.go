@@ -22,7 +22,7 @@ func (m *Machine) addCPUs(system *kvm.System, supported []kvm.CPUIDEntry) error 
 		if err != nil {
 			return err
 		}
-		m.onRelease(v.Close)
+		m.onRelease(ignoring(v.Close))
 		m.cpus = append(m.cpus, &cpu{m: m, vcpu: v})
 		leaves := kvm.GuestCPUID(supported, kvm.CPU{
 			ID:          id,

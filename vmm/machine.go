@@ -33,7 +33,7 @@ type Machine struct {
 	chips    chips
 	cpus     []*cpu
 	devices  []Device
-	releases []func() error // what New acquired, in order
+	releases []func(context.Context) error // what undoes New's steps, in order
 
 	started atomic.Bool
 	ending  atomic.Bool   // vCPUs leave their loops; set before they are kicked
@@ -64,7 +64,7 @@ func New(c Config) (_ *Machine, err error) {
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, m.release())
+			err = errors.Join(err, m.release(context.Background()))
 		}
 	}()
 	system, err := kvm.Open()
@@ -85,7 +85,7 @@ func New(c Config) (_ *Machine, err error) {
 	if m.vm, err = system.CreateVM(); err != nil {
 		return nil, err
 	}
-	m.onRelease(m.vm.Close)
+	m.onRelease(ignoring(m.vm.Close))
 	if err := m.addKernelDevices(); err != nil {
 		return nil, err
 	}
@@ -124,7 +124,7 @@ func (m *Machine) addMemory() (err error) {
 	if m.ram, err = memory.New(ranges, memory.Options{HugePages: m.config.HugePages}); err != nil {
 		return err
 	}
-	m.onRelease(m.ram.Close)
+	m.onRelease(ignoring(m.ram.Close))
 	for i, s := range m.ram.Slots() {
 		if err := m.vm.SetMemory(i, s.Base, s.Mem, 0); err != nil {
 			return err
@@ -156,13 +156,18 @@ func (m *Machine) AddDevice(slot int, d Device) error {
 func (m *Machine) PressPowerButton() { m.chips.pm.PressPowerButton() }
 
 // onRelease registers what undoes a step of New.
-func (m *Machine) onRelease(f func() error) { m.releases = append(m.releases, f) }
+func (m *Machine) onRelease(f func(context.Context) error) { m.releases = append(m.releases, f) }
+
+// ignoring makes a release of a function that does not wait for anything.
+func ignoring(f func() error) func(context.Context) error {
+	return func(context.Context) error { return f() }
+}
 
 // release undoes New, last step first.
-func (m *Machine) release() error {
+func (m *Machine) release(ctx context.Context) error {
 	var errs []error
 	for _, f := range slices.Backward(m.releases) {
-		errs = append(errs, f())
+		errs = append(errs, f(ctx))
 	}
 	m.releases = nil
 	return errors.Join(errs...)
@@ -182,5 +187,5 @@ func (m *Machine) Close(ctx context.Context) error {
 		return errors.Join(errs...)
 	}
 	m.devices = nil
-	return m.release()
+	return m.release(ctx)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 )
 
 // Outcome is how a machine ended.
@@ -36,6 +37,10 @@ func (o Outcome) String() string {
 	return fmt.Sprintf("outcome %d", uint8(o))
 }
 
+// flushLimit is how long the end of a run waits for a slow reader of the guest's
+// output.
+const flushLimit = 5 * time.Second
+
 // Run starts the guest and returns when it ended, or was ended by ctx or Stop.
 // The error is nil but for Failed, and where output of the guest was lost. All
 // vCPUs have left the guest then; devices may still be busy until Close. A
@@ -61,7 +66,9 @@ func (m *Machine) Run(ctx context.Context) (Outcome, error) {
 	m.mu.Lock()
 	outcome, err := m.outcome, m.failure
 	m.mu.Unlock()
-	return outcome, errors.Join(err, m.flushChips())
+	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushLimit)
+	defer cancel()
+	return outcome, errors.Join(err, m.flushChips(flush))
 }
 
 // Stop makes Run return, as if the plug were pulled. It does not wait.
