@@ -14,6 +14,8 @@ type memFile struct {
 	mu   sync.Mutex
 	data []byte
 
+	noPunch bool // the host can't punch holes: freed clusters keep their contents
+
 	record bool
 	log    []fileOp // guarded by mu: what was done while record was set
 
@@ -122,7 +124,12 @@ func (m *memFile) Truncate(size int64) error {
 	return nil
 }
 
-func (m *memFile) PunchHole(off, n int64) error { return m.ZeroRange(off, n) }
+func (m *memFile) PunchHole(off, n int64) error {
+	if m.noPunch {
+		return errors.ErrUnsupported
+	}
+	return m.ZeroRange(off, n)
+}
 
 func (m *memFile) ZeroRange(off, n int64) error {
 	m.mu.Lock()
@@ -194,7 +201,7 @@ func (op fileOp) String() string {
 func (m *memFile) reopened() *memFile {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return &memFile{data: slices.Clone(m.data)}
+	return &memFile{data: slices.Clone(m.data), noPunch: m.noPunch}
 }
 
 // crash returns what may be in the file when the machine stops after the first
@@ -202,13 +209,16 @@ func (m *memFile) reopened() *memFile {
 // any part. keep decides for each of those.
 func crash(base []byte, log []fileOp, n int, keep func() int) []byte {
 	data := slices.Clone(base)
-	lastSync := 0
+	lastSync := -1
 	for i, op := range log[:n] {
 		if op.kind == opSync {
 			lastSync = i
 		}
 	}
 	for i, op := range log[:n] {
+		if op.kind == opMark {
+			continue
+		}
 		part := whole
 		if i > lastSync {
 			part = keep()
