@@ -142,6 +142,7 @@ func (c *Controller) bootUp(epoch uint64) bool {
 			c.fw.mu.Unlock()
 			return false
 		}
+		c.fw.diag = 0 // the reset is over, and the firmware starts
 		if len(c.fw.boot) == 0 {
 			c.becomeReady()
 			c.fw.mu.Unlock()
@@ -178,7 +179,6 @@ func (c *Controller) pause(d time.Duration) {
 // Preconditions: c.fw.mu is held.
 func (c *Controller) becomeReady() {
 	c.irq.reset(false) // of what frames of the old epoch raised
-	c.fw.diag = 0
 	c.fw.word.Store(c.p.Limits.Word(mfi.StateReady, c.p.Vectors > 0))
 	c.stopSettling()
 }
