@@ -153,6 +153,26 @@ func TestDoorbell(t *testing.T) {
 	g.await("READY", func() bool { return g.state() == mfi.StateReady })
 }
 
+// TestStopDuringReset declares the adapter dead while a reset waits for a
+// command: that must not bring it back to life.
+func TestStopDuringReset(t *testing.T) {
+	g, _, _, release := stuck(t)
+	g.write(0x20, 0x07)
+	if g.state() != mfi.StateFlushCache {
+		t.Errorf("state %v during the reset", g.state())
+	}
+	g.write(0x20, 0x20)
+	release()
+	g.c.awaitSettled()
+	if g.state() != mfi.StateFault {
+		t.Errorf("state %v after STOP_ADP", g.state())
+	}
+	g.c.Reset()
+	if g.state() != mfi.StateReady {
+		t.Errorf("state %v after a reset", g.state())
+	}
+}
+
 func TestUnlockSequence(t *testing.T) {
 	for name, tt := range map[string]struct {
 		values []uint32
