@@ -165,7 +165,17 @@ fetch_kernel() {
 	package=$(private_apt "$archive" apt-cache show --no-all-versions linux-image-amd64 |
 		sed -n 's/^Depends: *\(linux-image-[^ ]*\) (= \([^)]*\)).*/\1=\2/p' | head -n 1)
 	[ -n "$package" ] || die "linux-image-amd64 is not in: $*"
-	timed "kernel $package" fetch "$archive" "$package" "$dir"
+	timed "kernel $package" fetch_unpacked "$archive" "$package" "$dir"
+}
+
+# fetch_unpacked ARCHIVE PACKAGE DIR: the same, its modules uncompressed. Only
+# the parts of the kernel are, that guests take modules from.
+fetch_unpacked() {
+	rm -rf "$3"
+	fetch "$1" "$2" "$3.new"
+	(cd "$3.new"/lib/modules/*/kernel &&
+		find block crypto drivers/scsi fs lib -name '*.ko.xz' -print0 | xargs -0 -r -P 2 -n 20 xz -d)
+	mv "$3.new" "$3"
 }
 
 fetch_busybox() {

@@ -1,12 +1,9 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
-	"github.com/u-root/u-root/pkg/kmodule"
 	"github.com/u-root/u-root/pkg/mount"
 	"golang.org/x/sys/unix"
 )
@@ -36,43 +33,6 @@ func mountAll() error {
 	} {
 		if err := os.Setenv(key, value); err != nil {
 			return err
-		}
-	}
-	return nil
-}
-
-// probe says how much of the driver's probe the console shows.
-type probe bool
-
-const (
-	quietProbe probe = false
-	loudProbe  probe = true
-)
-
-// moduleList names the modules to load, in order, one on a line.
-const moduleList = "/etc/modules"
-
-// loadModules loads the modules of the initramfs, with their parameters.
-// Printing the whole boot on a serial console takes longer than booting, so the
-// kernel is to be started with "quiet"; for a loud probe it is made to speak
-// just before the driver is loaded.
-func loadModules(params map[string]string, p probe) error {
-	list, err := os.ReadFile(moduleList)
-	if err != nil {
-		return err
-	}
-	prober, err := kmodule.NewProber(kmodule.ProbeOpts{})
-	if err != nil {
-		return err
-	}
-	for _, name := range strings.Fields(string(list)) {
-		if p == loudProbe && name == "megaraid_sas" {
-			if err := os.WriteFile("/proc/sys/kernel/printk", []byte("7"), 0); err != nil {
-				return err
-			}
-		}
-		if err := prober.Probe(name, params[name]); err != nil {
-			return fmt.Errorf("load module %s %s: %w", name, params[name], err)
 		}
 	}
 	return nil

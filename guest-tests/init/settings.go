@@ -5,6 +5,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"github.com/govmm/govmm/internal/kmod"
 )
 
 // mode is what the guest is for.
@@ -48,7 +50,7 @@ func parseSettings(line string) (settings, error) {
 		default:
 			module, param, ok := strings.Cut(word, ".")
 			if ok {
-				module = strings.ReplaceAll(module, "-", "_")
+				module = kmod.Name(module)
 				set.modules[module] = strings.TrimSpace(set.modules[module] + " " + param)
 			}
 		}

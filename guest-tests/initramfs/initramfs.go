@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	"github.com/govmm/govmm/guest-tests/kernel"
+	"github.com/govmm/govmm/internal/kmod"
 	"github.com/u-root/u-root/pkg/cpio"
 	"github.com/u-root/u-root/pkg/ldd"
 )
@@ -122,31 +123,36 @@ func (b *builder) addInit(cfg Config) error {
 	return b.addFile("init", cfg.Init, 0o755)
 }
 
+// addModules adds the modules and, as etc/modules, their paths in the order in
+// which init loads them.
 func (b *builder) addModules(cfg Config) error {
-	modules, err := cfg.Kernel.Modules()
+	tree, err := kmod.Open(cfg.Kernel.ModuleDir())
 	if err != nil {
 		return err
 	}
 	var names []string
 	for _, l := range loads {
-		if !l.optional || modules.Has(l.name) {
+		if !l.optional || tree.Has(l.name) {
 			names = append(names, l.name)
 		}
 	}
-	closure, err := modules.Closure(names...)
+	files, err := tree.Closure(names...)
 	if err != nil {
 		return err
 	}
-	dir := filepath.Join("usr/lib/modules", cfg.Kernel.Release)
-	var files []string
-	for _, m := range closure {
-		b.add(cpio.StaticFile(filepath.Join(dir, m.Path), string(m.Image), 0o644))
-		files = append(files, m.Name)
+	var order strings.Builder
+	for _, file := range files {
+		path, err := filepath.Rel(cfg.Kernel.Dir, file)
+		if err != nil {
+			return err
+		}
+		path = guestPath(path)
+		fmt.Fprintf(&order, "/%s\n", path)
+		if err := b.addFile(path, file, 0o644); err != nil {
+			return err
+		}
 	}
-	// What is built into the kernel needs no loading.
-	names = slices.DeleteFunc(names, func(n string) bool { return !slices.Contains(files, n) })
-	b.add(cpio.StaticFile(filepath.Join(dir, "modules.dep"), kernel.DependencyFile(closure), 0o644))
-	b.add(cpio.StaticFile("etc/modules", strings.Join(names, "\n")+"\n", 0o644))
+	b.add(cpio.StaticFile("etc/modules", order.String(), 0o644))
 	return nil
 }
 

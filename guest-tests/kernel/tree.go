@@ -1,8 +1,6 @@
 // Package kernel reads Debian kernel packages that were unpacked, not
-// installed: it finds the image, takes the ELF vmlinux out of it, and works out
-// which modules must be loaded before which. The modules.dep of an installed
-// kernel is made by depmod on installation, so that the dependencies come from
-// the modules themselves here.
+// installed: it finds the image and the modules, and takes the ELF vmlinux out
+// of the image.
 package kernel
 
 import (
@@ -31,6 +29,9 @@ func Open(dir string) (Tree, error) {
 
 // Image is the path of the kernel as Debian ships it, a bzImage.
 func (t Tree) Image() string { return filepath.Join(t.Dir, "boot", "vmlinuz-"+t.Release) }
+
+// ModuleDir is where the modules are.
+func (t Tree) ModuleDir() string { return filepath.Join(t.Dir, "lib", "modules", t.Release) }
 
 // VMLinux is the path of the ELF image, which is there after WriteVMLinux.
 func (t Tree) VMLinux() string { return filepath.Join(t.Dir, "vmlinux") }

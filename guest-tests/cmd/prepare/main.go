@@ -2,9 +2,7 @@
 // of the kernel packages that setup.sh unpacked.
 //
 //	build/kernels/NAME/vmlinux   the ELF image, which boots faster than the bzImage
-//	build/nest/vmlinux           the kernel of the machine that nested runs happen in
-//	build/nest/modules/*.ko      its modules
-//	build/nest/modules.load      their file names, in the order to load them
+//	build/nest                   the kernel of the machine that nested runs happen in
 //
 // What is there already is left alone.
 package main
@@ -12,12 +10,11 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/govmm/govmm/guest-tests/harness"
-	"github.com/govmm/govmm/guest-tests/kernel"
 )
 
 func main() {
@@ -44,52 +41,10 @@ func run() error {
 			return err
 		}
 	}
-	tree, err := artefacts.Kernel(harness.Debian12)
-	if err != nil {
-		return err
-	}
-	return makeNest(tree, artefacts.Build("nest"))
-}
-
-// nestModules are what the outer machine of a nested run needs: KVM on AMD, and
-// virtio for its console and for the host's file system over 9p.
-var nestModules = []string{"kvm-amd", "virtio_pci", "virtio_console", "9pnet_virtio", "9p"}
-
-func makeNest(tree kernel.Tree, dir string) error {
-	list := filepath.Join(dir, "modules.load")
-	if _, err := os.Stat(list); err == nil {
+	// An unpacked kernel package with its vmlinux is all that a nest needs.
+	err = os.Symlink(filepath.Join("kernels", harness.Debian12), artefacts.Build("nest"))
+	if errors.Is(err, fs.ErrExist) {
 		return nil
 	}
-	all, err := tree.Modules()
-	if err != nil {
-		return err
-	}
-	modules, err := all.Closure(nestModules...)
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Join(dir, "modules"), 0o755); err != nil {
-		return err
-	}
-	var order strings.Builder
-	for _, m := range modules {
-		file := filepath.Base(m.Path)
-		fmt.Fprintln(&order, file)
-		if err := os.WriteFile(filepath.Join(dir, "modules", file), m.Image, 0o644); err != nil {
-			return err
-		}
-	}
-	if err := relink(tree.VMLinux(), filepath.Join(dir, "vmlinux")); err != nil {
-		return err
-	}
-	// Last: that it is there says that the rest is.
-	return os.WriteFile(list, []byte(order.String()), 0o644)
-}
-
-// relink makes a link at path to the file target, whatever was there.
-func relink(target, path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return os.Link(target, path)
+	return err
 }
