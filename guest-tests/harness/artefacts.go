@@ -78,12 +78,16 @@ func (a Artefacts) Initrd(ctx context.Context, tree kernel.Tree) (string, error)
 }
 
 // Govmm returns the govmm to test: $GOVMM_BIN, or one that is built now.
-func (a Artefacts) Govmm(ctx context.Context) (string, error) {
-	if bin := os.Getenv("GOVMM_BIN"); bin != "" {
-		return filepath.Abs(bin)
+func (a Artefacts) Govmm(ctx context.Context) (Govmm, error) {
+	vmm := Govmm{
+		Path: os.Getenv("GOVMM_BIN"),
+		Nest: []string{"--nest-dir", a.Build("nest")},
 	}
-	bin := filepath.Join(a.root, "bin", "govmm")
-	return bin, a.goBuild(ctx, bin, "./cmd/govmm", "CGO_ENABLED=0")
+	if vmm.Path != "" {
+		return vmm, nil
+	}
+	vmm.Path = filepath.Join(a.root, "bin", "govmm")
+	return vmm, a.goBuild(ctx, vmm.Path, "./cmd/govmm", "CGO_ENABLED=0")
 }
 
 func (a Artefacts) goBuild(ctx context.Context, out, pkg string, env ...string) error {

@@ -63,6 +63,7 @@ func (d Disk) format() string {
 type Govmm struct {
 	Path  string   // of the executable
 	Accel string   // auto if empty
+	Nest  []string // arguments that say where the nested machine's kernel is
 	Args  []string // further arguments of "govmm run"
 }
 
@@ -88,6 +89,7 @@ func (v Govmm) Command(g Guest, agentSocket string) []string {
 		}
 		argv = append(argv, "--disk", spec)
 	}
+	argv = append(argv, v.Nest...)
 	return append(argv, v.Args...)
 }
 

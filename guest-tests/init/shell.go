@@ -24,7 +24,7 @@ func shell() error {
 		return err
 	}
 	fmt.Fprintf(tty, "\nA shell in the guest. Disks: %v. Leave it with exit: the guest powers off.\n", disks())
-	cmd := exec.Command("/usr/bin/sh", "-l")
+	cmd := exec.Command("/usr/bin/busybox", "ash", "-l")
 	cmd.Dir = os.Getenv("HOME")
 	cmd.Env = append(os.Environ(), `PS1=guest:\w# `)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty

@@ -45,8 +45,9 @@ var loads = []struct {
 	{name: "megaraid_sas"},
 }
 
-// tools are the programs taken from this machine.
-var tools = []string{"blockdev", "dd", "e2fsck", "lsblk", "mkfs.ext4", "sfdisk", "sha256sum"}
+// tools are the programs taken from this machine. dash is the shell of scripts:
+// that of busybox prefers its own commands to those of Debian.
+var tools = []string{"blockdev", "dash", "dd", "e2fsck", "lsblk", "mkfs.ext4", "sfdisk", "sha256sum", "sync"}
 
 // toolPath is where Debian has them, whatever the caller's PATH.
 const toolPath = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -185,6 +186,7 @@ func (b *builder) addBusybox(cfg Config) error {
 	if err != nil {
 		return fmt.Errorf("%s --list: %w", cfg.Busybox, err)
 	}
+	b.add(cpio.Symlink("usr/bin/sh", "dash"))
 	for applet := range strings.FieldsSeq(string(list)) {
 		if b.has("usr/bin/"+applet) || b.has("usr/sbin/"+applet) {
 			continue
