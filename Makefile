@@ -20,10 +20,10 @@ help: ## list the targets
 build: ## build bin/govmm
 	@go build -trimpath -o bin/govmm ./cmd/govmm
 
-setup: build ## install and fetch what `make run` and `make shell` need
+setup: ## install and fetch what `make run` and `make shell` need
 	@guest-tests/setup.sh run
 
-setup-test: build
+setup-test:
 	$(step) 'set-up' guest-tests/setup.sh test
 
 run: setup ## demonstration: Debian's kernel boots twice on an emulated MegaRAID disk

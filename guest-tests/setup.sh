@@ -69,38 +69,39 @@ retry() {
 
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 
-# Where KVM runs a stock kernel, nothing of QEMU is needed to run govmm.
-kvm_executes_guests() {
-	[ -x bin/govmm ] && bin/govmm doctor --output json 2>/dev/null | grep -q '"accel": *"kvm"'
-}
-
-missing_packages() {
-	local wanted="xz-utils e2fsprogs fdisk util-linux coreutils debian-archive-keyring ca-certificates"
-	[ "$level" = run ] || wanted="$wanted qemu-utils acpica-tools gcc libc6-dev"
-	kvm_executes_guests || wanted="$wanted qemu-system-x86"
-	local package
-	for package in $wanted; do
-		installed "$package" || printf '%s ' "$package"
+# need PACKAGE...: installs those of the packages that are missing.
+need() {
+	local missing=() package
+	for package in "$@"; do
+		installed "$package" || missing+=("$package")
 	done
+	[ ${#missing[@]} -gt 0 ] || return 0
+	say "installing: ${missing[*]}"
+	if [ -z "${lists_updated:-}" ]; then
+		# Another, broken source of the machine must not stop what Debian can give.
+		retry as_root apt-get -qq -o Acquire::Retries=3 update ||
+			say "apt-get update failed in part; trying to install nevertheless"
+		lists_updated=yes
+	fi
+	retry as_root apt-get -qq -y -o Acquire::Retries=3 -o Dpkg::Use-Pty=0 \
+		install --no-install-recommends "${missing[@]}" >"$build/install.log" 2>&1 || {
+		tail -n 20 "$build/install.log" >&2
+		die "apt-get install ${missing[*]} failed (whole output: build/install.log)"
+	}
 }
 
 install_packages() {
-	local missing
-	missing=$(missing_packages)
-	if [ -z "$missing" ]; then
-		say "Debian packages: all there"
-		return
+	need ca-certificates coreutils dash debian-archive-keyring e2fsprogs fdisk util-linux xz-utils
+	[ "$level" = run ] || need acpica-tools gcc libc6-dev lz4 qemu-utils zstd
+}
+
+# Where KVM runs a stock kernel, nothing of QEMU is needed to run govmm.
+install_qemu() {
+	if bin/govmm doctor --output json 2>/dev/null | grep -q '"accel": *"kvm"'; then
+		say "KVM runs stock kernels here: no QEMU needed"
+	else
+		need qemu-system-x86
 	fi
-	say "installing: $missing"
-	# Another, broken source of the machine must not stop what Debian can give.
-	retry as_root apt-get -qq -o Acquire::Retries=3 update ||
-		say "apt-get update failed in part; trying to install nevertheless"
-	# shellcheck disable=SC2086 # a list of words
-	retry as_root apt-get -qq -y -o Acquire::Retries=3 -o Dpkg::Use-Pty=0 \
-		install --no-install-recommends $missing >"$build/install.log" 2>&1 || {
-		tail -n 20 "$build/install.log" >&2
-		die "apt-get install $missing failed (whole output: build/install.log)"
-	}
 }
 
 # private_apt NAME COMMAND...: an apt command on the sources in build/apt/NAME.
@@ -185,7 +186,10 @@ fetch_busybox() {
 }
 
 mkdir -p "$build"
+command -v go >/dev/null || die "Go is not in PATH (https://go.dev/dl)"
 timed "Debian packages" install_packages
+timed "govmm" make --no-print-directory build
+timed "QEMU" install_qemu
 fetch_kernel bookworm "$build/kernels/debian12" "$stable" "$updates"
 fetch_busybox
 if [ "$level" = test ]; then
