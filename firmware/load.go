@@ -177,11 +177,11 @@ func place(img image, c LoadConfig) (Range, error) {
 			FormatSize(size), kernel.End(), uint64(LowRAMMax))
 	}
 	if need > ram.End() {
-		what := "this kernel"
+		what := "this kernel, which needs"
 		if size > 0 {
-			what = "this kernel and initrd"
+			what = "this kernel and initrd, which need"
 		}
-		return Range{}, fmt.Errorf("memory: %s is too small for %s, which need at least %s",
+		return Range{}, fmt.Errorf("memory: %s is too small for %s at least %s",
 			FormatSize(c.Layout.Size()), what, FormatSize((need+mib-1)&^(mib-1)))
 	}
 	if size == 0 {

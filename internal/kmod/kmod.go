@@ -26,6 +26,9 @@ type Tree struct {
 // Open indexes the modules under dir, by file name only. If there is a
 // modules.builtin in dir, the modules that it lists count as present, too.
 func Open(dir string) (*Tree, error) {
+	if _, err := os.Stat(dir); err != nil {
+		return nil, err
+	}
 	t := &Tree{files: make(map[string]string), built: make(map[string]bool)}
 	builtin, err := os.ReadFile(filepath.Join(dir, "modules.builtin"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

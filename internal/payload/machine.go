@@ -10,6 +10,9 @@ const (
 	configAddress = 0xcf8
 	configData    = 0xcfc
 
+	picMaster = 0x21 // interrupt masks
+	picSlave  = 0xa1
+
 	pm1Control  = 0x604
 	sleepEnable = 1 << 13
 
@@ -84,12 +87,14 @@ func (p *Program) OnInterrupt(vector uint8, body func()) {
 }
 
 // EnableInterrupts installs the handlers of all OnInterrupt of the program,
-// switches the local APIC on and lets interrupts in.
+// masks the two 8259, switches the local APIC on and lets interrupts in.
 func (p *Program) EnableInterrupts() {
 	const vectors = 256
 	table := p.idt()
 	pointer := binary.LittleEndian.AppendUint16(nil, vectors*gateSize-1)
 	p.loadIDT(binary.LittleEndian.AppendUint64(pointer, table))
+	p.Out8(picMaster, 0xff)
+	p.Out8(picSlave, 0xff)
 	p.Store32(lapicSpurious, 0x1ff) // enabled, spurious vector 255
 	p.Raw(0xfb)                     // sti
 }

@@ -105,6 +105,16 @@ func GuestCPUID(supported []CPUIDEntry, cpu CPU) []CPUIDEntry {
 	return out
 }
 
+// PhysBits is the width of a guest-physical address in bits.
+func PhysBits(supported []CPUIDEntry) uint {
+	for _, e := range supported {
+		if e.Function == leafAddressSizes {
+			return uint(e.Eax & 0xff)
+		}
+	}
+	return 36 // what the architecture has without the leaf
+}
+
 // describe finds the highest basic leaf and the maker of the processor.
 func describe(entries []CPUIDEntry) (maxBasic uint32, amd bool) {
 	for _, e := range entries {

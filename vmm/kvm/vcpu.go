@@ -34,10 +34,12 @@ type VCPU struct {
 	fd  int
 	run []byte // the kernel's struct kvm_run and the pages behind it
 
-	regs    Regs          // arguments of the calls of the same names: gokvm
-	sregs   Sregs         // wants them on the heap
-	lapic   LAPIC         //
-	mpState gokvm.MPState //
+	// Arguments of the calls of the same names: gokvm wants them on the heap.
+	regs        Regs
+	sregs       Sregs
+	lapic       LAPIC
+	mpState     gokvm.MPState
+	translation gokvm.Translation
 
 	mu     sync.Mutex
 	tid    int  // thread that runs the vCPU, 0 if none; guarded by mu
@@ -133,6 +135,14 @@ func (v *VCPU) Sregs() (Sregs, error) {
 func (v *VCPU) SetSregs(r Sregs) error {
 	v.sregs = r
 	return callError("KVM_SET_SREGS", gokvm.SetSregs(uintptr(v.fd), &v.sregs))
+}
+
+// Translate finds the guest-physical address of a linear address by the vCPU's
+// page tables; ok is false if they do not map it.
+func (v *VCPU) Translate(linear uint64) (physical uint64, ok bool) {
+	v.translation = gokvm.Translation{LinearAddress: linear}
+	err := gokvm.Translate(uintptr(v.fd), &v.translation)
+	return v.translation.PhysicalAddress, err == nil && v.translation.Valid != 0
 }
 
 // SetFPU puts the floating point unit into the state after reset, but for the

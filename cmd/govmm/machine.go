@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/govmm/govmm/megasas"
+	"github.com/govmm/govmm/vmm"
+)
+
+// controllerSlot is the controller's place on the PCI bus, the first free one.
+const controllerSlot = 5
+
+// drainTimeout is how long the controller may take to finish what it accepted.
+const drainTimeout = 60 * time.Second
+
+// exitReset is the status after a guest that reset the machine.
+const exitReset = 2
+
+// machine is a virtual machine with all that it stands on.
+type machine struct {
+	vm         *vmm.Machine
+	controller *megasas.Controller
+	host       closers // files, disks, serial ports
+}
+
+// runHere runs the machine on this host's KVM.
+func (a *app) runHere(ctx context.Context, spec machineSpec) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer onSignal(func(e signalError) { cancel(e) })()
+
+	m, err := a.buildMachine(spec, func() { cancel(errQuit) })
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	outcome, err := m.vm.Run(ctx)
+	report := m.report(outcome, time.Since(start))
+	if err = errors.Join(err, m.close()); err != nil {
+		return err
+	}
+	if spec.stats != "" {
+		if err := report.save(spec.stats); err != nil {
+			return err
+		}
+	}
+	switch outcome {
+	case vmm.PowerOff:
+		return nil
+	case vmm.Reset:
+		return &exitError{exitReset, errors.New("the guest reset the machine")}
+	}
+	return stopStatus(context.Cause(ctx))
+}
+
+// buildMachine opens everything and puts it together. The terminal comes last:
+// until then errors appear on it as usual.
+func (a *app) buildMachine(spec machineSpec, quit func()) (_ *machine, err error) {
+	m := &machine{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, m.close())
+		}
+	}()
+	log := slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	config := vmm.Config{Memory: spec.memory, CPUs: spec.cpus, Cmdline: spec.cmdline, Logger: log}
+	kernel, err := m.host.openSource(spec.kernel)
+	if err != nil {
+		return nil, err
+	}
+	config.Kernel = kernel
+	if spec.initrd != "" {
+		initrd, err := m.host.openSource(spec.initrd)
+		if err != nil {
+			return nil, err
+		}
+		config.Initrd = initrd
+	}
+	drives, err := m.host.openDrives(spec.disks)
+	if err != nil {
+		return nil, err
+	}
+	if m.controller, err = megasas.New(megasas.Config{Drives: drives, Logger: log}); err != nil {
+		return nil, err
+	}
+	for _, s := range spec.serials {
+		end, err := s.open(func() (serialEnd, error) { return a.openStdio(quit) })
+		if err != nil {
+			return nil, err
+		}
+		m.host.add(end.close)
+		config.Serial = append(config.Serial, vmm.SerialConfig{In: end.in, Out: end.out})
+	}
+	if m.vm, err = vmm.New(config); err != nil {
+		return nil, err
+	}
+	return m, m.vm.AddDevice(controllerSlot, m.controller)
+}
+
+// close drains the controller, closes the images clean and restores the
+// terminal. If the controller cannot be drained, its images are left as they
+// are, because it may still use them.
+func (m *machine) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	if m.vm != nil {
+		if err := m.vm.Close(ctx); err != nil {
+			return err
+		}
+	}
+	return m.host.close()
+}
+
+// runReport is what --stats writes.
+type runReport struct {
+	Outcome    string        `json:"outcome"`
+	Seconds    float64       `json:"seconds"` // from the guest's start to its end
+	Machine    vmm.Stats     `json:"machine"`
+	Controller megasas.Stats `json:"controller"`
+}
+
+func (m *machine) report(outcome vmm.Outcome, took time.Duration) runReport {
+	return runReport{outcome.String(), took.Seconds(), m.vm.Stats(), m.controller.Stats()}
+}
+
+func (r runReport) save(path string) error {
+	text, err := json.MarshalIndent(r, "", "    ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(text, '\n'), 0o666)
+}
+
+// closers undo what was opened, last first.
+type closers struct {
+	funcs []func() error
+}
+
+func (c *closers) add(f func() error) { c.funcs = append(c.funcs, f) }
+
+func (c *closers) close() error {
+	var err error
+	for _, f := range slices.Backward(c.funcs) {
+		err = errors.Join(err, f())
+	}
+	c.funcs = nil
+	return err
+}
+
+// openSource opens a file to read at any offset.
+func (c *closers) openSource(path string) (*io.SectionReader, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	c.add(f.Close)
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: not a regular file", path)
+	}
+	return io.NewSectionReader(f, 0, info.Size()), nil
+}

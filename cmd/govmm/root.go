@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// app is what the commands share.
+type app struct {
+	stdin  io.Reader
+	stdout io.Writer
+	stderr io.Writer
+}
+
+// exitError ends the program with a status of its own. Err may be nil if all
+// that there is to say has been said.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit status %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+// exitFailure is the status after bad input or a failure of the host.
+const exitFailure = 1
+
+// run is the program. It returns the exit status.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
+	root := a.rootCommand()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	var exit *exitError
+	switch {
+	case err == nil:
+		return 0
+	case !errors.As(err, &exit):
+		a.complain(err)
+		return exitFailure
+	case exit.err != nil:
+		a.complain(exit.err)
+	}
+	return exit.code
+}
+
+// complain prints an error as the program's own.
+func (a *app) complain(err error) {
+	fmt.Fprintf(a.stderr, "govmm: %s\n", strings.TrimSpace(err.Error()))
+}
+
+func (a *app) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "govmm",
+		Short: "Virtual machines with a MegaRAID controller on qcow2 disks",
+		Long: `govmm runs virtual machines on Linux KVM. Their disks are qcow2 images behind an
+emulated MegaRAID SAS 9260-8i, for which every common operating system has a
+driver.`,
+		Example: `  govmm doctor                         can this machine run virtual machines?
+  govmm img create disk.qcow2 20G      make a disk
+  govmm run --kernel host --disk path=disk.qcow2
+                                       boot the kernel of this machine with it`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("unknown command %q (\"govmm help\" lists them)", args[0])
+			}
+			return nil
+		},
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w (see \"%s --help\")", err, cmd.CommandPath())
+	})
+	root.AddCommand(
+		a.runCommand(),
+		a.doctorCommand(),
+		a.versionCommand(),
+		a.nestInitCommand(),
+		a.nestExecCommand(),
+		a.terminalGuardCommand(),
+	)
+	return root
+}

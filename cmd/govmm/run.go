@@ -1,0 +1,273 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+
+	"github.com/govmm/govmm/internal/nest"
+	"github.com/govmm/govmm/vmm/kvm"
+	"github.com/spf13/cobra"
+)
+
+// defaultCmdline is the kernel command line if the user gives none: a console
+// on the first serial port with errors only, a panic ends the machine, and
+// nothing is probed or calibrated that this machine does not have or need.
+const defaultCmdline = "console=ttyS0 quiet loglevel=4 panic=-1 reboot=a tsc=reliable i8042.noaux random.trust_cpu=1"
+
+// runFlags are the flags of govmm run.
+type runFlags struct {
+	kernel, initrd, cmdline string
+	disks                   []string
+	memory                  byteSize
+	cpus                    int
+	accel                   choice
+	serial                  serialFlag
+	stats                   string
+	nest                    nestFlags
+}
+
+func (a *app) runCommand() *cobra.Command {
+	var f runFlags
+	cmd := &cobra.Command{
+		Use:   "run --kernel FILE|host [flags]",
+		Short: "Run a virtual machine",
+		Long: `run boots a Linux kernel in a virtual machine and shows its console here until
+the guest powers off. Its disks are behind a MegaRAID SAS 9260-8i controller:
+/dev/sda is the first --disk, /dev/sdb the second.
+
+On a terminal every key goes to the guest, Ctrl-C too. Ctrl-A X stops the
+machine, Ctrl-A H lists such keys. Signals that ask to stop (SIGTERM, SIGINT,
+SIGHUP, SIGQUIT) stop the machine in good order: what the controller has
+accepted is finished, and the images are closed clean. A second one ends govmm
+at once.
+
+Values of --disk are lists of KEY=VALUE, separated by commas:
+  path=FILE                       the image (a comma in it is written twice)
+  format=qcow2|raw                found out if not given; raw must be given
+  readonly=on|off                 refuse writes
+  cache=writethrough|writeback    when a write is complete: when it is safe on
+                                  the disk of the host (writethrough, the
+                                  default), or when the host's kernel has it
+  serial=TEXT                     serial number of the drive
+
+Values of --serial, once for COM1 and again for COM2:
+  stdio        this terminal, or standard input and output
+  none         nothing
+  unix:PATH    connect to the Unix socket that listens at PATH
+  file:PATH    write what the guest sends to a file
+  fd:NUMBER    use an inherited file descriptor
+
+Values of --accel:
+  kvm          this host's KVM
+  nested       an emulated processor with virtualization, by QEMU: the machine
+               runs inside another one, on the same files
+  auto         kvm where it runs guests on a processor, else nested
+
+Exit status:
+  0      the guest powered off, or Ctrl-A X was pressed
+  1      bad input, or something failed; the message says what
+  2      the guest reset the machine, or crashed it
+  128+N  signal N stopped the machine`,
+		Example: `  Boot a kernel with the disk of an earlier "govmm img create disk.qcow2 20G":
+    govmm run --kernel vmlinuz --initrd initrd.img --disk path=disk.qcow2
+
+  Boot the kernel of this host on a Debian disk image, with all messages:
+    govmm run --kernel host --disk path=debian.qcow2 \
+        --append "console=ttyS0 root=/dev/sda1 ro"
+
+  Two disks, the second one read-only, and 2 GiB of memory:
+    govmm run --kernel vmlinuz --disk path=a.qcow2 \
+        --disk path=b.raw,format=raw,readonly=on --memory 2G`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.run(cmd.Context(), f) },
+	}
+	f.register(cmd)
+	return cmd
+}
+
+// register gives the command the flags, and f their defaults.
+func (f *runFlags) register(cmd *cobra.Command) {
+	f.memory = byteSize{bytes: 512 << 20, unit: 1 << 20}
+	f.accel = choice{value: accelAuto, allowed: []string{accelAuto, accelKVM, accelNested}}
+	f.serial = serialFlag{specs: []serialSpec{{kind: serialStdio}}}
+	fl := cmd.Flags()
+	fl.SortFlags = false
+	fl.StringVar(&f.kernel, "kernel", "", "kernel to boot: a bzImage or an ELF vmlinux, or \"host\" for the one that runs here")
+	fl.StringVar(&f.initrd, "initrd", "", "initial RAM disk")
+	fl.StringVar(&f.cmdline, "append", defaultCmdline, "kernel command line")
+	fl.StringArrayVar(&f.disks, "disk", nil, "a disk, as path=FILE[,KEY=VALUE]...; may be given several times")
+	fl.Var(&f.memory, "memory", "memory of the guest; without a unit in MiB")
+	fl.IntVar(&f.cpus, "cpus", 1, "processors of the guest")
+	fl.Var(&f.accel, "accel", "what runs the guest")
+	fl.Var(&f.serial, "serial", "other end of a serial port; may be given several times")
+	fl.StringVar(&f.stats, "stats", "", "write figures about the run to this `FILE`, as JSON")
+	f.nest.register(cmd)
+	f.complete(cmd)
+}
+
+// complete registers what shells can complete beyond file names.
+func (f *runFlags) complete(cmd *cobra.Command) {
+	f.accel.complete(cmd, "accel")
+	for name, complete := range map[string]cobra.CompletionFunc{
+		"append": cobra.NoFileCompletions,
+		"memory": cobra.NoFileCompletions,
+		"cpus":   cobra.NoFileCompletions,
+		"disk":   completeDisk,
+		"serial": completeSerial,
+	} {
+		if err := cmd.RegisterFlagCompletionFunc(name, complete); err != nil {
+			panic(err) // no such flag: known at the first run
+		}
+	}
+}
+
+// run checks the flags, chooses the accelerator and runs the machine.
+func (a *app) run(ctx context.Context, f runFlags) error {
+	spec, err := f.machine()
+	if err != nil {
+		return err
+	}
+	accel := f.accel.value
+	if accel == accelAuto {
+		report := kvm.Probe()
+		var problems []nest.Problem
+		if !report.CanBoot() {
+			problems = nest.Check(f.nestConfig())
+		}
+		var why string
+		if accel, why, err = chooseAccel(report, problems); err != nil {
+			return err
+		}
+		fmt.Fprintln(a.stderr, "govmm:", why)
+	}
+	if accel == accelNested {
+		return a.runNested(ctx, spec, f.nestConfig())
+	}
+	return a.runHere(ctx, spec)
+}
+
+// nestConfig is the nested machine for this guest.
+func (f *runFlags) nestConfig() nest.Config {
+	n := f.nest
+	n.memory, n.cpus = f.memory, f.cpus
+	return n.config()
+}
+
+// errQuit is the cause of a context that the console's user ended.
+var errQuit = errors.New("stopped from the console")
+
+// stopStatus turns the cause of a stop into the error that gives its status.
+func stopStatus(cause error) error {
+	var sig signalError
+	switch {
+	case errors.Is(cause, errQuit):
+		return nil
+	case errors.As(cause, &sig):
+		return &exitError{code: sig.status()}
+	}
+	return cause
+}
+
+// runNested runs the machine in the nested one. The terminal stays on this
+// side: the console's commands are obeyed here, the inner program sees a plain
+// stream.
+func (a *app) runNested(ctx context.Context, spec machineSpec, cfg nest.Config) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	command := nest.Command{}
+	var ends closers
+	defer ends.close()
+	for i, serial := range spec.serials {
+		// Sockets are connected here, as 9p carries files only.
+		if serial.kind != serialStdio && serial.kind != serialUnix {
+			continue
+		}
+		end, err := serial.open(func() (serialEnd, error) { return a.openStdio(func() { cancel(errQuit) }) })
+		if err != nil {
+			return err
+		}
+		ends.add(end.close)
+		if serial.kind == serialStdio {
+			command.Stdin, command.Stdout = end.in, end.out
+			continue
+		}
+		spec.serials[i] = serialSpec{kind: serialFD, fd: 3 + len(command.Streams)}
+		command.Streams = append(command.Streams, nest.Stream{R: end.in, W: end.out})
+	}
+	command.Args = append([]string{nest.Self, "run", "--accel", accelKVM}, spec.args()...)
+	err := a.inNest(ctx, cfg, command)
+	var exit *exitError
+	if errors.As(err, &exit) && exit.code == 128+int(syscall.SIGTERM) && errors.Is(context.Cause(ctx), errQuit) {
+		return nil
+	}
+	return err
+}
+
+// completeDisk completes the keys of --disk, and files after path=.
+func completeDisk(_ *cobra.Command, _ []string, text string) ([]string, cobra.ShellCompDirective) {
+	done, last := "", text
+	if i := strings.LastIndexByte(text, ','); i >= 0 {
+		done, last = text[:i+1], text[i+1:]
+	}
+	var options []string
+	if prefix, ok := strings.CutPrefix(last, "path="); ok {
+		for _, file := range completeFile(prefix) {
+			options = append(options, done+"path="+file)
+		}
+		return options, cobra.ShellCompDirectiveNoSpace
+	}
+	for _, o := range []string{"path=", "format=qcow2", "format=raw", "readonly=on", "readonly=off", "cache=writethrough", "cache=writeback", "serial="} {
+		if strings.HasPrefix(o, last) {
+			options = append(options, done+o)
+		}
+	}
+	return options, cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeSerial completes the kinds of --serial, and files after file: and
+// unix:.
+func completeSerial(_ *cobra.Command, _ []string, text string) ([]string, cobra.ShellCompDirective) {
+	kind, prefix, named := strings.Cut(text, ":")
+	var options []string
+	if named && (kind == string(serialUnix) || kind == string(serialFile)) {
+		for _, file := range completeFile(prefix) {
+			options = append(options, kind+":"+file)
+		}
+		return options, cobra.ShellCompDirectiveNoSpace
+	}
+	for _, o := range []string{"stdio", "none", "unix:", "file:", "fd:"} {
+		if strings.HasPrefix(o, text) {
+			options = append(options, o)
+		}
+	}
+	return options, cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeFile lists the files that start with prefix, directories with a
+// slash at the end.
+func completeFile(prefix string) []string {
+	dir := prefix[:strings.LastIndexByte(prefix, '/')+1]
+	where := dir
+	if where == "" {
+		where = "."
+	}
+	entries, err := os.ReadDir(where)
+	if err != nil {
+		return nil
+	}
+	var files []string
+	for _, e := range entries {
+		name := dir + e.Name()
+		if e.IsDir() {
+			name += "/"
+		}
+		if strings.HasPrefix(name, prefix) {
+			files = append(files, name)
+		}
+	}
+	return files
+}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+)
+
+// machineSpec is a machine as the user asked for it, checked and complete: it
+// means the same in the nested machine.
+type machineSpec struct {
+	kernel, initrd, cmdline string // files; no initrd if empty
+	disks                   []string
+	memory                  uint64 // bytes
+	cpus                    int
+	serials                 []serialSpec
+	stats                   string // file, or empty
+}
+
+// minMemory is less than any kernel of these days can start in.
+const minMemory = 16 << 20
+
+// machine checks the flags and fills in what they leave open.
+func (f *runFlags) machine() (machineSpec, error) {
+	spec := machineSpec{
+		kernel: f.kernel, initrd: f.initrd, cmdline: f.cmdline,
+		disks:   f.disks,
+		memory:  f.memory.bytes,
+		cpus:    f.cpus,
+		serials: f.serial.specs,
+		stats:   f.stats,
+	}
+	if spec.memory < minMemory {
+		return spec, fmt.Errorf("--memory %s: at least %s is needed", &f.memory, formatSize(minMemory))
+	}
+	if spec.cpus < 1 {
+		return spec, fmt.Errorf("--cpus %d: at least 1 is needed", spec.cpus)
+	}
+	if n := len(spec.serials); n > 2 {
+		return spec, fmt.Errorf("--serial is given %d times, but there are two serial ports", n)
+	}
+	if err := spec.findKernel(); err != nil {
+		return spec, err
+	}
+	return spec, spec.checkFiles()
+}
+
+// findKernel resolves "--kernel host".
+func (s *machineSpec) findKernel() error {
+	switch s.kernel {
+	case "":
+		return errors.New("no kernel to boot: give --kernel FILE, or --kernel host for the one of this machine")
+	case hostKernelName:
+		release, err := kernelRelease()
+		if err != nil {
+			return err
+		}
+		kernel, initrd, err := hostKernel("/", release)
+		if err != nil {
+			return err
+		}
+		s.kernel = kernel
+		if s.initrd == "" {
+			s.initrd = initrd
+		}
+	}
+	return nil
+}
+
+// checkFiles finds files that cannot be read before a machine is built, nested
+// or not.
+func (s *machineSpec) checkFiles() error {
+	for _, file := range []struct{ flag, path string }{{"--kernel", s.kernel}, {"--initrd", s.initrd}} {
+		if file.path == "" {
+			continue
+		}
+		f, err := os.Open(file.path)
+		if err != nil {
+			return fmt.Errorf("%s: %w", file.flag, err)
+		}
+		f.Close()
+	}
+	return nil
+}
+
+// args are the arguments of "govmm run" for this machine.
+func (s *machineSpec) args() []string {
+	args := []string{
+		"--kernel", s.kernel, "--append", s.cmdline,
+		"--memory", formatSize(s.memory), "--cpus", fmt.Sprint(s.cpus),
+	}
+	if s.initrd != "" {
+		args = append(args, "--initrd", s.initrd)
+	}
+	for _, d := range s.disks {
+		args = append(args, "--disk", d)
+	}
+	for _, serial := range s.serials {
+		args = append(args, "--serial", serial.String())
+	}
+	if s.stats != "" {
+		args = append(args, "--stats", s.stats)
+	}
+	return args
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+)
+
+// parseRun parses the arguments of "govmm run" without running anything.
+func parseRun(t *testing.T, args ...string) machineSpec {
+	t.Helper()
+	var f runFlags
+	cmd := &cobra.Command{Run: func(*cobra.Command, []string) {}}
+	f.register(cmd)
+	cmd.SetArgs(args)
+	if err := cmd.Execute(); err != nil {
+		t.Fatal(err)
+	}
+	spec, err := f.machine()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return spec
+}
+
+func TestDefaults(t *testing.T) {
+	kernel := write(t, "", t.TempDir(), "k")
+	s := parseRun(t, "--kernel", kernel)
+	want := machineSpec{
+		kernel: kernel, cmdline: defaultCmdline, memory: 512 << 20, cpus: 1,
+		serials: []serialSpec{{kind: serialStdio}},
+	}
+	if !reflect.DeepEqual(s, want) {
+		t.Errorf("got %+v, want %+v", s, want)
+	}
+}
+
+// The arguments given to the inner program mean the same machine.
+func TestArgsMeanTheSame(t *testing.T) {
+	dir := t.TempDir()
+	kernel, initrd := write(t, "", dir, "k"), write(t, "", dir, "i")
+	for _, args := range [][]string{
+		{"--kernel", kernel},
+		{
+			"--kernel", kernel, "--initrd", initrd, "--append", "console=ttyS0 a=\"b c\"",
+			"--memory", "1.5G", "--cpus", "2", "--stats", "s.json",
+			"--disk", "path=a b,,c.qcow2,readonly=on", "--disk", "path=d.raw,format=raw",
+			"--serial", "none", "--serial", "file:/tmp/log",
+		},
+		{"--kernel", kernel, "--append", "", "--serial", "fd:3"},
+	} {
+		first := parseRun(t, args...)
+		again := parseRun(t, first.args()...)
+		if !reflect.DeepEqual(first, again) {
+			t.Errorf("%q:\n%+v came back as\n%+v", args, first, again)
+		}
+	}
+}
+
+func TestHostKernel(t *testing.T) {
+	root := t.TempDir()
+	try := func() (string, string, string) {
+		kernel, initrd, err := hostKernel(root, "6.1-test")
+		if err != nil {
+			return "", "", err.Error()
+		}
+		return strings.TrimPrefix(kernel, root), strings.TrimPrefix(initrd, root), ""
+	}
+	if _, _, err := try(); !strings.Contains(err, "vmlinuz-6.1-test") || !strings.Contains(err, "--kernel FILE") {
+		t.Errorf("no kernel: %q", err)
+	}
+	write(t, "", root, "boot/vmlinuz-6.1-test")
+	if _, _, err := try(); !strings.Contains(err, "lib/modules/6.1-test") {
+		t.Errorf("no modules: %q", err)
+	}
+	write(t, "kernel/drivers/scsi/sd_mod.ko\n", root, "lib/modules/6.1-test/modules.builtin")
+	if _, _, err := try(); !strings.Contains(err, "no driver megaraid_sas") {
+		t.Errorf("no driver: %q", err)
+	}
+	write(t, "kernel/drivers/scsi/megaraid/megaraid_sas.ko\n", root, "lib/modules/6.1-test/modules.builtin")
+	if kernel, initrd, err := try(); kernel != "/boot/vmlinuz-6.1-test" || initrd != "" || err != "" {
+		t.Errorf("driver built in: %q, %q, %q", kernel, initrd, err)
+	}
+	write(t, "", root, "lib/modules/6.1-test/modules.builtin")
+	write(t, "", root, "lib/modules/6.1-test/kernel/megaraid/megaraid_sas.ko.xz")
+	write(t, "", root, "boot/initrd.img-6.1-test")
+	if _, initrd, err := try(); initrd != "/boot/initrd.img-6.1-test" || err != "" {
+		t.Errorf("driver as a module: %q, %q", initrd, err)
+	}
+}

@@ -1,0 +1,228 @@
+package megasas
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/govmm/govmm/megasas/mfi"
+	"github.com/govmm/govmm/megasas/raid"
+	"github.com/govmm/govmm/pci"
+)
+
+// Config describes a controller and what is attached to it.
+type Config struct {
+	// Name is what the controller is called in logs and errors. Empty is
+	// "megasas".
+	Name string
+	// Profile is the card to be. The zero value is SAS9260.
+	Profile Personality
+	Drives  []DriveConfig
+	// Serial is the board's serial number. Empty is the profile's.
+	Serial string
+	// SASAddress is the controller's own address, and the root of the names of
+	// its volumes: it should differ between the controllers of a machine. 0 is
+	// DefaultSASAddress.
+	SASAddress uint64
+	// Logger gets what the guest does wrong and what fails on the host. nil
+	// discards it.
+	Logger *slog.Logger
+	// Clock is the wall clock. nil is time.Now.
+	Clock func() time.Time
+	// Observer, if not nil, sees every frame.
+	Observer Observer
+	// Workers is how many frames are carried out at a time. 0 decides by itself.
+	Workers int
+}
+
+// DefaultSASAddress is the address of a controller that was given none.
+const DefaultSASAddress = 0x500605b000000010
+
+// DriveConfig is a drive and its use.
+type DriveConfig struct {
+	Drive raid.Drive
+	// System exposes the drive to the guest as it is. Otherwise a volume of RAID
+	// level 0 is made on it, and Name and Cache are the volume's.
+	System bool
+	Name   string
+	Cache  raid.CachePolicy
+}
+
+// Controller is an emulated MegaRAID controller. See the package comment.
+type Controller struct {
+	name     string
+	p        Personality
+	serial   string
+	sas      uint64
+	log      *slog.Logger
+	quiet    limiter // of what the guest provokes
+	now      func() time.Time
+	observer Observer
+	workers  int
+
+	fn        *pci.Function
+	registers *registerFile
+	irq       interrupts
+	dma       pci.DMA // set by Attach
+
+	set       *raid.Set
+	logicals  [raid.MaxVolumes]atomic.Pointer[logical]
+	physicals [raid.MaxDrives]atomic.Pointer[physical]
+
+	// life is read-locked while a frame is carried out, and locked when no frame
+	// may be.
+	life    sync.RWMutex
+	fw      firmware
+	queue   chan post
+	replies replies
+	events  *eventLog
+	waits   waits
+	news    chan struct{} // there are new events
+
+	stats  counters
+	closed atomic.Bool
+	done   chan struct{}  // closed by Close
+	tasks  sync.WaitGroup // goroutines of Attach
+}
+
+// New returns a controller with its drives. It does nothing yet: attach its
+// Function to a bus, and then give it access to guest memory by Attach.
+func New(cfg Config) (*Controller, error) {
+	c := &Controller{
+		name:     orElse(cfg.Name, "megasas"),
+		p:        cfg.Profile,
+		serial:   cfg.Serial,
+		sas:      orElse(cfg.SASAddress, DefaultSASAddress),
+		log:      cfg.Logger,
+		now:      cfg.Clock,
+		observer: cfg.Observer,
+		workers:  workers(cfg.Workers),
+		queue:    make(chan post, queueDepth),
+		news:     make(chan struct{}, 1),
+		done:     make(chan struct{}),
+	}
+	if c.p.registers == nil {
+		c.p = SAS9260()
+	}
+	c.serial = orElse(c.serial, c.p.BoardSerial)
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	if c.now == nil {
+		c.now = time.Now
+	}
+	c.registers = newRegisterFile(c.p.registers)
+	c.fw.settled.L = &c.fw.mu
+	c.fw.epoch.Store(1)
+	c.fw.boot = c.p.Boot
+	c.replies.init()
+	c.fn = c.newFunction()
+	c.irq.pin, c.irq.mask = c.fn, maskAll
+	c.events = newEventLog(c.now, c.wakeCourier)
+	c.logBoot()
+	c.set = raid.NewSet(c.logChange)
+	for i, d := range cfg.Drives {
+		if err := c.addDrive(d); err != nil {
+			return nil, fmt.Errorf("%s: drive %d: %w", c.name, i, err)
+		}
+	}
+	return c, nil
+}
+
+func orElse[T comparable](v, otherwise T) T {
+	var zero T
+	if v == zero {
+		return otherwise
+	}
+	return v
+}
+
+// newFunction builds the PCI function, with the capabilities where the card has
+// them.
+func (c *Controller) newFunction() *pci.Function {
+	f := pci.NewFunction(pci.Config{
+		Name:         c.name,
+		Vendor:       c.p.Vendor,
+		Device:       c.p.Device,
+		SubVendor:    c.p.SubVendor,
+		SubDevice:    c.p.SubDevice,
+		Class:        0x010400, // RAID controller
+		Revision:     c.p.Revision,
+		InterruptPin: 1,
+	})
+	f.AddBAR(0, pci.IO, ioWindow, window{c})
+	f.AddBAR(1, pci.Mem64, mmioWindow, window{c})
+	f.AddBAR(3, pci.Mem64, queueWindow, nil) // no driver touches it
+	f.AddPowerManagement(0x50)
+	f.AddExpress(0x68, pci.Express{
+		Type:          pci.ExpressEndpoint,
+		MaxPayload:    256,
+		LinkSpeed:     2, // 5 GT/s
+		LinkWidth:     8,
+		FunctionReset: true,
+	})
+	f.AddMSI(0xa8, 1, true)
+	f.AddMSIX(0xc0, c.p.Vectors, 1, msixTable, msixPending)
+	f.OnReset(c.powerOn)
+	return f
+}
+
+// Function is the controller's place on the PCI bus.
+func (c *Controller) Function() *pci.Function { return c.fn }
+
+// Drives is the controller's drives and volumes.
+func (c *Controller) Drives() *raid.Set { return c.set }
+
+// State is the firmware's state now.
+func (c *Controller) State() mfi.State { return c.fw.state() }
+
+// Attach gives the controller access to guest memory and starts its firmware. It
+// must be called once, before the guest runs.
+func (c *Controller) Attach(dma pci.DMA) {
+	c.dma = dma
+	for range c.workers {
+		c.tasks.Go(c.work)
+	}
+	c.tasks.Go(c.courier)
+	c.fw.mu.Lock()
+	defer c.fw.mu.Unlock()
+	c.settle(c.p.Boot)
+}
+
+// Close carries out the frames that were posted, stops, and makes all data
+// durable. Frames that the guest posts from now on are dropped. If ctx ends
+// first, Close returns its error and leaves what is being done to itself.
+//
+// The drives are not closed.
+func (c *Controller) Close(ctx context.Context) error {
+	if c.closed.Swap(true) {
+		return nil
+	}
+	close(c.done)
+	drained := make(chan error, 1)
+	go func() {
+		if c.dma != nil { // else Attach never started anything
+			for range c.workers {
+				c.queue <- post{}
+			}
+			c.tasks.Wait()
+			c.awaitSettled()
+		}
+		drained <- c.set.Flush()
+	}()
+	select {
+	case err := <-drained:
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
+		}
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%s: commands are still being carried out: %w", c.name, context.Cause(ctx))
+	}
+}
+
+var errNoDrive = errors.New("no drive given")

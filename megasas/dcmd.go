@@ -1,0 +1,80 @@
+package megasas
+
+import (
+	"github.com/govmm/govmm/megasas/mfi"
+)
+
+// command is a row of the table of management commands.
+type command struct {
+	op mfi.Opcode
+	// room is the least that the guest must have room for: with less the reply
+	// would be of no use. What does not fit beyond it is cut off; lists tell
+	// how long they really are.
+	room uint64
+	run  func(*Controller, *request) mfi.Status
+}
+
+// commands are the management commands that the firmware has. All others answer
+// INVALID_DCMD, but for EVENT_WAIT, which need not complete at once.
+var commands = [...]command{
+	{mfi.OpCtrlGetInfo, 1, controllerInfo},
+	{mfi.OpCtrlGetProperties, 1, controllerProperties},
+	{mfi.OpCtrlAlarmGet, 0, noHardware},
+	{mfi.OpCtrlAlarmEnable, 0, noHardware},
+	{mfi.OpCtrlAlarmDisable, 0, noHardware},
+	{mfi.OpCtrlAlarmSilence, 0, noHardware},
+	{mfi.OpCtrlAlarmTest, 0, noHardware},
+	{mfi.OpCtrlEventGetInfo, mfi.EventLogInfoLen, eventInfo},
+	{mfi.OpCtrlEventClear, 0, eventClear},
+	{mfi.OpCtrlEventGet, mfi.EventListHeaderLen + mfi.EventLen, eventGet},
+	{mfi.OpCtrlEventCount, 4, eventCount},
+	{mfi.OpCtrlShutdown, 0, shutdown},
+	{mfi.OpCtrlHibernateShutdown, 0, hibernate},
+	{mfi.OpCtrlTimeGet, 8, timeGet},
+	{mfi.OpCtrlTimeSecsGet, 4, timeSeconds},
+	{mfi.OpCtrlCacheFlush, 0, cacheFlush},
+	{mfi.OpPDGetList, 8, pdList},
+	{mfi.OpPDListQuery, 8, pdQuery},
+	{mfi.OpPDGetInfo, 1, pdInfo},
+	{mfi.OpLDGetList, 8, ldList},
+	{mfi.OpLDListQuery, 8, ldQuery},
+	{mfi.OpLDGetInfo, 1, ldInfo},
+	{mfi.OpLDGetProp, 1, ldProperties},
+	{mfi.OpCfgRead, mfi.ConfigHeaderLen, configRead},
+	{mfi.OpBBUGetStatus, 0, noHardware},
+	{mfi.OpBBUGetCapacity, 0, noHardware},
+	{mfi.OpBBUGetDesign, 0, noHardware},
+	{mfi.OpBBUStartLearn, 0, noHardware},
+	{mfi.OpBBUGetProp, 0, noHardware},
+	{mfi.OpBBUSetProp, 0, noHardware},
+}
+
+// dcmd carries out a management command.
+func (r *request) dcmd() (status mfi.Status, done bool) {
+	op := r.frame.Opcode()
+	if op == mfi.OpCtrlEventWait {
+		return eventWait(r.c, r)
+	}
+	for i := range commands {
+		if commands[i].op != op {
+			continue
+		}
+		if r.dataLen() < commands[i].room {
+			return mfi.StatusInvalidParameter, true
+		}
+		return commands[i].run(r.c, r), true
+	}
+	r.c.warn("management command is not supported", "opcode", op.String())
+	return mfi.StatusInvalidDCMD, true
+}
+
+// putOrRefuse copies a payload to the guest and returns the status for that.
+func (r *request) putOrRefuse(p []byte) mfi.Status {
+	if err := r.put(p); err != nil {
+		return r.refuse(err)
+	}
+	return mfi.StatusOK
+}
+
+// noHardware is the answer about a battery or an alarm that the card is without.
+func noHardware(*Controller, *request) mfi.Status { return mfi.StatusNoHWPresent }

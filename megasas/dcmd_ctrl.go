@@ -1,0 +1,161 @@
+package megasas
+
+import (
+	"encoding/binary"
+
+	"github.com/govmm/govmm/megasas/mfi"
+	"github.com/govmm/govmm/megasas/raid"
+)
+
+// Limits of the family, whatever is configured.
+const (
+	maxArms        = 32 // drives in an array
+	maxSpans       = 8
+	maxArrays      = 128
+	maxLDsPerArray = 16
+)
+
+// controllerInfo is CTRL_GET_INFO.
+func controllerInfo(c *Controller, r *request) mfi.Status {
+	v := c.set.View()
+	p := &c.p
+	x := mfi.ControllerInfo{
+		Vendor:            p.Vendor,
+		Device:            p.Device,
+		SubVendor:         p.SubVendor,
+		SubDevice:         p.SubDevice,
+		HostInterface:     mfi.HostInterfacePCIe,
+		DeviceInterface:   mfi.DeviceInterfaceSAS,
+		DevicePorts:       ports(&v),
+		Components:        p.Components,
+		MaxArms:           maxArms,
+		MaxSpans:          maxSpans,
+		MaxArrays:         maxArrays,
+		MaxLDs:            raid.MaxVolumes,
+		ProductName:       p.Product,
+		Serial:            c.serial,
+		HWPresent:         mfi.HWNVRAM | mfi.HWMemory | mfi.HWFlash,
+		Time:              mfi.Seconds(c.now()),
+		MaxCommands:       p.Limits.MaxCommands,
+		MaxSGE:            uint16(p.Limits.MaxSGE),
+		MaxRequestSectors: p.MaxRequestSectors,
+		LDsPresent:        uint16(len(v.Volumes)),
+		PDsPresent:        uint16(len(v.Drives)),
+		PDDisksPresent:    uint16(len(v.Drives)),
+		NVRAMKiB:          p.NVRAMKiB,
+		MemoryMiB:         p.MemoryMiB,
+		FlashMiB:          p.FlashMiB,
+		MaxStripsPerIO:    p.MaxStripsPerIO,
+		RAIDLevels:        mfi.RAIDLevel0,
+		StripeMin:         p.StripeMin,
+		StripeMax:         p.StripeMax,
+		PDMix:             pdMix,
+		Properties:        c.properties(&v),
+		PackageVersion:    p.PackageVersion,
+		MaxPDs:            raid.MaxDrives,
+		MaxLDsPerArray:    maxLDsPerArray,
+		MaxTarget:         raid.MaxVolumes - 1,
+		CacheMiB:          p.MemoryMiB,
+		AdapterOps2:       mfi.AdapterOps2JBOD,
+		MaxConfigPDs:      raid.MaxDrives,
+	}
+	x.Levels[mfi.LimitsRAID0] = mfi.LevelLimits{Min: 1, Max: maxArms}
+	for _, d := range v.Drives {
+		if d.State == raid.Failed {
+			x.PDDisksFail++
+		}
+	}
+	for _, l := range v.Volumes {
+		switch l.State {
+		case raid.VolumeOffline:
+			x.LDsOffline++
+		case raid.VolumeDegraded:
+			x.LDsDegraded++
+		}
+	}
+	return r.putOrRefuse(x.Marshal())
+}
+
+// pdMix says which drives may be mixed: SAS and SATA, in an enclosure and in a
+// volume.
+const pdMix = 0x0f
+
+// ports is the SAS address that is attached to each of the card's eight phys.
+func ports(v *raid.View) []uint64 {
+	p := make([]uint64, 8)
+	for _, d := range v.Drives {
+		if slot := int(d.Identity.Slot); slot < len(p) {
+			p[slot] = d.Identity.WWN
+		}
+	}
+	return p
+}
+
+// controllerProperties is CTRL_GET_PROPERTIES.
+func controllerProperties(c *Controller, r *request) mfi.Status {
+	v := c.set.View()
+	x := c.properties(&v)
+	return r.putOrRefuse(x.Marshal())
+}
+
+// properties are the card's factory settings. Online controller reset is on.
+func (c *Controller) properties(v *raid.View) mfi.ControllerProperties {
+	x := mfi.ControllerProperties{
+		PredFailPollInterval:   300,
+		InterruptThrottleCount: 16,
+		InterruptThrottleUS:    50,
+		RebuildRate:            30,
+		PatrolReadRate:         30,
+		BGIRate:                30,
+		CCRate:                 30,
+		ReconstructionRate:     30,
+		CacheFlushInterval:     4,
+		SpinupDriveCount:       2,
+		SpinupDelay:            6,
+		ECCBucketSize:          15,
+		ECCLeakRate:            1440,
+		ExposeEnclosures:       true,
+	}
+	for _, d := range v.Drives {
+		if d.State == raid.System {
+			x.OnOff |= mfi.PropEnableJBOD
+		}
+	}
+	return x
+}
+
+// cacheFlush is CTRL_CACHE_FLUSH. Whichever of the caches the guest names, all
+// data becomes durable.
+func cacheFlush(c *Controller, _ *request) mfi.Status {
+	return c.flush(mfi.StatusFlushFailed)
+}
+
+// shutdown is CTRL_SHUTDOWN. The firmware goes on: the guest may power off, or
+// load its driver again.
+func shutdown(c *Controller, _ *request) mfi.Status {
+	c.logShutdown()
+	return c.flush(mfi.StatusShutdownFailed)
+}
+
+// hibernate is CTRL_HIBERNATE_SHUTDOWN, sent before the machine is suspended.
+func hibernate(c *Controller, _ *request) mfi.Status {
+	return c.flush(mfi.StatusShutdownFailed)
+}
+
+func (c *Controller) flush(failed mfi.Status) mfi.Status {
+	if err := c.set.Flush(); err != nil {
+		c.log.Error("flushing the drives failed", "err", err)
+		return failed
+	}
+	return mfi.StatusOK
+}
+
+// timeGet is CTRL_TIME_GET.
+func timeGet(c *Controller, r *request) mfi.Status {
+	return r.putOrRefuse(mfi.MarshalTime(c.now()))
+}
+
+// timeSeconds is CTRL_TIME_SECS_GET.
+func timeSeconds(c *Controller, r *request) mfi.Status {
+	return r.putOrRefuse(binary.LittleEndian.AppendUint32(nil, mfi.Seconds(c.now())))
+}

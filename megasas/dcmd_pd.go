@@ -1,0 +1,115 @@
+package megasas
+
+import (
+	"github.com/govmm/govmm/megasas/mfi"
+	"github.com/govmm/govmm/megasas/raid"
+	"github.com/govmm/govmm/scsi"
+)
+
+// pdList is PD_GET_LIST.
+func pdList(c *Controller, r *request) mfi.Status {
+	v := c.set.View()
+	return r.putOrRefuse(mfi.MarshalPDList(pdAddresses(v.Drives)))
+}
+
+// pdQuery is PD_LIST_QUERY.
+func pdQuery(c *Controller, r *request) mfi.Status {
+	box := r.frame.Mailbox()
+	v := c.set.View()
+	list := v.Drives
+	switch mfi.PDQuery(box[0]) {
+	case mfi.PDQueryAll:
+	case mfi.PDQueryExposedToHost:
+		list = nil
+		for _, d := range v.Drives {
+			if d.State == raid.System {
+				list = append(list, d)
+			}
+		}
+	default:
+		return mfi.StatusInvalidParameter
+	}
+	return r.putOrRefuse(mfi.MarshalPDList(pdAddresses(list)))
+}
+
+func pdAddresses(drives []raid.DriveStatus) []mfi.PDAddress {
+	var list []mfi.PDAddress
+	for _, d := range drives {
+		list = append(list, mfi.PDAddress{
+			DeviceID:    d.DeviceID,
+			EnclosureID: d.Identity.Enclosure,
+			Slot:        d.Identity.Slot,
+			PortBitmap:  portBitmap(d),
+			SASAddress:  [2]uint64{d.Identity.WWN},
+		})
+	}
+	return list
+}
+
+// portBitmap is the phy that a drive is attached to.
+func portBitmap(d raid.DriveStatus) uint8 { return 1 << (d.Identity.Slot % 8) }
+
+// speed6G is the code for 6 Gb/s.
+const speed6G = 3
+
+// pdInfo is PD_GET_INFO.
+func pdInfo(c *Controller, r *request) mfi.Status {
+	box := r.frame.Mailbox()
+	v := c.set.View()
+	d, ok := v.Drive(box.S(0))
+	if !ok {
+		return mfi.StatusDeviceNotFound
+	}
+	unit := c.physicals[d.DeviceID].Load().unit
+	x := mfi.PDInfo{
+		DeviceID:       d.DeviceID,
+		Sequence:       d.Sequence,
+		Inquiry:        inquiry(unit, 0, 96),
+		VPD83:          inquiry(unit, vpdIdentification, 128),
+		PortBitmap:     portBitmap(d),
+		SpeedCode:      speed6G,
+		State:          pdState(d.State),
+		DDFType:        ddfType(d),
+		PathCount:      1,
+		SASAddress:     [2]uint64{d.Identity.WWN},
+		RawSize:        d.Blocks,
+		NonCoercedSize: d.Blocks,
+		CoercedSize:    d.Blocks,
+		EnclosureID:    d.Identity.Enclosure,
+		Slot:           d.Identity.Slot,
+		BlockSize:      uint16(unit.BlockSize()),
+	}
+	if d.Identity.Media == raid.SolidState {
+		x.MediaType = 1
+	}
+	if c.set.Drive(d.DeviceID).CanDiscard() {
+		x.Properties |= mfi.PDPropertyUnmap
+	}
+	return r.putOrRefuse(x.Marshal())
+}
+
+func ddfType(d raid.DriveStatus) uint16 {
+	t := uint16(mfi.DDFInterfaceSAS)
+	if d.Identity.Interface == raid.SATA {
+		t = mfi.DDFInterfaceSATA
+	}
+	if d.InArray {
+		t |= mfi.DDFInVD
+	}
+	return t
+}
+
+// vpdIdentification is the page code of the device identification page.
+const vpdIdentification = 0x83
+
+// inquiry asks a unit for its standard INQUIRY data, or for a vital product data
+// page if that is not 0, at most n bytes.
+func inquiry(unit *scsi.Unit, page uint8, n int) []byte {
+	buf := make([]byte, n)
+	cmd := scsi.Command{CDB: []byte{0x12, 0, page, 0, byte(n), 0}, Data: [][]byte{buf}}
+	if page != 0 {
+		cmd.CDB[1] = 1 // EVPD
+	}
+	unit.Execute(&cmd)
+	return buf[:cmd.Transferred]
+}

@@ -1,0 +1,52 @@
+// Package megasas is an emulated MegaRAID SAS 2108 controller: the PCI function
+// that a stock megaraid_sas driver probes, with its registers, firmware states,
+// frame queue, reply ring, interrupts and management commands, over drives that
+// are given to it.
+//
+// The behaviour follows the open drivers of Linux, FreeBSD and SeaBIOS, and what
+// is known of the card's own firmware. Frames and payloads are package mfi's,
+// the drives and volumes package raid's, and SCSI commands package scsi's; this
+// package is what connects them to the guest.
+//
+// # A command's way
+//
+// The guest stores a frame's address into the inbound queue port. The vCPU
+// thread that did it only puts the address into a bounded queue (queue.go). A
+// worker fetches the frame into its own copy, once (request.go), checks and
+// carries it out (frame_io.go, passthru.go, dcmd.go and others), moving data
+// straight between the drive and the guest's pages (sgl.go). The result goes
+// into the frame in one store; the frame's context into the reply ring
+// (reply.go); then one interrupt is raised for all replies that were ready
+// together (interrupt.go). Reads and writes do not allocate.
+//
+// # Resets
+//
+// Every frame belongs to the epoch in which it was posted. A reset starts a new
+// epoch on the vCPU thread, which at once silences the completions of older
+// frames, and leaves the rest to a goroutine: it waits until no worker touches
+// guest memory any more, and only then lets the firmware state become READY.
+//
+// # Locks
+//
+// Locks are taken in this order:
+//
+//	Controller.life     read by everything that touches guest memory for a
+//	                    frame, written where the reply ring changes hands
+//	firmware.mu         state, diagnostic register
+//	raid.Set's          drives and volumes
+//	waits.mu            EVENT_WAIT frames that are held
+//	eventLog.mu         the event log
+//	replies.mu          replies waiting for the ring
+//	interrupts.mu       interrupt status and mask; held while package pci's
+//	                    Interrupt methods run, so that levels keep their order
+//
+// Register handlers run on vCPU threads. They never take life, never wait for
+// I/O, and take the other locks for a few instructions only.
+//
+// # Not here
+//
+// Arrays of several drives, hot spares, batteries and patrol reads do not exist
+// yet in package raid; the commands about them are refused as a card without
+// the hardware or the feature does. SMP and STP frames are refused. The event
+// log and the controller's properties live as long as the Controller.
+package megasas

@@ -1,0 +1,88 @@
+package megasas
+
+import (
+	"time"
+
+	"github.com/govmm/govmm/megasas/mfi"
+)
+
+// Personality is what makes one card of the family differ from another: pure
+// data.
+type Personality struct {
+	Vendor, Device, SubVendor, SubDevice uint16
+	Revision                             uint8
+
+	Product        string // the card's name, as management tools show it
+	PackageVersion string
+	Components     []mfi.Component
+	BoardSerial    string // if Config has none
+
+	// What volumes call themselves in INQUIRY.
+	VolumeVendor, VolumeProduct, VolumeRevision string
+
+	Limits            mfi.Limits
+	IEEE              bool   // takes IEEE scatter-gather elements
+	MaxRequestSectors uint32 // in one frame, of 512 bytes
+	MaxStripsPerIO    uint16
+	StripeMin         uint8 // log2 of sectors
+	StripeMax         uint8
+	Vectors           int // of MSI-X
+
+	MemoryMiB, FlashMiB, NVRAMKiB uint16
+
+	// Boot is the states that the firmware goes through before READY, after
+	// power-on and after a diagnostic reset.
+	Boot []BootStep
+
+	registers []register
+}
+
+// BootStep is a firmware state on the way to READY. The firmware stays in it
+// for Delay; in WAIT_HANDSHAKE and BOOT_MESSAGE_PENDING it stays until the
+// guest rings the doorbell for it.
+type BootStep struct {
+	State mfi.State
+	Delay time.Duration
+}
+
+// SAS9260 is the LSI MegaRAID SAS 9260-8i: a SAS 2108 with eight ports and
+// 512 MiB of cache.
+//
+// The limits are safe for Linux, which reserves 1024 bytes for a frame whatever
+// the card says: 61 IEEE elements fit, 60 are advertised.
+func SAS9260() Personality {
+	return Personality{
+		Vendor:         0x1000,
+		Device:         0x0079,
+		SubVendor:      0x1000,
+		SubDevice:      0x9261,
+		Revision:       5,
+		Product:        "LSI MegaRAID SAS 9260-8i",
+		PackageVersion: "12.15.0-0239",
+		Components: []mfi.Component{
+			{Name: "APP", Version: "2.130.403-4660", BuildDate: "Aug 14 2015", BuildTime: "02:38:00"},
+			{Name: "BTBL", Version: "2.02.00.00-0000", BuildDate: "Sep 16 2009", BuildTime: "21:37:06"},
+		},
+		BoardSerial:       "SV00000001",
+		VolumeVendor:      "LSI",
+		VolumeProduct:     "MR9260-8i",
+		VolumeRevision:    "2.13",
+		Limits:            mfi.Limits{MaxCommands: 1008, MaxSGE: 60},
+		IEEE:              true,
+		MaxRequestSectors: 8192,
+		MaxStripsPerIO:    42,
+		StripeMin:         4,
+		StripeMax:         11,
+		Vectors:           15,
+		MemoryMiB:         512,
+		FlashMiB:          8,
+		NVRAMKiB:          32,
+		Boot: []BootStep{
+			{State: mfi.StateBBInit},
+			{State: mfi.StateFWInit},
+			{State: mfi.StateFWInit2},
+			{State: mfi.StateDeviceScan},
+		},
+		registers: gen2Registers[:],
+	}
+}

@@ -1,0 +1,71 @@
+package megasas
+
+import "runtime"
+
+// frameCountMask is the part of a queue port value that is not the frame's
+// address: the count of extra frames, which is never right, and bit 0, which is
+// always set.
+const frameCountMask = 0x1f
+
+// queueDepth is how many frames can wait for a worker. It is more than a guest
+// may have outstanding, so that only one that breaks the rules loses frames.
+const queueDepth = 1024
+
+// defaultWorkers is the number of frames that are carried out at a time. Workers
+// do file I/O and so spend their time waiting: with fewer of them than a busy
+// guest has commands outstanding, writes that could have shared a flush wait for
+// the next one, and more cost only memory, about 10 KiB each.
+const defaultWorkers = 32
+
+// post is a frame's address on its way to a worker. epoch 0 tells the worker to
+// end.
+type post struct {
+	addr  uint64
+	epoch uint64
+}
+
+// post takes a frame from the guest. It runs on the vCPU thread: it neither
+// waits nor allocates.
+func (c *Controller) post(addr uint64) {
+	p := post{addr: addr, epoch: c.fw.epoch.Load()}
+	if !c.fw.accepting() || c.closed.Load() || !c.fn.BusMaster() {
+		c.stats.dropped.Add(1)
+		return
+	}
+	if c.observer != nil {
+		c.observer.FramePosted(addr)
+	}
+	select {
+	case c.queue <- p:
+		c.stats.posted.Add(1)
+	default:
+		c.stats.dropped.Add(1)
+	}
+}
+
+// work carries out frames until it is told to end.
+func (c *Controller) work() {
+	r := newRequest(c)
+	for p := range c.queue {
+		if p.epoch == 0 {
+			return
+		}
+		c.life.RLock()
+		r.begin(p)
+		exclusive := r.run()
+		c.life.RUnlock()
+		if exclusive {
+			c.life.Lock()
+			r.runExclusive()
+			c.life.Unlock()
+		}
+	}
+}
+
+// workers decides how many workers there are.
+func workers(configured int) int {
+	if configured > 0 {
+		return configured
+	}
+	return max(defaultWorkers, 2*runtime.GOMAXPROCS(0))
+}

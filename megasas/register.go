@@ -1,0 +1,120 @@
+package megasas
+
+import (
+	"encoding/binary"
+)
+
+// register is a row of the register file.
+type register struct {
+	off   uint16
+	name  string
+	reset uint32 // value read after a reset, if it can be read
+
+	read  func(*Controller) uint32  // nil: reads as zero
+	write func(*Controller, uint32) // nil: writes are ignored
+}
+
+// Interrupt status bits of the second generation.
+const (
+	statusReply = 1 << 0 // replies were posted
+	statusState = 1 << 2 // the firmware state changed
+)
+
+// Bits of the host diagnostic register.
+const (
+	diagReset       = 0x04
+	diagWriteEnable = 0x80
+)
+
+// gen2Registers are the registers of the SAS 2108 that drivers use. All others
+// read as zero.
+var gen2Registers = [...]register{
+	{0x18, "OMSG0", 0xb0000000, (*Controller).readState, nil},                      // outbound message 0: mirror of OSP0
+	{0x20, "IDB", 0, nil, (*Controller).writeDoorbell},                             // inbound doorbell
+	{0x30, "OSTS", 0, (*Controller).readStatus, nil},                               // outbound interrupt status
+	{0x34, "OMSK", 0xffffffff, (*Controller).readMask, (*Controller).writeMask},    // outbound interrupt mask
+	{0x40, "IQP", 0, nil, (*Controller).writeQueuePort},                            // inbound queue port
+	{0xa0, "ODCR0", 0, nil, (*Controller).writeClear},                              // outbound doorbell clear: OSTS write-1-to-clear
+	{0xb0, "OSP0", 0xb0000000, (*Controller).readState, nil},                       // scratch pad 0: firmware state
+	{0xb4, "OSP1", 0, nil, nil},                                                    // scratch pad 1: no feature bit of later cards
+	{0xf8, "DIAG", 0, (*Controller).readDiagnostic, (*Controller).writeDiagnostic}, // host diagnostic
+	{0xfc, "WRSEQ", 0, nil, (*Controller).writeSequence},                           // unlocks DIAG
+}
+
+// Sizes of the register windows.
+const (
+	ioWindow    = 0x100
+	mmioWindow  = 0x4000
+	queueWindow = 0x40000
+
+	msixTable   = 0x2000
+	msixPending = 0x3800
+)
+
+// registerFile is the decoded register table: an entry for each word of the
+// first 256 bytes, which are all that there is, in the memory BAR as in the I/O
+// BAR.
+type registerFile [ioWindow / 4]*register
+
+func newRegisterFile(table []register) *registerFile {
+	var f registerFile
+	for i := range table {
+		f[table[i].off/4] = &table[i]
+	}
+	return &f
+}
+
+// window is a BAR's view of the registers. It implements pci.Region.
+type window struct{ c *Controller }
+
+// Read reads the registers under p, whole words at a time; no register has a
+// side effect of being read.
+func (w window) Read(off uint64, p []byte) {
+	for len(p) > 0 {
+		var word [4]byte
+		binary.LittleEndian.PutUint32(word[:], w.c.readRegister(off&^3))
+		n := copy(p, word[off&3:])
+		off, p = off+uint64(n), p[n:]
+	}
+}
+
+// Write writes whole aligned words: one of 4 bytes or both of 8. Anything else
+// is not an access that the registers take, and is counted and dropped.
+func (w window) Write(off uint64, p []byte) {
+	if off%4 != 0 || len(p)%4 != 0 {
+		w.c.stats.badAccesses.Add(1)
+		return
+	}
+	for ; len(p) >= 4; off, p = off+4, p[4:] {
+		w.c.writeRegister(off, binary.LittleEndian.Uint32(p))
+	}
+}
+
+func (c *Controller) readRegister(off uint64) uint32 {
+	if off >= ioWindow {
+		return 0
+	}
+	if r := c.registers[off/4]; r != nil && r.read != nil {
+		return r.read(c)
+	}
+	return 0
+}
+
+func (c *Controller) writeRegister(off uint64, v uint32) {
+	if off < ioWindow {
+		if r := c.registers[off/4]; r != nil && r.write != nil {
+			r.write(c, v)
+			return
+		}
+	}
+	c.stats.badAccesses.Add(1)
+}
+
+func (c *Controller) readState() uint32       { return c.fw.word.Load() }
+func (c *Controller) readStatus() uint32      { return c.irq.visible() }
+func (c *Controller) readMask() uint32        { return c.irq.readMask() }
+func (c *Controller) writeMask(v uint32)      { c.irq.setMask(v) }
+func (c *Controller) writeClear(v uint32)     { c.irq.clear(v) }
+func (c *Controller) readDiagnostic() uint32  { return c.fw.readDiagnostic() }
+func (c *Controller) writeSequence(v uint32)  { c.fw.unlock(v) }
+func (c *Controller) writeQueuePort(v uint32) { c.post(uint64(v &^ frameCountMask)) }

@@ -1,0 +1,159 @@
+package megasas
+
+import (
+	"errors"
+
+	"github.com/govmm/govmm/megasas/mfi"
+	"github.com/govmm/govmm/scsi"
+)
+
+// request is a frame being carried out, and its result. Each worker has one and
+// uses it again and again.
+type request struct {
+	c     *Controller
+	addr  uint64
+	epoch uint64
+
+	buf   [mfi.MaxFrameLen]byte
+	frame mfi.Frame // the private copy, in buf
+
+	data [][]byte     // windows of guest memory, reused
+	cmd  scsi.Command // reused
+
+	senseLen   uint8 // that was written, or as the guest gave it
+	scsiStatus scsi.Status
+}
+
+// windowsHint is room for the windows of a full scatter-gather list.
+const windowsHint = 64
+
+func newRequest(c *Controller) *request {
+	return &request{c: c, data: make([][]byte, 0, windowsHint)}
+}
+
+func (r *request) begin(p post) {
+	r.addr, r.epoch = p.addr, p.epoch
+	r.frame = nil
+}
+
+// stale reports whether a reset came since the frame was posted.
+func (r *request) stale() bool { return r.epoch != r.c.fw.epoch.Load() }
+
+// fetch copies the frame from guest memory, each byte once: the header, and then
+// exactly what the header says there is.
+func (r *request) fetch() error {
+	header := r.buf[:mfi.HeaderLen]
+	if err := r.c.dma.ReadAt(header, r.addr); err != nil {
+		return err
+	}
+	r.frame = mfi.Frame(header)
+	r.senseLen = r.frame.SenseLen()
+	r.scsiStatus = scsi.Status(r.frame.SCSIStatus())
+	n := r.frame.Len()
+	if n <= mfi.HeaderLen {
+		return nil
+	}
+	if r.frame.SGECount() > r.c.p.Limits.MaxSGE {
+		return &mfi.Error{Status: mfi.StatusInvalidSGL, Reason: "more scatter-gather elements than advertised"}
+	}
+	if err := r.c.dma.ReadAt(r.buf[mfi.HeaderLen:n], r.addr+mfi.HeaderLen); err != nil {
+		return &mfi.Error{Status: mfi.StatusInvalidParameter, Reason: "frame is not wholly in memory"}
+	}
+	r.frame = mfi.Frame(r.buf[:n])
+	return nil
+}
+
+// run carries out the frame. It reports true if that needs runExclusive.
+//
+// Preconditions: c.life is held for reading.
+func (r *request) run() (exclusive bool) {
+	if r.stale() {
+		return false
+	}
+	if err := r.fetch(); err != nil {
+		if r.frame == nil {
+			r.c.stats.unreadable.Add(1)
+			r.c.warn("frame is not in memory", "addr", r.addr, "err", err)
+			return false
+		}
+		r.complete(r.refuse(err))
+		return false
+	}
+	if r.frame.Cmd() == mfi.CmdInit {
+		return true
+	}
+	if status, done := r.execute(); done {
+		r.complete(status)
+	}
+	return false
+}
+
+// runExclusive carries out a frame that run left over.
+//
+// Preconditions: c.life is held for writing.
+func (r *request) runExclusive() {
+	if !r.stale() {
+		r.complete(r.initialize())
+	}
+}
+
+// execute does what the frame says. done is false if the frame stays
+// outstanding.
+func (r *request) execute() (status mfi.Status, done bool) {
+	switch r.frame.Cmd() {
+	case mfi.CmdLDRead, mfi.CmdLDWrite:
+		return r.transfer(), true
+	case mfi.CmdLDSCSIIO:
+		return r.volumeCDB(), true
+	case mfi.CmdPDSCSIIO:
+		return r.driveCDB(), true
+	case mfi.CmdDCMD:
+		return r.dcmd()
+	case mfi.CmdAbort:
+		return r.abort(), true
+	}
+	// SMP and STP need expanders and SATA drives behind the ports. Anything
+	// else is not a command.
+	r.c.warn("frame command is not supported", "cmd", r.frame.Cmd().String())
+	return mfi.StatusInvalidCmd, true
+}
+
+// refuse turns an error into the status to complete the frame with.
+func (r *request) refuse(err error) mfi.Status {
+	r.c.warn("frame refused", "cmd", r.frame.Cmd().String(), "err", err)
+	if e, ok := errors.AsType[*mfi.Error](err); ok {
+		return e.Status
+	}
+	return mfi.StatusInvalidParameter
+}
+
+// complete ends the frame: its status goes to guest memory, in one store and
+// after all data, and its context into the reply ring unless the guest polls. A
+// frame of an earlier epoch is dropped.
+//
+// Preconditions: c.life is held.
+func (r *request) complete(status mfi.Status) {
+	if r.stale() {
+		r.c.stats.abandoned.Add(1)
+		return
+	}
+	f := r.frame
+	word := mfi.StatusWord(f.Cmd(), r.senseLen, status, uint8(r.scsiStatus))
+	if err := r.c.dma.Store32(r.addr, word); err != nil {
+		r.c.warn("frame status cannot be stored", "addr", r.addr, "err", err)
+		return
+	}
+	r.c.stats.completed.Add(1)
+	if r.c.observer != nil {
+		r.c.observer.FrameDone(FrameDone{
+			Addr:       r.addr,
+			Frame:      f,
+			Status:     status,
+			SCSIStatus: r.scsiStatus,
+			Polled:     f.Flags().Has(mfi.FlagDontPost),
+		})
+	}
+	if !f.Flags().Has(mfi.FlagDontPost) {
+		r.c.reply(uint64(f.ContextHigh())<<32 | uint64(f.Context()))
+	}
+}

@@ -1,0 +1,229 @@
+package megasas
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/govmm/govmm/megasas/mfi"
+)
+
+// firmware is the state machine that the guest sees through scratch pad 0, the
+// doorbell and the diagnostic register.
+type firmware struct {
+	// word is the firmware state word. Written with mu held.
+	word atomic.Uint32
+	// epoch counts resets. A frame belongs to the epoch that it was posted in
+	// and is forgotten with it. Written with mu held.
+	epoch atomic.Uint64
+
+	mu       sync.Mutex
+	settled  sync.Cond  // on mu: settling became false
+	settling bool       // guarded by mu: the goroutine of settle runs
+	boot     []BootStep // guarded by mu: what is left to go through before READY
+	sequence int        // guarded by mu: values of unlockSequence seen so far
+	diag     uint32     // guarded by mu
+}
+
+// unlockSequence is what has to be written to WRSEQ, in this order, before DIAG
+// takes writes.
+var unlockSequence = [...]uint32{0x00, 0x04, 0x0b, 0x02, 0x07, 0x0d}
+
+func (fw *firmware) state() mfi.State { return mfi.State(fw.word.Load()) & 0xf0000000 }
+
+// accepting reports whether frames may be posted.
+func (fw *firmware) accepting() bool {
+	s := fw.state()
+	return s == mfi.StateReady || s == mfi.StateOperational
+}
+
+func (fw *firmware) readDiagnostic() uint32 {
+	fw.mu.Lock()
+	defer fw.mu.Unlock()
+	return fw.diag
+}
+
+// unlock follows the unlock sequence. A wrong value starts it again, and may be
+// its first value itself.
+func (fw *firmware) unlock(v uint32) {
+	fw.mu.Lock()
+	defer fw.mu.Unlock()
+	if v != unlockSequence[fw.sequence] {
+		fw.sequence = 0
+	}
+	if v != unlockSequence[fw.sequence] {
+		return
+	}
+	if fw.sequence++; fw.sequence == len(unlockSequence) {
+		fw.sequence = 0
+		fw.diag |= diagWriteEnable
+	}
+}
+
+func (c *Controller) writeDiagnostic(v uint32) {
+	c.fw.mu.Lock()
+	defer c.fw.mu.Unlock()
+	if c.fw.diag&diagWriteEnable == 0 || v&diagReset == 0 {
+		return
+	}
+	c.fw.diag |= diagReset
+	c.abandon(mfi.StateUndefined)
+	c.irq.reset(true)
+	c.logBoot()
+	c.settle(c.p.Boot)
+}
+
+func (c *Controller) writeDoorbell(v uint32) {
+	c.fw.mu.Lock()
+	defer c.fw.mu.Unlock()
+	switch state := c.fw.state(); {
+	case v&mfi.DoorbellStop != 0:
+		c.abandon(0)
+		c.fw.word.Store(mfi.FaultWord(0, 0))
+	case state == mfi.StateWaitHandshake && v&mfi.DoorbellClearHandshake != 0,
+		state == mfi.StateBootMessagePending && v&mfi.DoorbellHotplug != 0:
+		if !c.fw.settling {
+			c.settle(c.fw.boot)
+		}
+	case !c.fw.accepting():
+	case v&mfi.DoorbellReady != 0:
+		c.abandon(mfi.StateFlushCache)
+		c.irq.reset(false)
+		c.settle(nil)
+	case v&(mfi.DoorbellAbort|mfi.DoorbellMFIMode) != 0:
+		c.abandon(state)
+	}
+}
+
+// abandon starts a new epoch: frames that were posted, are being carried out or
+// are held will not be completed. The state becomes busy, unless that is the
+// present state.
+//
+// Preconditions: c.fw.mu is held.
+func (c *Controller) abandon(busy mfi.State) {
+	if busy != c.fw.state() {
+		c.fw.word.Store(uint32(busy))
+	}
+	c.fw.epoch.Add(1)
+	c.waits.forget()
+}
+
+// settle has the firmware become READY by way of boot, as soon as no frame of
+// an earlier epoch is being carried out.
+//
+// Preconditions: c.fw.mu is held.
+func (c *Controller) settle(boot []BootStep) {
+	c.fw.boot = boot
+	if c.fw.settling {
+		return // the goroutine that does it sees that the epoch is a new one
+	}
+	c.fw.settling = true
+	go c.settleDown()
+}
+
+// settleDown is the goroutine of settle.
+func (c *Controller) settleDown() {
+	for {
+		epoch := c.fw.epoch.Load()
+		c.life.Lock() // waits for the workers
+		c.replies.ring = ring{}
+		c.life.Unlock()
+		if c.bootUp(epoch) {
+			return
+		}
+	}
+}
+
+// bootUp goes through the boot steps. It reports false if a reset came between.
+func (c *Controller) bootUp(epoch uint64) bool {
+	for {
+		c.fw.mu.Lock()
+		if c.fw.epoch.Load() != epoch {
+			c.fw.mu.Unlock()
+			return false
+		}
+		if len(c.fw.boot) == 0 {
+			c.becomeReady()
+			c.fw.mu.Unlock()
+			return true
+		}
+		step := c.fw.boot[0]
+		c.fw.boot = c.fw.boot[1:]
+		c.fw.word.Store(uint32(step.State))
+		if step.State == mfi.StateWaitHandshake || step.State == mfi.StateBootMessagePending {
+			c.stopSettling()
+			c.fw.mu.Unlock()
+			return true
+		}
+		c.fw.mu.Unlock()
+		c.pause(step.Delay)
+	}
+}
+
+// pause lets the firmware be busy for a while, or until the controller closes.
+func (c *Controller) pause(d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-c.done:
+	}
+}
+
+// becomeReady ends a reset.
+//
+// Preconditions: c.fw.mu is held.
+func (c *Controller) becomeReady() {
+	c.irq.reset(false) // of what frames of the old epoch raised
+	c.fw.diag = 0
+	c.fw.word.Store(c.p.Limits.Word(mfi.StateReady, c.p.Vectors > 0))
+	c.stopSettling()
+}
+
+// Preconditions: c.fw.mu is held.
+func (c *Controller) stopSettling() {
+	c.fw.settling = false
+	c.fw.settled.Broadcast()
+}
+
+// powerOn resets everything, as power or the bus's reset does. It does not wait.
+func (c *Controller) powerOn() {
+	c.fw.mu.Lock()
+	defer c.fw.mu.Unlock()
+	c.fw.sequence, c.fw.diag = 0, 0
+	c.abandon(mfi.StateUndefined)
+	c.irq.reset(true)
+	c.logBoot()
+	c.settle(c.p.Boot)
+}
+
+// Reset resets the controller as the bus's reset does, and returns when it has
+// stopped touching guest memory and its firmware has gone as far as it can
+// without the guest. It must not be called from a register access.
+func (c *Controller) Reset() {
+	c.powerOn()
+	c.awaitSettled()
+}
+
+// awaitSettled waits until no reset is under way.
+func (c *Controller) awaitSettled() {
+	c.fw.mu.Lock()
+	defer c.fw.mu.Unlock()
+	for c.fw.settling {
+		c.fw.settled.Wait()
+	}
+}
+
+// Fault stops the firmware, as an error inside it does: the guest finds the
+// state FAULT with the code (12 bits) and sub-code, and is told by an interrupt.
+// A reset of the controller ends it.
+func (c *Controller) Fault(code uint16, sub uint8) {
+	c.fw.mu.Lock()
+	defer c.fw.mu.Unlock()
+	c.abandon(0)
+	c.fw.word.Store(mfi.FaultWord(code, sub))
+	c.irq.stateChanged()
+}

@@ -1,0 +1,67 @@
+package megasas
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Stats counts what happened since the controller was made.
+type Stats struct {
+	Posted      uint64 // frames taken from the guest
+	Dropped     uint64 // frames not taken: wrong state, queue full, no bus mastering
+	Unreadable  uint64 // frames whose header is not in guest memory
+	Completed   uint64 // frames whose status was stored
+	Abandoned   uint64 // frames forgotten by a reset while they were carried out
+	Batches     uint64 // batches of replies that were posted
+	Interrupts  uint64 // interrupts raised: messages, and edges of the pin
+	BadAccesses uint64 // register accesses of a wrong size, alignment or place
+}
+
+type counters struct {
+	posted, dropped, unreadable, completed, abandoned, batches, badAccesses atomic.Uint64
+}
+
+// Stats returns the counts.
+func (c *Controller) Stats() Stats {
+	return Stats{
+		Posted:      c.stats.posted.Load(),
+		Dropped:     c.stats.dropped.Load(),
+		Unreadable:  c.stats.unreadable.Load(),
+		Completed:   c.stats.completed.Load(),
+		Abandoned:   c.stats.abandoned.Load(),
+		Batches:     c.stats.batches.Load(),
+		Interrupts:  c.irq.count(),
+		BadAccesses: c.stats.badAccesses.Load(),
+	}
+}
+
+// limiter keeps a guest from filling the host's log: it allows a burst of lines
+// a minute. The zero value is ready.
+type limiter struct {
+	mu    sync.Mutex
+	since time.Time // guarded by mu
+	lines int       // guarded by mu
+}
+
+const (
+	limiterBurst  = 20
+	limiterPeriod = time.Minute
+)
+
+func (l *limiter) allow(now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now.Sub(l.since) >= limiterPeriod {
+		l.since, l.lines = now, 0
+	}
+	l.lines++
+	return l.lines <= limiterBurst
+}
+
+// warn logs something that the guest did.
+func (c *Controller) warn(msg string, args ...any) {
+	if c.quiet.allow(c.now()) {
+		c.log.Warn(msg, append([]any{"controller", c.name}, args...)...)
+	}
+}

@@ -1,0 +1,118 @@
+package megasas
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/govmm/govmm/megasas/mfi"
+)
+
+// maxWaits is how many EVENT_WAIT frames can be held. Drivers hold one.
+const maxWaits = 8
+
+// wait is an EVENT_WAIT frame that no event has come for.
+type wait struct {
+	request // with its own copy of the frame
+	first   uint32
+	filter  mfi.EventFilter
+}
+
+// waits are the EVENT_WAIT frames that are held.
+type waits struct {
+	mu   sync.Mutex
+	held []*wait // guarded by mu
+}
+
+// forget drops all frames.
+func (w *waits) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.held = nil
+}
+
+// take removes the frame of the given context and address; nil if it is not
+// held.
+func (w *waits) take(context uint32, addr uint64) *wait {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i, x := range w.held {
+		if x.frame.Context() == context && x.addr == addr {
+			w.held = slices.Delete(w.held, i, i+1)
+			return x
+		}
+	}
+	return nil
+}
+
+// eventWait is CTRL_EVENT_WAIT: it completes with the oldest event that the
+// guest asks for, and is held until there is one.
+func eventWait(c *Controller, r *request) (mfi.Status, bool) {
+	if r.dataLen() < mfi.EventLen {
+		return mfi.StatusInvalidParameter, true
+	}
+	box := r.frame.Mailbox()
+	first, filter := box.W(0), mfi.EventFilter(box.W(1))
+	c.waits.mu.Lock()
+	defer c.waits.mu.Unlock()
+	// An event that comes from here on has the courier look at what is held.
+	if e, ok := c.events.next(first, filter); ok {
+		return r.putOrRefuse(e.Marshal()), true
+	}
+	if len(c.waits.held) == maxWaits {
+		return mfi.StatusInvalidParameter, true
+	}
+	w := &wait{first: first, filter: filter}
+	w.c, w.addr, w.epoch = c, r.addr, r.epoch
+	w.senseLen, w.scsiStatus = r.senseLen, r.scsiStatus
+	w.frame = slices.Clone(r.frame)
+	c.waits.held = append(c.waits.held, w)
+	return 0, false
+}
+
+// courier completes held frames whenever there was a new event. It is a
+// goroutine of its own, since events happen anywhere.
+func (c *Controller) courier() {
+	for {
+		select {
+		case <-c.news:
+			c.life.RLock()
+			c.deliver()
+			c.life.RUnlock()
+		case <-c.done:
+			return
+		}
+	}
+}
+
+// wakeCourier tells the courier of a new event.
+func (c *Controller) wakeCourier() {
+	select {
+	case c.news <- struct{}{}:
+	default: // it will look anyway
+	}
+}
+
+// deliver completes the held frames that there is an event for.
+//
+// Preconditions: c.life is held for reading.
+func (c *Controller) deliver() {
+	type delivery struct {
+		w *wait
+		e mfi.Event
+	}
+	var ready []delivery
+	c.waits.mu.Lock()
+	c.waits.held = slices.DeleteFunc(c.waits.held, func(w *wait) bool {
+		e, ok := c.events.next(w.first, w.filter)
+		if ok {
+			ready = append(ready, delivery{w, e})
+		}
+		return ok
+	})
+	c.waits.mu.Unlock()
+	for _, d := range ready {
+		if !d.w.stale() {
+			d.w.complete(d.w.putOrRefuse(d.e.Marshal()))
+		}
+	}
+}
