@@ -11,12 +11,8 @@ func testUnitReady(u *Unit, _ *Command) Sense {
 // requestSense is REQUEST SENSE (SPC-4, 6.39): it returns, and by that clears,
 // what the next command would have been told.
 func requestSense(u *Unit, c *Command) Sense {
-	var s Sense
-	if c.LUN != 0 {
-		s = illegalRequest(ASCLogicalUnitNotSupported)
-	} else if code, ok := u.attention.take(); ok {
-		s = Sense{Key: KeyUnitAttention, Code: code}
-	} else {
+	s := illegalRequest(ASCLogicalUnitNotSupported)
+	if c.LUN == 0 {
 		s = u.admit(started)
 	}
 	allocation := uint32(c.CDB[4])
