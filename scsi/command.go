@@ -1,0 +1,85 @@
+package scsi
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/govmm/govmm/internal/iov"
+)
+
+// ErrShortBuffer is a Command's Err if the CDB asks for more bytes of blocks
+// than the data buffer has. The medium was not touched.
+var ErrShortBuffer = errors.New("scsi: the data buffer is shorter than the transfer")
+
+// Command is one SCSI command and its outcome. The fields above Status are the
+// caller's; those from Status on are set by Execute, Read and Write. A Command
+// can be used again, and must not be copied while its Sense is in use.
+type Command struct {
+	// CDB is the command descriptor block. It may be longer than the command,
+	// as a fixed field of a frame is; it must not change while the command runs.
+	CDB []byte
+	// LUN is the logical unit that the command is for.
+	LUN uint8
+	// Data is the initiator's buffer. Its elements may be shortened.
+	Data [][]byte
+
+	// Status is the SCSI status.
+	Status Status
+	// Sense is the sense data in fixed format, SenseSize bytes, if Status is
+	// CHECK CONDITION, and nil otherwise. It is valid until the Command is used
+	// again.
+	Sense []byte
+	// Transferred is the number of bytes moved from or to Data.
+	Transferred int
+	// Err is the cause of a failure that is not a matter of the CDB:
+	// ErrShortBuffer, or what the Medium returned. It is for logs; Status and
+	// Sense say what the initiator is to be told.
+	Err error
+
+	sense [SenseSize]byte
+}
+
+// begin clears the outcome.
+func (c *Command) begin() {
+	c.Status, c.Sense, c.Transferred, c.Err = StatusGood, nil, 0, nil
+}
+
+// end sets Status and Sense from s.
+func (c *Command) end(s Sense) {
+	if s.OK() {
+		return
+	}
+	s.fixed(&c.sense)
+	c.Status, c.Sense = StatusCheckCondition, c.sense[:]
+}
+
+// reply moves a response to the data buffer, cut to the allocation length.
+func (c *Command) reply(p []byte, allocation uint32) Sense {
+	c.Transferred = iov.Scatter(c.Data, p[:min(uint64(len(p)), uint64(allocation))])
+	return Sense{}
+}
+
+// take returns the first n bytes of the data buffer for a transfer of blocks.
+func (c *Command) take(n int64) ([][]byte, Sense) {
+	if int64(iov.Len(c.Data)) < n {
+		c.Err = ErrShortBuffer
+		return nil, Sense{Key: KeyAbortedCommand, Code: ASCDataPhaseError}
+	}
+	return iov.Trim(c.Data, int(n)), Sense{}
+}
+
+// String describes the command and its outcome for traces.
+func (c *Command) String() string {
+	text := CommandName(c.CDB)
+	if e, ok := extentOf(c.CDB); ok {
+		text += fmt.Sprintf(" LBA %d, %d blocks", e.lba, e.blocks)
+	}
+	text += fmt.Sprintf(": %v, %d bytes", c.Status, c.Transferred)
+	if s, ok := ParseSense(c.Sense); ok {
+		text += ", " + s.Error()
+	}
+	if c.Err != nil {
+		text += fmt.Sprintf(" (%v)", c.Err)
+	}
+	return text
+}

@@ -1,0 +1,152 @@
+package scsi
+
+import (
+	"encoding/binary"
+	"math"
+)
+
+// Values of PAGE CONTROL, bits 7:6 of byte 2 of MODE SENSE (SPC-4).
+const (
+	modeCurrent    = 0
+	modeChangeable = 1
+	modeDefault    = 2
+	modeSaved      = 3
+)
+
+// Page and subpage codes that stand for many.
+const (
+	allPages    = 0x3F
+	allSubpages = 0xFF
+)
+
+// modePages are the mode pages by page and subpage code (SPC-4 and SBC-3). put
+// fills in size bytes after the header; nil leaves them zero. No page can be
+// changed or saved by the initiator.
+var modePages = [...]struct {
+	code, subpage byte
+	size          int
+	put           func(u *Unit, control byte, b []byte)
+}{
+	{0x01, 0, 10, nil}, // read-write error recovery: none of it is up to the initiator
+	{0x08, 0, 18, putCaching},
+	{0x0A, 0, 10, putControl},
+	{0x1C, 0, 10, putExceptions},
+}
+
+// putCaching is the caching page (SBC-3). WCE is the unit's policy.
+func putCaching(u *Unit, control byte, b []byte) {
+	const wce = 0x04
+	on := u.writeBack.Load()
+	if control == modeDefault {
+		on = u.config.WriteBack
+	}
+	if on {
+		b[0] |= wce
+	}
+}
+
+// putControl is the control page (SPC-4).
+func putControl(_ *Unit, _ byte, b []byte) {
+	b[1] = 0x10 // QUEUE ALGORITHM MODIFIER: unrestricted reordering
+}
+
+// putExceptions is the informational exceptions control page (SBC-3).
+func putExceptions(_ *Unit, _ byte, b []byte) {
+	b[0] = 0x08 // DEXCPT: there is no reporting of exceptions
+}
+
+// modeSense6 is MODE SENSE(6) (SPC-4).
+func modeSense6(u *Unit, c *Command) Sense {
+	const header = 4
+	b := make([]byte, header, 256)
+	b[2] = u.deviceSpecific()
+	if c.CDB[1]&0x08 == 0 { // DBD
+		b = u.appendBlockDescriptor(b, false)
+		b[3] = byte(len(b) - header)
+	}
+	b, s := u.appendModePages(b, c.CDB)
+	if !s.OK() {
+		return s
+	}
+	b[0] = byte(len(b) - 1)
+	return c.reply(b, uint32(c.CDB[4]))
+}
+
+// modeSense10 is MODE SENSE(10) (SPC-4).
+func modeSense10(u *Unit, c *Command) Sense {
+	const header = 8
+	b := make([]byte, header, 256)
+	b[3] = u.deviceSpecific()
+	if c.CDB[1]&0x08 == 0 { // DBD
+		long := c.CDB[1]&0x10 != 0 // LLBAA
+		b = u.appendBlockDescriptor(b, long)
+		if long {
+			b[4] = 0x01 // LONGLBA
+		}
+		binary.BigEndian.PutUint16(b[6:], uint16(len(b)-header))
+	}
+	b, s := u.appendModePages(b, c.CDB)
+	if !s.OK() {
+		return s
+	}
+	binary.BigEndian.PutUint16(b, uint16(len(b)-2))
+	return c.reply(b, uint32(binary.BigEndian.Uint16(c.CDB[7:])))
+}
+
+// deviceSpecific is the device-specific parameter of the header (SBC-3).
+func (u *Unit) deviceSpecific() byte {
+	const wp, dpofua = 0x80, 0x10
+	if u.ReadOnly() {
+		return wp | dpofua
+	}
+	return dpofua
+}
+
+// appendBlockDescriptor appends the mode parameter block descriptor, with short
+// or long addresses (SBC-3).
+func (u *Unit) appendBlockDescriptor(b []byte, long bool) []byte {
+	be := binary.BigEndian
+	if long {
+		b = be.AppendUint64(b, u.Blocks())
+		return be.AppendUint64(b, uint64(u.config.BlockSize))
+	}
+	b = be.AppendUint32(b, uint32(min(u.Blocks(), math.MaxUint32)))
+	return be.AppendUint32(b, u.config.BlockSize)
+}
+
+// appendModePages appends the pages that bytes 2 and 3 of the CDB ask for.
+func (u *Unit) appendModePages(b, cdb []byte) ([]byte, Sense) {
+	control, code, subpage := cdb[2]>>6, cdb[2]&0x3F, cdb[3]
+	if control == modeSaved {
+		return nil, illegalRequest(ASCSavingParametersNotSupported)
+	}
+	knownPage, knownSubpage := code == allPages, false
+	for _, p := range modePages {
+		if code != allPages && code != p.code {
+			continue
+		}
+		knownPage = true
+		if subpage != allSubpages && subpage != p.subpage {
+			continue
+		}
+		knownSubpage = true
+		if p.subpage == 0 {
+			b = append(b, p.code, byte(p.size))
+		} else {
+			const spf = 0x40
+			b = append(b, spf|p.code, p.subpage)
+			b = binary.BigEndian.AppendUint16(b, uint16(p.size))
+		}
+		b = append(b, make([]byte, p.size)...)
+		if control != modeChangeable && p.put != nil {
+			p.put(u, control, b[len(b)-p.size:])
+		}
+	}
+	if !knownPage {
+		return nil, invalidField(2, 5)
+	}
+	if !knownSubpage {
+		return nil, invalidField(3, 7)
+	}
+	return b, Sense{}
+}

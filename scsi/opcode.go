@@ -1,0 +1,92 @@
+package scsi
+
+// Opcode is the operation code, byte 0 of a CDB. Its top three bits are the
+// group, which gives the length of the CDB and the places of its address and
+// length fields.
+type Opcode uint8
+
+// Operation codes of SPC-4 and SBC-3.
+const (
+	OpTestUnitReady      Opcode = 0x00
+	OpRequestSense       Opcode = 0x03
+	OpRead6              Opcode = 0x08
+	OpWrite6             Opcode = 0x0A
+	OpInquiry            Opcode = 0x12
+	OpModeSense6         Opcode = 0x1A
+	OpStartStopUnit      Opcode = 0x1B
+	OpPreventAllow       Opcode = 0x1E
+	OpReadCapacity10     Opcode = 0x25
+	OpRead10             Opcode = 0x28
+	OpWrite10            Opcode = 0x2A
+	OpVerify10           Opcode = 0x2F
+	OpSynchronizeCache10 Opcode = 0x35
+	OpWriteSame10        Opcode = 0x41
+	OpUnmap              Opcode = 0x42
+	OpModeSense10        Opcode = 0x5A
+	OpRead16             Opcode = 0x88
+	OpWrite16            Opcode = 0x8A
+	OpVerify16           Opcode = 0x8F
+	OpSynchronizeCache16 Opcode = 0x91
+	OpWriteSame16        Opcode = 0x93
+	OpServiceActionIn16  Opcode = 0x9E
+	OpReportLUNs         Opcode = 0xA0
+	OpMaintenanceIn      Opcode = 0xA3
+	OpRead12             Opcode = 0xA8
+	OpWrite12            Opcode = 0xAA
+	OpVerify12           Opcode = 0xAF
+)
+
+// Service actions, which tell the commands of one operation code apart.
+const (
+	saReportSupportedCodes = 0x0C // of MAINTENANCE IN
+	saReadCapacity16       = 0x10 // of SERVICE ACTION IN(16)
+)
+
+// otherNames has the names of commands that a Unit does not carry out, so that
+// a trace of what an initiator tried can be read.
+var otherNames = [...]struct {
+	op   Opcode
+	name string
+}{
+	{0x04, "FORMAT UNIT"},
+	{0x07, "REASSIGN BLOCKS"},
+	{0x15, "MODE SELECT(6)"},
+	{0x16, "RESERVE(6)"},
+	{0x17, "RELEASE(6)"},
+	{0x1C, "RECEIVE DIAGNOSTIC RESULTS"},
+	{0x1D, "SEND DIAGNOSTIC"},
+	{0x2E, "WRITE AND VERIFY(10)"},
+	{0x34, "PRE-FETCH(10)"},
+	{0x37, "READ DEFECT DATA(10)"},
+	{0x3B, "WRITE BUFFER"},
+	{0x3C, "READ BUFFER"},
+	{0x48, "SANITIZE"},
+	{0x4C, "LOG SELECT"},
+	{0x4D, "LOG SENSE"},
+	{0x55, "MODE SELECT(10)"},
+	{0x56, "RESERVE(10)"},
+	{0x57, "RELEASE(10)"},
+	{0x5E, "PERSISTENT RESERVE IN"},
+	{0x5F, "PERSISTENT RESERVE OUT"},
+	{0x7F, "variable-length CDB"},
+	{0x83, "third-party copy out"},
+	{0x84, "third-party copy in"},
+	{0x85, "ATA PASS-THROUGH(16)"},
+	{0x89, "COMPARE AND WRITE"},
+	{0x8B, "ORWRITE(16)"},
+	{0x8C, "READ ATTRIBUTE"},
+	{0x8D, "WRITE ATTRIBUTE"},
+	{0x8E, "WRITE AND VERIFY(16)"},
+	{0x90, "PRE-FETCH(16)"},
+	{0x94, "ZBC OUT"},
+	{0x95, "ZBC IN"},
+	{0x9B, "READ BUFFER(16)"},
+	{0x9C, "WRITE ATOMIC(16)"},
+	{0x9F, "SERVICE ACTION OUT(16)"},
+	{0xA1, "ATA PASS-THROUGH(12)"},
+	{0xA2, "SECURITY PROTOCOL IN"},
+	{0xA4, "MAINTENANCE OUT"},
+	{0xAE, "WRITE AND VERIFY(12)"},
+	{0xB5, "SECURITY PROTOCOL OUT"},
+	{0xB7, "READ DEFECT DATA(12)"},
+}
