@@ -1,0 +1,198 @@
+package firmware
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Memory is guest RAM by guest-physical address, zero-filled when Load is
+// called. pci.DMA has this method.
+type Memory interface {
+	// WriteAt copies p to guest memory at addr.
+	WriteAt(p []byte, addr uint64) error
+}
+
+// Windows is what a Memory may offer besides, for loading without a copy.
+// pci.DMA has this method.
+type Windows interface {
+	// Append appends to dst the windows of guest RAM that make up the n bytes
+	// at addr, in order.
+	Append(dst [][]byte, addr, n uint64) ([][]byte, error)
+}
+
+// Source is a file in which to read at any offset: *bytes.Reader and
+// *io.SectionReader are Sources.
+type Source interface {
+	io.ReaderAt
+	Size() int64
+}
+
+// LoadConfig is what to load, and what to tell the kernel.
+type LoadConfig struct {
+	Layout  Layout
+	Kernel  Source
+	Initrd  Source // nil: none
+	Cmdline string // without a terminating NUL
+	// RSDP is the address of the ACPI root pointer, 0 if there is none.
+	RSDP uint64
+	// Seed is entropy for the guest's random number generator, at most
+	// MaxSeed bytes; nil: none. PVH has no place for one and ignores it.
+	Seed []byte
+}
+
+// MaxSeed is the most entropy that a kernel is handed, in bytes.
+const MaxSeed = 256
+
+// elfCmdlineMax is the command line limit of an ELF kernel, which does not
+// state one: Linux's COMMAND_LINE_SIZE on x86, less the NUL.
+const elfCmdlineMax = 2047
+
+// Load puts the kernel of the configuration into memory, with its initial RAM
+// disk, its command line and the structures that describe the machine to it,
+// and returns how to enter it. An error says in one line what is wrong with
+// the kernel, the initial RAM disk, the command line or the amount of RAM;
+// memory is then partly written and of no use.
+func Load(mem Memory, c LoadConfig) (Entry, error) {
+	if err := c.check(); err != nil {
+		return Entry{}, err
+	}
+	img, err := openImage(c.Kernel)
+	if err != nil {
+		return Entry{}, fmt.Errorf("kernel: %w", err)
+	}
+	if limit := min(img.cmdlineMax(), cmdlineRoom-1); len(c.Cmdline) > limit {
+		return Entry{}, fmt.Errorf("command line: %d bytes, this kernel takes at most %d", len(c.Cmdline), limit)
+	}
+	initrd, err := place(img, c)
+	if err != nil {
+		return Entry{}, err
+	}
+
+	g := &guest{mem: mem, ram: c.Layout.LowRAM()}
+	if err := img.load(g); err != nil {
+		return Entry{}, fmt.Errorf("kernel: %w", err)
+	}
+	if c.Initrd != nil {
+		if err := g.copyIn(c.Initrd, 0, initrd.Base, initrd.Size); err != nil {
+			return Entry{}, fmt.Errorf("initrd: %w", err)
+		}
+	}
+	if err := g.writeBIOSData(); err != nil {
+		return Entry{}, err
+	}
+	cmdline, err := g.writeCmdline(c.Cmdline)
+	if err != nil {
+		return Entry{}, err
+	}
+	e, err := img.describe(g, bootInfo{
+		e820:    c.Layout.E820(),
+		initrd:  initrd,
+		cmdline: cmdline,
+		rsdp:    c.RSDP,
+		seed:    c.Seed,
+	})
+	if err != nil {
+		return Entry{}, err
+	}
+	e.Kernel, e.Initrd, e.Cmdline = img.extent(), initrd, cmdline
+	return e, nil
+}
+
+// check refuses what is wrong whatever the kernel is.
+func (c *LoadConfig) check() error {
+	switch {
+	case c.Kernel == nil:
+		return errors.New("kernel: none given")
+	case c.Layout.Size() == 0:
+		return errors.New("memory: no layout given")
+	case strings.IndexByte(c.Cmdline, 0) >= 0:
+		return fmt.Errorf("command line: NUL byte at position %d", strings.IndexByte(c.Cmdline, 0))
+	case c.Initrd != nil && c.Initrd.Size() <= 0:
+		return errors.New("initrd: the file is empty")
+	case len(c.Seed) > MaxSeed:
+		return fmt.Errorf("seed: %d bytes, at most %d can be handed over", len(c.Seed), MaxSeed)
+	}
+	return nil
+}
+
+// image is a kernel whose headers have been checked.
+type image interface {
+	// extent is the memory that the kernel occupies before it has read its
+	// memory map: its own and what it unpacks itself into.
+	extent() Range
+	// initrdEnd is the first address that the initial RAM disk may not reach.
+	initrdEnd() uint64
+	// cmdlineMax is the longest command line, without its NUL.
+	cmdlineMax() int
+	// load copies the kernel into memory.
+	load(*guest) error
+	// describe writes the structures that the kernel is handed and returns how
+	// to enter it.
+	describe(*guest, bootInfo) (Entry, error)
+}
+
+// bootInfo is what a kernel is told about the machine, by either protocol.
+type bootInfo struct {
+	e820    []E820Entry
+	initrd  Range // empty: none
+	cmdline Range // with its NUL
+	rsdp    uint64
+	seed    []byte
+}
+
+// openImage recognises a kernel by its content.
+func openImage(src Source) (image, error) {
+	// All magic numbers lie inside the first sectors; a shorter file reads as
+	// if zeroes followed.
+	head := make([]byte, setupHeaderMax)
+	n := min(max(src.Size(), 0), int64(len(head)))
+	if err := readFull(src, head[:n], 0); err != nil {
+		return nil, err
+	}
+	switch {
+	case isELF(head):
+		return openELF(src, head[:n])
+	case isBzImage(head):
+		return openBzImage(src, head)
+	}
+	return nil, notAKernel(head[:n])
+}
+
+// place finds the memory of the initial RAM disk: as high as it may lie, so
+// that it is out of the way of the kernel, which starts low.
+func place(img image, c LoadConfig) (Range, error) {
+	ram, kernel := c.Layout.LowRAM(), img.extent()
+	var size uint64
+	if c.Initrd != nil {
+		size = uint64(c.Initrd.Size())
+	}
+	if kernel.End() > LowRAMMax {
+		return Range{}, fmt.Errorf("kernel: it needs the memory %v, which must end below %#x", kernel, uint64(LowRAMMax))
+	}
+	need := pageUp(kernel.End()) + pageUp(size)
+	if need > LowRAMMax {
+		return Range{}, fmt.Errorf("initrd: %s does not fit between this kernel's end at %#x and the PCI hole at %#x",
+			FormatSize(size), kernel.End(), uint64(LowRAMMax))
+	}
+	if need > ram.End() {
+		what := "this kernel, which needs"
+		if size > 0 {
+			what = "this kernel and initrd, which need"
+		}
+		return Range{}, fmt.Errorf("memory: %s is too small for %s at least %s",
+			FormatSize(c.Layout.Size()), what, FormatSize((need+mib-1)&^(mib-1)))
+	}
+	if size == 0 {
+		return Range{}, nil
+	}
+	end := min(ram.End(), img.initrdEnd())
+	if end < size || (end-size)&^(pageSize-1) < kernel.End() {
+		return Range{}, fmt.Errorf("initrd: %s does not fit between this kernel's end at %#x and its limit for an initrd at %#x",
+			FormatSize(size), kernel.End(), img.initrdEnd())
+	}
+	return Range{(end - size) &^ (pageSize - 1), size}, nil
+}
+
+func pageUp(n uint64) uint64 { return (n + pageSize - 1) &^ (pageSize - 1) }

@@ -1,0 +1,71 @@
+package vmm
+
+import (
+	"crypto/rand"
+	"fmt"
+
+	"github.com/govmm/govmm/firmware"
+	"github.com/govmm/govmm/firmware/acpi"
+)
+
+// seedSize is how many bytes of entropy the guest starts with.
+const seedSize = 64
+
+// boot puts tables and kernel into the guest's RAM and the boot processor at the
+// kernel's first instruction.
+//
+// Preconditions: RAM and devices are in their reset state.
+func (m *Machine) boot() error {
+	config := m.acpiConfig()
+	if err := m.programBridges(config.Power.PM1Event); err != nil {
+		return err
+	}
+	tables, err := acpi.Build(config)
+	if err != nil {
+		return err
+	}
+	if n := len(tables.Blob); n > firmware.TablesEnd-firmware.TablesBase {
+		return fmt.Errorf("acpi: %d bytes of tables, there is room for %d", n, firmware.TablesEnd-firmware.TablesBase)
+	}
+	if err := m.ram.WriteAt(tables.Blob, tables.Base); err != nil {
+		return err
+	}
+	seed := make([]byte, seedSize)
+	rand.Read(seed) // never fails
+	entry, err := firmware.Load(m.ram, firmware.LoadConfig{
+		Layout:  m.layout,
+		Kernel:  m.config.Kernel,
+		Initrd:  m.config.Initrd,
+		Cmdline: m.config.Cmdline,
+		RSDP:    tables.RSDP,
+		Seed:    seed,
+	})
+	if err != nil {
+		return err
+	}
+	m.log.Debug("kernel loaded", "format", entry.Format, "version", entry.Version, "mode", entry.Mode,
+		"entry", fmt.Sprintf("%#x", entry.RIP), "kernel", entry.Kernel, "initrd", entry.Initrd)
+	return m.cpus[0].enter(entry)
+}
+
+// acpiConfig describes this machine to its guest.
+func (m *Machine) acpiConfig() acpi.Config {
+	c := acpi.I440FX()
+	c.Base = firmware.TablesBase
+	for _, cpu := range m.cpus {
+		c.CPUs = append(c.CPUs, uint32(cpu.vcpu.ID()))
+	}
+	c.TimerOverride = true // as kvm.PCRoutes wires it
+	c.Power.SCI = irqSCI
+	c.Power.S5 = sleepTypeOff
+	c.PCI.MMIO32 = acpi.Window(m.layout.MMIO32())
+	c.PCI.MMIO64 = acpi.Window(m.layout.MMIO64())
+	c.PCI.ISASlot = slotISA
+	c.PCI.Route = pciRoute
+	c.Mouse = true
+	c.Serial = nil
+	for _, p := range serialPorts()[:len(m.config.Serial)] {
+		c.Serial = append(c.Serial, acpi.Serial{Port: p.base, IRQ: p.irq})
+	}
+	return c
+}

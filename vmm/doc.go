@@ -1,0 +1,42 @@
+// Package vmm is the machine: a PC with an i440FX host bridge, a PIIX south
+// bridge, one PCI bus, serial ports and processors that KVM runs. It boots a
+// Linux kernel directly, without a BIOS, and ends when the guest switches it off
+// or resets it, or when it is told to.
+//
+// A machine is built by [New], gets its PCI devices by [Machine.AddDevice], is
+// run once by [Machine.Run], and must be closed:
+//
+//	m, err := vmm.New(vmm.Config{Memory: 512 << 20, CPUs: 1, Kernel: kernel})
+//	...
+//	defer m.Close(ctx)
+//	m.AddDevice(5, controller)
+//	outcome, err := m.Run(ctx)
+//
+// # What happens in the guest's name
+//
+// Every vCPU is a goroutine locked to its thread. It runs the guest until KVM
+// comes back with an exit, does what the exit asks for, and goes on. Port and
+// memory-mapped accesses go through two bus.Space to the device that has the
+// address; the device's handler runs on the vCPU's thread and must not wait. A
+// guest that has nothing to do sleeps in the kernel; nothing here polls.
+//
+// # Interrupts
+//
+// The interrupt controllers and the timer are the kernel's. ISA interrupts 0 to
+// 15 arrive at the I/O APIC pins of the same number, but for the timer's, which
+// arrives at pin 2. The pins of PCI slots are wired to pins 16 to 23 (see
+// pciRoute), level triggered.
+//
+// # Concurrency and locks
+//
+// All methods of a Machine may be called from any goroutine, except that AddPCI
+// and AddDevice come before Run, and Close comes after it. The machine has one
+// lock of its own, over how it ended, which is held while vCPUs are kicked. The
+// locks of package pci may be held when the machine is called as its Platform;
+// the machine then only takes the lock of a bus.Space.
+//
+// # Not supported
+//
+// A start through a BIOS, a reset in place, pause, save and restore, hot-plug,
+// more than one PCI bus.
+package vmm

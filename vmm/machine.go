@@ -1,0 +1,191 @@
+package vmm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/govmm/govmm/firmware"
+	"github.com/govmm/govmm/pci"
+	"github.com/govmm/govmm/vmm/bus"
+	"github.com/govmm/govmm/vmm/kvm"
+	"github.com/govmm/govmm/vmm/memory"
+)
+
+// Machine is a virtual machine.
+type Machine struct {
+	config Config
+	log    *slog.Logger
+	layout firmware.Layout
+
+	vm    *kvm.VM
+	ram   *memory.Memory
+	ports *bus.Space
+	mmio  *bus.Space
+
+	platform *platform
+	pciBus   *pci.Bus
+	chips    chips
+	cpus     []*cpu
+	devices  []Device
+	releases []func(context.Context) error // what undoes New's steps, in order
+
+	started atomic.Bool
+	ending  atomic.Bool   // vCPUs leave their loops; set before they are kicked
+	ended   chan struct{} // closed when the outcome is known
+
+	mu      sync.Mutex
+	outcome Outcome // guarded by mu
+	failure error   // guarded by mu
+}
+
+// Device is a PCI device with a life of its own.
+type Device interface {
+	// Function is what the guest sees on the bus.
+	Function() *pci.Function
+	// Attach gives the device the guest's RAM, before the guest runs.
+	Attach(dma pci.DMA)
+	// Close waits until the device no longer touches the guest's RAM nor
+	// signals, and makes durable what it promised. If ctx ends first it returns
+	// an error, and may still touch the RAM.
+	Close(ctx context.Context) error
+}
+
+// New builds a machine without PCI devices. It must be closed.
+func New(c Config) (_ *Machine, err error) {
+	m := &Machine{config: c, log: c.Logger, ended: make(chan struct{})}
+	if m.log == nil {
+		m.log = slog.New(slog.DiscardHandler)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, m.release(context.Background()))
+		}
+	}()
+	system, err := kvm.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer system.Close()
+	if err := c.check(system); err != nil {
+		return nil, err
+	}
+	leaves, err := system.SupportedCPUID()
+	if err != nil {
+		return nil, err
+	}
+	if m.layout, err = firmware.NewLayout(c.Memory, kvm.PhysBits(leaves)); err != nil {
+		return nil, err
+	}
+	if m.vm, err = system.CreateVM(); err != nil {
+		return nil, err
+	}
+	m.onRelease(ignoring(m.vm.Close))
+	if err := m.addKernelDevices(); err != nil {
+		return nil, err
+	}
+	if err := m.addMemory(); err != nil {
+		return nil, err
+	}
+	m.ports = bus.NewSpace("port", math.MaxUint16)
+	m.mmio = bus.NewSpace("memory", math.MaxUint64)
+	m.platform = &platform{vm: m.vm, ram: m.ram, ports: m.ports, mmio: m.mmio, log: m.log}
+	m.pciBus = pci.NewBus(m.platform, pciRoute)
+	if err := m.addChips(); err != nil {
+		return nil, err
+	}
+	if err := m.addCPUs(system, leaves); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// addKernelDevices creates what KVM models itself.
+func (m *Machine) addKernelDevices() error {
+	return errors.Join(
+		m.vm.SetReservedPages(firmware.IdentityMapBase),
+		m.vm.CreateIRQChip(),
+		m.vm.CreatePIT(),
+		m.vm.SetRouting(kvm.PCRoutes()),
+	)
+}
+
+// addMemory creates the RAM and shows it to the guest.
+func (m *Machine) addMemory() (err error) {
+	var ranges []memory.Range
+	for _, r := range m.layout.RAM() {
+		ranges = append(ranges, memory.Range(r))
+	}
+	if m.ram, err = memory.New(ranges, memory.Options{HugePages: m.config.HugePages}); err != nil {
+		return err
+	}
+	m.onRelease(ignoring(m.ram.Close))
+	for i, s := range m.ram.Slots() {
+		if err := m.vm.SetMemory(i, s.Base, s.Mem, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// DMA is the guest's RAM as devices see it. It is valid until Close.
+func (m *Machine) DMA() pci.DMA { return m.ram }
+
+// AddPCI puts a function into a slot of the PCI bus; 5 and above are free.
+func (m *Machine) AddPCI(slot int, f *pci.Function) error {
+	return m.pciBus.Attach(slot, 0, f)
+}
+
+// AddDevice puts a device into a slot of the PCI bus and gives it the guest's
+// RAM. The machine closes it.
+func (m *Machine) AddDevice(slot int, d Device) error {
+	if err := m.AddPCI(slot, d.Function()); err != nil {
+		return err
+	}
+	d.Attach(m.ram)
+	m.devices = append(m.devices, d)
+	return nil
+}
+
+// PressPowerButton asks the guest to switch itself off.
+func (m *Machine) PressPowerButton() { m.chips.pm.PressPowerButton() }
+
+// onRelease registers what undoes a step of New.
+func (m *Machine) onRelease(f func(context.Context) error) { m.releases = append(m.releases, f) }
+
+// ignoring makes a release of a function that does not wait for anything.
+func ignoring(f func() error) func(context.Context) error {
+	return func(context.Context) error { return f() }
+}
+
+// release undoes New, last step first.
+func (m *Machine) release(ctx context.Context) error {
+	var errs []error
+	for _, f := range slices.Backward(m.releases) {
+		errs = append(errs, f(ctx))
+	}
+	m.releases = nil
+	return errors.Join(errs...)
+}
+
+// Close closes the devices, then gives back everything that the machine holds.
+// Run must have returned. A device that can't be closed before ctx ends keeps
+// the guest's RAM and everything else alive, and Close returns its error.
+func (m *Machine) Close(ctx context.Context) error {
+	var errs []error
+	for _, d := range slices.Backward(m.devices) {
+		if err := d.Close(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("close %s: %w", d.Function().Name(), err))
+		}
+	}
+	if len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	m.devices = nil
+	return m.release(ctx)
+}

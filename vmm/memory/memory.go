@@ -1,0 +1,132 @@
+// Package memory is the RAM of a guest: ranges of guest-physical addresses with
+// host memory behind them, and checked access to it.
+//
+// The host memory is anonymous, outside Go's heap, takes no space until it is
+// touched, and is left out of core dumps. A range's host address and its
+// guest-physical address are equal modulo 2 MiB, so that the host can back it
+// with huge pages.
+//
+// # Concurrency
+//
+// All methods but Close may be called from any goroutine. The guest changes its
+// memory at any time: nothing that was read may be read again and be expected to
+// be the same, and only Load32 and Store32 promise not to tear.
+package memory
+
+import (
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	pageSize     = 4 << 10
+	hugePageSize = 2 << 20
+	maxSize      = 1 << 46 // more than a process can map
+)
+
+// Range is a range of guest-physical addresses, in bytes.
+type Range struct {
+	Base, Size uint64
+}
+
+// Options choose how the host provides the memory.
+type Options struct {
+	// HugePages asks for transparent huge pages: fewer and faster page faults,
+	// but memory is taken in units of 2 MiB.
+	HugePages bool
+}
+
+// Slot is a range of RAM with the host memory behind it.
+type Slot struct {
+	Base uint64
+	Mem  []byte
+}
+
+func (s *Slot) last() uint64 { return s.Base + uint64(len(s.Mem)) - 1 }
+
+// Memory is guest RAM.
+type Memory struct {
+	mapping []byte
+	slots   []Slot // by address, not overlapping, not empty
+}
+
+// New maps RAM for ranges, all page aligned and apart from each other. Their
+// contents are zero.
+func New(ranges []Range, o Options) (*Memory, error) {
+	ranges = slices.Clone(ranges)
+	slices.SortFunc(ranges, func(a, b Range) int {
+		if a.Base < b.Base {
+			return -1
+		}
+		return 1
+	})
+	offsets, total, err := place(ranges)
+	if err != nil {
+		return nil, err
+	}
+	// The mapping is too large by a huge page, so that it can begin on one.
+	mapping, err := unix.Mmap(-1, 0, int(total)+hugePageSize, unix.PROT_READ|unix.PROT_WRITE,
+		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
+	if err != nil {
+		return nil, fmt.Errorf("map %d bytes of guest memory: %w", total, err)
+	}
+	m := &Memory{mapping: mapping}
+	aligned := mapping[padding(mapping):]
+	for i, r := range ranges {
+		m.slots = append(m.slots, Slot{r.Base, aligned[offsets[i] : offsets[i]+r.Size : offsets[i]+r.Size]})
+	}
+	if err := m.advise(o); err != nil {
+		m.Close()
+		return nil, err
+	}
+	return m, nil
+}
+
+// place gives each range an offset in the mapping, and checks the ranges.
+func place(ranges []Range) (offsets []uint64, total uint64, err error) {
+	var end uint64 // first address after the range before
+	for i, r := range ranges {
+		switch {
+		case r.Size == 0 || r.Base%pageSize != 0 || r.Size%pageSize != 0:
+			return nil, 0, fmt.Errorf("memory range of %#x bytes at %#x: not whole pages", r.Size, r.Base)
+		case r.Base+r.Size < r.Base || r.Size > maxSize || total > maxSize:
+			return nil, 0, fmt.Errorf("memory range of %#x bytes at %#x: too large", r.Size, r.Base)
+		case i > 0 && r.Base < end:
+			return nil, 0, fmt.Errorf("memory range at %#x: overlaps the one before", r.Base)
+		}
+		end = r.Base + r.Size
+		total = (total+hugePageSize-1)&^(hugePageSize-1) + r.Base%hugePageSize
+		offsets = append(offsets, total)
+		total += r.Size
+	}
+	if total == 0 {
+		return nil, 0, fmt.Errorf("memory without ranges")
+	}
+	return offsets, total, nil
+}
+
+// advise tells the kernel how to treat the mapping.
+func (m *Memory) advise(o Options) error {
+	if err := unix.Madvise(m.mapping, unix.MADV_DONTDUMP); err != nil {
+		return fmt.Errorf("keep guest memory out of core dumps: %w", err)
+	}
+	if !o.HugePages {
+		return nil
+	}
+	if err := unix.Madvise(m.mapping, unix.MADV_HUGEPAGE); err != nil {
+		return fmt.Errorf("ask for huge pages: %w", err)
+	}
+	return nil
+}
+
+// Slots lists the RAM, by address.
+func (m *Memory) Slots() []Slot { return slices.Clone(m.slots) }
+
+// Close gives the memory back. No window may be in use, and the machine must
+// not run any more.
+func (m *Memory) Close() error {
+	m.slots = nil
+	return unix.Munmap(m.mapping)
+}

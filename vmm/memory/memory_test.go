@@ -1,0 +1,213 @@
+package memory
+
+import (
+	"bytes"
+	"errors"
+	"math"
+	"testing"
+
+	"github.com/govmm/govmm/pci"
+)
+
+var _ pci.DMA = (*Memory)(nil)
+
+// testMemory has a hole, two ranges that touch, and one above 4 GiB.
+func testMemory(t testing.TB) *Memory {
+	t.Helper()
+	m, err := New([]Range{
+		{0, 0xa0000},
+		{0xc0000, 0x140000},
+		{0x200000, 0x100000},
+		{1 << 32, 0x10000},
+	}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
+}
+
+func TestOnlyRAMCanBeReached(t *testing.T) {
+	m := testMemory(t)
+	tests := []struct {
+		name    string
+		addr, n uint64
+		windows int // 0: must be refused
+	}{
+		{"first byte", 0, 1, 1},
+		{"whole first range", 0, 0xa0000, 1},
+		{"last byte before the hole", 0x9ffff, 1, 1},
+		{"into the hole", 0x9ffff, 2, 0},
+		{"in the hole", 0xa0000, 1, 0},
+		{"across the hole", 0x90000, 0x40000, 0},
+		{"across touching ranges", 0x1ffff0, 0x20, 2},
+		{"past the end of low RAM", 0x2fffff, 2, 0},
+		{"device registers", 0xfee00000, 4, 0},
+		{"above 4 GiB", 1 << 32, 0x10000, 1},
+		{"past the end of high RAM", 1<<32 + 0xffff, 2, 0},
+		{"wraps around", math.MaxUint64, 2, 0},
+		{"huge length", 0x1000, math.MaxUint64, 0},
+		{"length that wraps to the start", 0x1000, math.MaxUint64 - 0xfff + 1, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			before := [][]byte{{1}}
+			got, err := m.Append(before, tt.addr, tt.n)
+			if tt.windows == 0 {
+				var access *AccessError
+				if !errors.As(err, &access) || access.Addr != tt.addr || access.Size != tt.n {
+					t.Fatalf("got %d windows and error %v", len(got), err)
+				}
+				if len(got) != 1 {
+					t.Errorf("dst has %d elements after an error, want 1", len(got))
+				}
+				if tt.n < 1<<20 {
+					p := make([]byte, tt.n)
+					if m.ReadAt(p, tt.addr) == nil || m.WriteAt(p, tt.addr) == nil {
+						t.Error("a copy of the same range was allowed")
+					}
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			var n uint64
+			for _, w := range got[1:] {
+				if len(w) != cap(w) {
+					t.Error("a window can be extended beyond its range")
+				}
+				n += uint64(len(w))
+			}
+			if len(got)-1 != tt.windows || n != tt.n {
+				t.Errorf("%d windows of %#x bytes, want %d of %#x", len(got)-1, n, tt.windows, tt.n)
+			}
+		})
+	}
+}
+
+func TestNothingIsAppendedForNoBytes(t *testing.T) {
+	m := testMemory(t)
+	got, err := m.Append(nil, 0xa0000, 0)
+	if err != nil || len(got) != 0 {
+		t.Errorf("%d windows, %v", len(got), err)
+	}
+}
+
+func TestCopiesCrossTouchingRanges(t *testing.T) {
+	m := testMemory(t)
+	want := []byte("across the border")
+	const addr = 0x200000 - 6
+	if err := m.WriteAt(want, addr); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, len(want))
+	if err := m.ReadAt(got, addr); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	windows, err := m.Append(nil, addr, uint64(len(want)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if joined := bytes.Join(windows, nil); !bytes.Equal(joined, want) {
+		t.Errorf("windows hold %q, want %q", joined, want)
+	}
+}
+
+func TestRefusedWriteChangesNothing(t *testing.T) {
+	m := testMemory(t)
+	if err := m.WriteAt([]byte("overlong"), 0x9fffc); err == nil {
+		t.Fatal("a write into the hole was allowed")
+	}
+	got := make([]byte, 4)
+	if err := m.ReadAt(got, 0x9fffc); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, make([]byte, 4)) {
+		t.Errorf("half of it was written: %q", got)
+	}
+}
+
+func TestWords(t *testing.T) {
+	m := testMemory(t)
+	const addr = 1<<32 + 0x100
+	if err := m.Store32(addr, 0x11223344); err != nil {
+		t.Fatal(err)
+	}
+	raw := make([]byte, 4)
+	if err := m.ReadAt(raw, addr); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(raw, []byte{0x44, 0x33, 0x22, 0x11}) {
+		t.Errorf("bytes % x are not little-endian", raw)
+	}
+	if v, err := m.Load32(addr); err != nil || v != 0x11223344 {
+		t.Errorf("%#x, %v", v, err)
+	}
+	for _, bad := range []uint64{addr + 1, addr + 2, 0xa0000, math.MaxUint64 - 3, 1<<32 + 0x10000} {
+		if _, err := m.Load32(bad); err == nil {
+			t.Errorf("load at %#x was allowed", bad)
+		}
+		if err := m.Store32(bad, 1); err == nil {
+			t.Errorf("store at %#x was allowed", bad)
+		}
+	}
+}
+
+func TestRangesAreChecked(t *testing.T) {
+	tests := map[string][]Range{
+		"none":      nil,
+		"empty":     {{0, 0}},
+		"half page": {{0, 0x800}},
+		"unaligned": {{0x800, 0x1000}},
+		"overlap":   {{0, 0x2000}, {0x1000, 0x1000}},
+		"wraps":     {{math.MaxUint64 - 0xfff, 0x2000}},
+		"too large": {{0, 1 << 63}},
+	}
+	for name, ranges := range tests {
+		if m, err := New(ranges, Options{}); err == nil {
+			m.Close()
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func TestSlotsSuitHugePages(t *testing.T) {
+	m := testMemory(t)
+	for _, s := range m.Slots() {
+		if host := hugePageSize - padding(s.Mem); host%hugePageSize != s.Base%hugePageSize {
+			t.Errorf("slot at %#x: host address is %#x modulo 2 MiB", s.Base, host%hugePageSize)
+		}
+	}
+}
+
+func TestAccessDoesNotAllocate(t *testing.T) {
+	m := testMemory(t)
+	windows := make([][]byte, 0, 4)
+	p := make([]byte, 64)
+	n := testing.AllocsPerRun(100, func() {
+		windows, _ = m.Append(windows[:0], 0x1ff000, 0x2000)
+		_ = m.ReadAt(p, 0x1000)
+		_ = m.WriteAt(p, 1<<32)
+		_ = m.Store32(0x2000, 7)
+		_, _ = m.Load32(0x2000)
+	})
+	if n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func BenchmarkAppend(b *testing.B) {
+	m := testMemory(b)
+	windows := make([][]byte, 0, 1)
+	for b.Loop() {
+		windows, _ = m.Append(windows[:0], 1<<32, 4096)
+	}
+}

@@ -1,0 +1,91 @@
+package vmm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// Outcome is how a machine ended.
+type Outcome uint8
+
+const (
+	// Failed is a machine that could not be started or that KVM gave up on.
+	Failed Outcome = iota
+	// PowerOff is a guest that switched the machine off.
+	PowerOff
+	// Reset is a guest that reset the machine, or crashed it (triple fault).
+	Reset
+	// Stopped is a machine that was told to stop.
+	Stopped
+)
+
+// String names the outcome in lower case.
+func (o Outcome) String() string {
+	switch o {
+	case Failed:
+		return "failed"
+	case PowerOff:
+		return "power-off"
+	case Reset:
+		return "reset"
+	case Stopped:
+		return "stopped"
+	}
+	return fmt.Sprintf("outcome %d", uint8(o))
+}
+
+// flushLimit is how long the end of a run waits for a slow reader of the guest's
+// output.
+const flushLimit = 5 * time.Second
+
+// Run starts the guest and returns when it ended, or was ended by ctx or Stop.
+// The error is nil but for Failed, and where output of the guest was lost. All
+// vCPUs have left the guest then; devices may still be busy until Close. A
+// machine runs once.
+func (m *Machine) Run(ctx context.Context) (Outcome, error) {
+	if m.started.Swap(true) {
+		return Failed, errors.New("the machine ran already")
+	}
+	if err := m.boot(); err != nil {
+		return Failed, err
+	}
+	var running sync.WaitGroup
+	for _, c := range m.cpus {
+		running.Go(c.run)
+	}
+	select {
+	case <-m.ended:
+	case <-ctx.Done():
+		m.Stop()
+	}
+	running.Wait()
+
+	m.mu.Lock()
+	outcome, err := m.outcome, m.failure
+	m.mu.Unlock()
+	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushLimit)
+	defer cancel()
+	return outcome, errors.Join(err, m.flushChips(flush))
+}
+
+// Stop makes Run return, as if the plug were pulled. It does not wait.
+func (m *Machine) Stop() { m.finish(Stopped, nil) }
+
+// finish ends the machine; only the first call counts. It may be called from a
+// handler on a vCPU's thread, and does not wait.
+func (m *Machine) finish(o Outcome, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ending.Load() {
+		return
+	}
+	m.outcome, m.failure = o, err
+	m.ending.Store(true)
+	close(m.ended)
+	for _, c := range m.cpus {
+		c.vcpu.Kick()
+	}
+}
