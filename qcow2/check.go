@@ -135,6 +135,7 @@ type checker struct {
 	o        CheckOptions
 
 	refs      tally
+	claimed   int64            // end of what is referred to beyond the file, in clusters
 	wrong     map[int64]uint64 // refcounts on disk that differ from the references
 	rebuild   int64            // errors that only a rebuild of refcount structures can fix
 	badBlocks map[int64]bool   // indices of refcount table entries that are no good
@@ -189,6 +190,7 @@ func (c *checker) reference(off, n int64, times uint32) {
 	first, last := off>>c.g.clusterBits, (off+n-1)>>c.g.clusterBits
 	for i := first; i <= last; i++ {
 		if i >= c.end {
+			c.claimed = max(c.claimed, last+1)
 			c.corruption("ERROR: counting reference for region exceeding the end of the file by one cluster or more: offset %#x size %#x", off, n)
 			return
 		}
