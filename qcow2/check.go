@@ -47,7 +47,7 @@ func (r *CheckResult) Clean() bool { return r.Corruptions == 0 && r.Leaks == 0 &
 // Check counts every reference in the image and compares the counts with the
 // refcounts on disk. Other requests wait meanwhile. Repair needs an image
 // opened for writing; when no error is left, it also clears the dirty and the
-// corrupt bit.
+// corrupt bit, and writes are allowed from then on.
 func (im *Image) Check(o CheckOptions) (CheckResult, error) {
 	if o.Repair != RepairNone && im.readOnly {
 		return CheckResult{}, fmt.Errorf("repair: %w", ErrReadOnly)
@@ -109,7 +109,11 @@ func (im *Image) reload() error {
 
 // clearBadBits clears the dirty and corrupt bits of an image found to be good.
 func (im *Image) clearBadBits(res *CheckResult) error {
-	if res.Corruptions != 0 || res.CheckErrors != 0 || im.hdr.incompatible&incompatBuilt == 0 {
+	if res.Corruptions != 0 || res.CheckErrors != 0 {
+		return nil
+	}
+	if im.hdr.incompatible&incompatBuilt == 0 {
+		im.corrupt.Store(false)
 		return nil
 	}
 	if err := im.f.Sync(); err != nil {
