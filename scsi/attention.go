@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 )
 
-// attentions is the queue of unit attention conditions (SAM-5, 5.14). A
+// attentions is the queue of unit attention conditions (SAM-5). A
 // condition that is pending is not queued again, so the queue is no longer than
 // there are kinds of conditions.
 type attentions struct {

@@ -16,7 +16,7 @@ func (u *Unit) lastBlock() (uint64, Sense) {
 	return n - 1, Sense{}
 }
 
-// readCapacity10 is READ CAPACITY(10) (SBC-3, 5.15).
+// readCapacity10 is READ CAPACITY(10) (SBC-3).
 func readCapacity10(u *Unit, c *Command) Sense {
 	last, s := u.lastBlock()
 	if !s.OK() {
@@ -28,7 +28,7 @@ func readCapacity10(u *Unit, c *Command) Sense {
 	return c.reply(b[:], uint32(len(b)))
 }
 
-// readCapacity16 is READ CAPACITY(16) (SBC-3, 5.16).
+// readCapacity16 is READ CAPACITY(16) (SBC-3).
 func readCapacity16(u *Unit, c *Command) Sense {
 	last, s := u.lastBlock()
 	if !s.OK() {

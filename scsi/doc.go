@@ -4,7 +4,9 @@
 // It models a direct-access block device as an enterprise RAID volume shows
 // itself: SPC-4 (primary commands), SBC-3 (block commands) and the parts of
 // SAM-5 that say which answer comes first. Names of constants are those of
-// these documents. All multi-byte fields of SCSI are big endian.
+// these documents; clauses are cited by the name of the command or page, since
+// their numbers differ between revisions. All multi-byte fields of SCSI are big
+// endian.
 //
 // A [Unit] is one logical unit, LUN 0 of its target; other LUNs answer as
 // absent ones do. Its commands stand in one table (table.go): name, length,

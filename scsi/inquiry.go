@@ -13,14 +13,14 @@ const (
 // inquirySize is the length of standard INQUIRY data with version descriptors.
 const inquirySize = 96
 
-// versionDescriptors are the standards that INQUIRY claims (SPC-4, table 146).
+// versionDescriptors are the standards that INQUIRY claims (SPC-4).
 var versionDescriptors = [...]uint16{
 	0x0060, // SAM-3
 	0x0300, // SPC-3
 	0x04C0, // SBC-3
 }
 
-// inquiry is INQUIRY (SPC-4, 6.6).
+// inquiry is INQUIRY (SPC-4).
 func inquiry(u *Unit, c *Command) Sense {
 	page := c.CDB[2]
 	allocation := uint32(binary.BigEndian.Uint16(c.CDB[3:]))

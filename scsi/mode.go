@@ -5,7 +5,7 @@ import (
 	"math"
 )
 
-// Values of PAGE CONTROL, bits 7:6 of byte 2 of MODE SENSE (SPC-4, table 168).
+// Values of PAGE CONTROL, bits 7:6 of byte 2 of MODE SENSE (SPC-4).
 const (
 	modeCurrent    = 0
 	modeChangeable = 1
@@ -19,9 +19,9 @@ const (
 	allSubpages = 0xFF
 )
 
-// modePages are the mode pages by page and subpage code (SPC-4, 7.5; SBC-3,
-// 6.4). put fills in size bytes after the header; nil leaves them zero. No page
-// can be changed or saved by the initiator.
+// modePages are the mode pages by page and subpage code (SPC-4 and SBC-3). put
+// fills in size bytes after the header; nil leaves them zero. No page can be
+// changed or saved by the initiator.
 var modePages = [...]struct {
 	code, subpage byte
 	size          int
@@ -33,7 +33,7 @@ var modePages = [...]struct {
 	{0x1C, 0, 10, putExceptions},
 }
 
-// putCaching is the caching page (SBC-3, 6.4.5). WCE is the unit's policy.
+// putCaching is the caching page (SBC-3). WCE is the unit's policy.
 func putCaching(u *Unit, control byte, b []byte) {
 	const wce = 0x04
 	on := u.writeBack.Load()
@@ -45,17 +45,17 @@ func putCaching(u *Unit, control byte, b []byte) {
 	}
 }
 
-// putControl is the control page (SPC-4, 7.5.8).
+// putControl is the control page (SPC-4).
 func putControl(_ *Unit, _ byte, b []byte) {
 	b[1] = 0x10 // QUEUE ALGORITHM MODIFIER: unrestricted reordering
 }
 
-// putExceptions is the informational exceptions control page (SBC-3, 6.4.8).
+// putExceptions is the informational exceptions control page (SBC-3).
 func putExceptions(_ *Unit, _ byte, b []byte) {
 	b[0] = 0x08 // DEXCPT: there is no reporting of exceptions
 }
 
-// modeSense6 is MODE SENSE(6) (SPC-4, 6.13).
+// modeSense6 is MODE SENSE(6) (SPC-4).
 func modeSense6(u *Unit, c *Command) Sense {
 	const header = 4
 	b := make([]byte, header, 256)
@@ -72,7 +72,7 @@ func modeSense6(u *Unit, c *Command) Sense {
 	return c.reply(b, uint32(c.CDB[4]))
 }
 
-// modeSense10 is MODE SENSE(10) (SPC-4, 6.14).
+// modeSense10 is MODE SENSE(10) (SPC-4).
 func modeSense10(u *Unit, c *Command) Sense {
 	const header = 8
 	b := make([]byte, header, 256)
@@ -93,7 +93,7 @@ func modeSense10(u *Unit, c *Command) Sense {
 	return c.reply(b, uint32(binary.BigEndian.Uint16(c.CDB[7:])))
 }
 
-// deviceSpecific is the device-specific parameter of the header (SBC-3, 6.4.1).
+// deviceSpecific is the device-specific parameter of the header (SBC-3).
 func (u *Unit) deviceSpecific() byte {
 	const wp, dpofua = 0x80, 0x10
 	if u.ReadOnly() {
@@ -103,7 +103,7 @@ func (u *Unit) deviceSpecific() byte {
 }
 
 // appendBlockDescriptor appends the mode parameter block descriptor, with short
-// or long addresses (SBC-3, 6.4.2).
+// or long addresses (SBC-3).
 func (u *Unit) appendBlockDescriptor(b []byte, long bool) []byte {
 	be := binary.BigEndian
 	if long {

@@ -7,35 +7,39 @@ type Opcode uint8
 
 // Operation codes of SPC-4 and SBC-3.
 const (
-	OpTestUnitReady        Opcode = 0x00
-	OpRequestSense         Opcode = 0x03
-	OpRead6                Opcode = 0x08
-	OpWrite6               Opcode = 0x0A
-	OpInquiry              Opcode = 0x12
-	OpModeSense6           Opcode = 0x1A
-	OpStartStopUnit        Opcode = 0x1B
-	OpPreventAllow         Opcode = 0x1E
-	OpReadCapacity10       Opcode = 0x25
-	OpRead10               Opcode = 0x28
-	OpWrite10              Opcode = 0x2A
-	OpVerify10             Opcode = 0x2F
-	OpSynchronizeCache10   Opcode = 0x35
-	OpWriteSame10          Opcode = 0x41
-	OpUnmap                Opcode = 0x42
-	OpModeSense10          Opcode = 0x5A
-	OpRead16               Opcode = 0x88
-	OpWrite16              Opcode = 0x8A
-	OpVerify16             Opcode = 0x8F
-	OpSynchronizeCache16   Opcode = 0x91
-	OpWriteSame16          Opcode = 0x93
-	OpServiceActionIn16    Opcode = 0x9E
-	OpReportLUNs           Opcode = 0xA0
-	OpMaintenanceIn        Opcode = 0xA3
-	OpRead12               Opcode = 0xA8
-	OpWrite12              Opcode = 0xAA
-	OpVerify12             Opcode = 0xAF
-	saReadCapacity16              = 0x10 // of SERVICE ACTION IN(16)
-	saReportSupportedCodes        = 0x0C // of MAINTENANCE IN
+	OpTestUnitReady      Opcode = 0x00
+	OpRequestSense       Opcode = 0x03
+	OpRead6              Opcode = 0x08
+	OpWrite6             Opcode = 0x0A
+	OpInquiry            Opcode = 0x12
+	OpModeSense6         Opcode = 0x1A
+	OpStartStopUnit      Opcode = 0x1B
+	OpPreventAllow       Opcode = 0x1E
+	OpReadCapacity10     Opcode = 0x25
+	OpRead10             Opcode = 0x28
+	OpWrite10            Opcode = 0x2A
+	OpVerify10           Opcode = 0x2F
+	OpSynchronizeCache10 Opcode = 0x35
+	OpWriteSame10        Opcode = 0x41
+	OpUnmap              Opcode = 0x42
+	OpModeSense10        Opcode = 0x5A
+	OpRead16             Opcode = 0x88
+	OpWrite16            Opcode = 0x8A
+	OpVerify16           Opcode = 0x8F
+	OpSynchronizeCache16 Opcode = 0x91
+	OpWriteSame16        Opcode = 0x93
+	OpServiceActionIn16  Opcode = 0x9E
+	OpReportLUNs         Opcode = 0xA0
+	OpMaintenanceIn      Opcode = 0xA3
+	OpRead12             Opcode = 0xA8
+	OpWrite12            Opcode = 0xAA
+	OpVerify12           Opcode = 0xAF
+)
+
+// Service actions, which tell the commands of one operation code apart.
+const (
+	saReportSupportedCodes = 0x0C // of MAINTENANCE IN
+	saReadCapacity16       = 0x10 // of SERVICE ACTION IN(16)
 )
 
 // otherNames has the names of commands that a Unit does not carry out, so that

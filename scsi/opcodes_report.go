@@ -10,7 +10,7 @@ const (
 	reportOneOrNone = 3 // one with a service action, or with 0 if it has none
 )
 
-// reportSupportedOpcodes is REPORT SUPPORTED OPERATION CODES (SPC-4, 6.35).
+// reportSupportedOpcodes is REPORT SUPPORTED OPERATION CODES (SPC-4).
 func reportSupportedOpcodes(u *Unit, c *Command) Sense {
 	timeouts := c.CDB[2]&0x80 != 0 // RCTD
 	op := Opcode(c.CDB[3])

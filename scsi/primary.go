@@ -2,21 +2,17 @@ package scsi
 
 import "encoding/binary"
 
-// testUnitReady is TEST UNIT READY (SPC-4, 6.47).
+// testUnitReady is TEST UNIT READY (SPC-4).
 func testUnitReady(u *Unit, _ *Command) Sense {
 	_, s := u.lastBlock()
 	return s
 }
 
-// requestSense is REQUEST SENSE (SPC-4, 6.39): it returns, and by that clears,
+// requestSense is REQUEST SENSE (SPC-4): it returns, and by that clears,
 // what the next command would have been told.
 func requestSense(u *Unit, c *Command) Sense {
-	var s Sense
-	if c.LUN != 0 {
-		s = illegalRequest(ASCLogicalUnitNotSupported)
-	} else if code, ok := u.attention.take(); ok {
-		s = Sense{Key: KeyUnitAttention, Code: code}
-	} else {
+	s := illegalRequest(ASCLogicalUnitNotSupported)
+	if c.LUN == 0 {
 		s = u.admit(started)
 	}
 	allocation := uint32(c.CDB[4])
@@ -28,7 +24,7 @@ func requestSense(u *Unit, c *Command) Sense {
 	return c.reply(b[:], allocation)
 }
 
-// reportLUNs is REPORT LUNS (SPC-4, 6.33). There is LUN 0 and no well-known
+// reportLUNs is REPORT LUNS (SPC-4). There is LUN 0 and no well-known
 // logical unit.
 func reportLUNs(u *Unit, c *Command) Sense {
 	var b [16]byte // a header, and LUN 0
@@ -46,7 +42,7 @@ func reportLUNs(u *Unit, c *Command) Sense {
 	return c.reply(b[:length], binary.BigEndian.Uint32(c.CDB[6:]))
 }
 
-// startStopUnit is START STOP UNIT (SBC-3, 5.20). The command table refuses
+// startStopUnit is START STOP UNIT (SBC-3). The command table refuses
 // power conditions other than START_VALID and, since there is nothing to eject,
 // LOEJ.
 func startStopUnit(u *Unit, c *Command) Sense {
@@ -64,6 +60,6 @@ func startStopUnit(u *Unit, c *Command) Sense {
 	return Sense{}
 }
 
-// preventAllow is PREVENT ALLOW MEDIUM REMOVAL (SPC-4, 6.16). The medium cannot
+// preventAllow is PREVENT ALLOW MEDIUM REMOVAL (SPC-4). The medium cannot
 // be removed, so both wishes are fulfilled.
 func preventAllow(*Unit, *Command) Sense { return Sense{} }

@@ -6,7 +6,7 @@ import (
 	"github.com/govmm/govmm/internal/iov"
 )
 
-// Lengths in bytes of the parts of the parameter list of UNMAP (SBC-3, 5.28.2).
+// Lengths in bytes of the parts of the parameter list of UNMAP (SBC-3).
 const (
 	unmapHeader     = 8
 	unmapDescriptor = 16
@@ -16,7 +16,7 @@ const (
 // data and VPD pages say so.
 func canUnmap(u *Unit) bool { return u.medium.CanDiscard() }
 
-// unmap is UNMAP (SBC-3, 5.28). The whole list is checked before anything is
+// unmap is UNMAP (SBC-3). The whole list is checked before anything is
 // unmapped.
 func unmap(u *Unit, c *Command) Sense {
 	length := int(binary.BigEndian.Uint16(c.CDB[7:]))
@@ -79,7 +79,7 @@ func (c *Command) refuse(s Sense) Sense {
 	return s
 }
 
-// writeSame is WRITE SAME (SBC-3, 5.42 and 5.43). With UNMAP, blocks of zeroes
+// writeSame is WRITE SAME (SBC-3). With UNMAP, blocks of zeroes
 // are unmapped where the medium can; any other data is written, as the standard
 // has it for data that unmapped blocks would not read as.
 func writeSame(u *Unit, c *Command) Sense {

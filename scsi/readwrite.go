@@ -30,12 +30,12 @@ func (e extent) lengthRefused() Sense {
 // forceUnitAccess returns the FUA bit, which 6-byte CDBs do not have.
 func forceUnitAccess(cdb []byte) bool { return cdb[0]>>5 != 0 && cdb[1]&0x08 != 0 }
 
-// read is READ (SBC-3, 5.8 to 5.12).
+// read is READ (SBC-3).
 func read(u *Unit, c *Command) Sense {
 	return u.read(c, cdbExtent(c.CDB), forceUnitAccess(c.CDB))
 }
 
-// write is WRITE (SBC-3, 5.34 to 5.38).
+// write is WRITE (SBC-3).
 func write(u *Unit, c *Command) Sense {
 	return u.write(c, cdbExtent(c.CDB), forceUnitAccess(c.CDB))
 }
@@ -103,7 +103,7 @@ func (u *Unit) flush(c *Command) Sense {
 	return Sense{}
 }
 
-// synchronizeCache is SYNCHRONIZE CACHE (SBC-3, 5.22 and 5.23). The whole cache
+// synchronizeCache is SYNCHRONIZE CACHE (SBC-3). The whole cache
 // is written whatever the range, and IMMED does not make it return earlier: what
 // went wrong is reported here and not with a later command.
 func synchronizeCache(u *Unit, c *Command) Sense {

@@ -11,7 +11,7 @@ import (
 // CONDITION: the fixed format without additional sense bytes.
 const SenseSize = 18
 
-// Response codes, the low seven bits of byte 0 of sense data (SPC-4, 4.5.1).
+// Response codes, the low seven bits of byte 0 of sense data (SPC-4).
 const (
 	responseFixed      = 0x70
 	responseDescriptor = 0x72
@@ -32,8 +32,8 @@ type Sense struct {
 	Field   FieldPointer
 }
 
-// FieldPointer points at the field that ILLEGAL REQUEST is about (SPC-4,
-// 4.5.2.4.2). The zero value points nowhere.
+// FieldPointer points at the field that ILLEGAL REQUEST is about (SPC-4). The
+// zero value points nowhere.
 type FieldPointer struct {
 	In     FieldLocation
 	Byte   uint16 // offset in the CDB or parameter list
@@ -97,7 +97,7 @@ func unsupportedBits(at int, bad, usage byte) Sense {
 	return invalidField(at, bit)
 }
 
-// fixed puts s into fixed format (SPC-4, 4.5.3).
+// fixed puts s into fixed format (SPC-4).
 func (s Sense) fixed(b *[SenseSize]byte) {
 	*b = [SenseSize]byte{0: responseFixed, 2: byte(s.Key), 7: SenseSize - 8}
 	if s.HasInfo && s.Info <= math.MaxUint32 {
@@ -108,7 +108,7 @@ func (s Sense) fixed(b *[SenseSize]byte) {
 	s.Field.put(b[15:18])
 }
 
-// appendDescriptor appends s in descriptor format (SPC-4, 4.5.2).
+// appendDescriptor appends s in descriptor format (SPC-4).
 func (s Sense) appendDescriptor(b []byte) []byte {
 	start := len(b)
 	b = append(b, responseDescriptor, byte(s.Key), s.Code.Code(), s.Code.Qualifier(), 0, 0, 0, 0)
@@ -124,7 +124,7 @@ func (s Sense) appendDescriptor(b []byte) []byte {
 	return b
 }
 
-// put writes the three sense key specific bytes (SPC-4, table 33).
+// put writes the three sense key specific bytes (SPC-4).
 func (f FieldPointer) put(b []byte) {
 	if f.In == InNothing {
 		return

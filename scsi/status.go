@@ -2,7 +2,7 @@ package scsi
 
 import "fmt"
 
-// Status is the status byte of a command (SAM-5, 5.3).
+// Status is the status byte of a command (SAM-5).
 type Status uint8
 
 const (
@@ -39,7 +39,7 @@ func (s Status) String() string {
 	return fmt.Sprintf("status %#02x", uint8(s))
 }
 
-// SenseKey says what kind of trouble a command met (SPC-4, 4.5.6).
+// SenseKey says what kind of trouble a command met (SPC-4).
 type SenseKey uint8
 
 const (
@@ -76,7 +76,7 @@ func (k SenseKey) String() string {
 }
 
 // ASC is an additional sense code in the high byte with its qualifier in the
-// low one (SPC-4, 4.5.6 and annex D).
+// low one (SPC-4).
 type ASC uint16
 
 const (
@@ -142,7 +142,7 @@ var ascNames = [...]struct {
 	{ASCInsufficientResources, "INSUFFICIENT RESOURCES"},
 }
 
-// String returns the text of a in SPC-4, annex D.
+// String returns the text of a in SPC-4.
 func (a ASC) String() string {
 	for _, n := range ascNames {
 		if n.code == a {

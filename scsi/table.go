@@ -12,7 +12,7 @@ type command struct {
 	name   string
 	needs  needs
 	// usage has a bit set for each bit of the CDB that is looked at, as REPORT
-	// SUPPORTED OPERATION CODES returns it (SPC-4, 6.35.3): byte 0 is the
+	// SUPPORTED OPERATION CODES returns it (SPC-4): byte 0 is the
 	// operation code, and a service action stands for itself. All other bits
 	// must be zero. Its length is the length of the CDB.
 	usage []byte
@@ -33,8 +33,8 @@ type needs uint8
 const (
 	// anyLUN: the handler itself answers for logical units that do not exist.
 	anyLUN needs = 1 << iota
-	// noAttention: the command runs while a unit attention is pending (SAM-5,
-	// 5.14), and its handler says what becomes of it.
+	// noAttention: the command runs while a unit attention is pending (SAM-5),
+	// and its handler says what becomes of it.
 	noAttention
 	// started: the command needs a unit that is not stopped.
 	started
@@ -150,7 +150,7 @@ type extent struct {
 }
 
 // cdbExtent decodes the logical block address and the transfer length that CDBs
-// of the same group (SPC-4, 4.2.5.1) have in common.
+// of the same group (SPC-4) have in common.
 func cdbExtent(cdb []byte) extent {
 	be := binary.BigEndian
 	switch cdb[0] >> 5 {

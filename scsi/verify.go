@@ -2,7 +2,7 @@ package scsi
 
 import "github.com/govmm/govmm/internal/iov"
 
-// verify is VERIFY (SBC-3, 5.29 to 5.31): the blocks are read, and with BYTCHK
+// verify is VERIFY (SBC-3): the blocks are read, and with BYTCHK
 // compared with the data buffer. Like READ it is subject to the maximum
 // transfer length, also where no data is moved, so that it ends soon.
 func verify(u *Unit, c *Command) Sense {

@@ -11,8 +11,8 @@ const vpdHeader = 4
 // vpdSupportedPages is the page that lists the pages.
 const vpdSupportedPages = 0x00
 
-// vpdPages are the vital product data pages, by page code (SPC-4, 7.8; SBC-3,
-// 6.5). append adds what follows the header.
+// vpdPages are the vital product data pages, by page code (SPC-4 and SBC-3).
+// append adds what follows the header.
 var vpdPages = [...]struct {
 	code   byte
 	when   func(*Unit) bool // nil is always
@@ -51,12 +51,12 @@ func (u *Unit) vitalProductData(code byte) ([]byte, Sense) {
 	return b, Sense{}
 }
 
-// appendSerialNumber is the unit serial number page (SPC-4, 7.8.15).
+// appendSerialNumber is the unit serial number page (SPC-4).
 func appendSerialNumber(u *Unit, b []byte) []byte {
 	return append(b, u.config.Identity.Serial...)
 }
 
-// appendIdentification is the device identification page (SPC-4, 7.8.5): the NAA
+// appendIdentification is the device identification page (SPC-4): the NAA
 // name if there is one, and one made of vendor, product and serial number.
 func appendIdentification(u *Unit, b []byte) []byte {
 	const binaryCode, asciiCode = 0x01, 0x02
@@ -74,7 +74,7 @@ func appendIdentification(u *Unit, b []byte) []byte {
 	return append(b, id.Serial...)
 }
 
-// appendBlockLimits is the block limits page (SBC-3, 6.5.3). Offsets below are
+// appendBlockLimits is the block limits page (SBC-3). Offsets below are
 // from the start of the page.
 func appendBlockLimits(u *Unit, b []byte) []byte {
 	l := &u.config.Limits
@@ -95,14 +95,14 @@ func appendBlockLimits(u *Unit, b []byte) []byte {
 	return append(b, p[vpdHeader:]...)
 }
 
-// appendCharacteristics is the block device characteristics page (SBC-3, 6.5.2).
+// appendCharacteristics is the block device characteristics page (SBC-3).
 func appendCharacteristics(u *Unit, b []byte) []byte {
 	var p [64]byte
 	binary.BigEndian.PutUint16(p[4:], u.config.RotationRate)
 	return append(b, p[vpdHeader:]...)
 }
 
-// appendProvisioning is the logical block provisioning page (SBC-3, 6.5.4).
+// appendProvisioning is the logical block provisioning page (SBC-3).
 func appendProvisioning(u *Unit, b []byte) []byte {
 	const lbpu, lbpws, lbpws10, lbprz = 0x80, 0x40, 0x20, 0x04
 	const thin = 0x02
