@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/govmm/govmm/internal/payload"
+	"github.com/govmm/govmm/megasas/raid"
 	"github.com/govmm/govmm/vmm/kvm"
 	"golang.org/x/sys/unix"
 )
@@ -295,16 +296,29 @@ func openPTY(t *testing.T) (master, slave *os.File) {
 }
 
 func TestDriveIdentity(t *testing.T) {
-	a := diskSpec{path: "a.qcow2"}.identity(0)
-	b := diskSpec{path: "b.qcow2"}.identity(1)
+	identity := func(text string, slot int) raid.DriveIdentity {
+		d, err := parseDisk(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d.identity(slot)
+	}
+	a, b := identity("a.qcow2", 0), identity("b.qcow2", 1)
 	if a.Serial == b.Serial || a.WWN == b.WWN {
 		t.Errorf("two images look the same: %+v, %+v", a, b)
 	}
-	if abs, err := filepath.Abs("a.qcow2"); err != nil || (diskSpec{path: abs}).identity(3).WWN != a.WWN {
+	abs, err := filepath.Abs("a.qcow2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if identity("readonly=on,path="+abs, 3).WWN != a.WWN {
 		t.Error("the same image looks different by another name and in another slot")
 	}
-	if s := (diskSpec{path: "a.qcow2", serial: "X1"}).identity(0); s.Serial != "X1" || s.WWN == a.WWN {
-		t.Errorf("with a serial number: %+v", s)
+	if named := identity("a.qcow2,serial=X1", 0); named.Serial != "X1" || named.WWN == a.WWN {
+		t.Errorf("with a serial number: %+v", named)
+	}
+	if null := "format=null,size=1M"; identity(null, 0).WWN == identity(null, 1).WWN {
+		t.Error("two null devices look the same")
 	}
 	if a.WWN>>60 != 3 {
 		t.Errorf("WWN %#x is not locally assigned", a.WWN)
