@@ -3,6 +3,7 @@ package qcow2
 import (
 	"errors"
 	"testing"
+	"time"
 )
 
 // smallImages are seeds: whole images of a few KiB, one feature each.
@@ -55,6 +56,8 @@ func FuzzOpen(f *testing.F) {
 		f.Add(seed, int64(1000), int64(3000))
 	}
 	f.Fuzz(func(t *testing.T, data []byte, off, n int64) {
+		watchdog := time.AfterFunc(5*time.Second, func() { panic("a request does not return") })
+		defer watchdog.Stop()
 		m := &limitedFile{memFile{data: data}}
 		im, err := Open(m, Options{NoBacking: true})
 		if err != nil {
@@ -67,8 +70,10 @@ func FuzzOpen(f *testing.F) {
 		_ = im.Discard(off/3, n)
 		_ = im.Flush()
 		if im.Size() < gib {
-			if _, err := im.Check(CheckOptions{Repair: RepairAll}); err == nil {
-				res, err := im.Check(CheckOptions{})
+			report := func(s string) { t.Log(s) }
+			if _, err := im.Check(CheckOptions{Repair: RepairAll, Report: report}); err == nil {
+				t.Log("again")
+				res, err := im.Check(CheckOptions{Report: report})
 				if err != nil {
 					t.Fatalf("check after repair: %v", err)
 				}
