@@ -210,8 +210,8 @@ func (c *Controller) Close(ctx context.Context) error {
 				c.queue <- post{}
 			}
 			c.tasks.Wait()
-			c.awaitSettled()
 		}
+		c.awaitSettled()
 		drained <- c.set.Flush()
 	}()
 	select {

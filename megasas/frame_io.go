@@ -1,6 +1,8 @@
 package megasas
 
 import (
+	"errors"
+
 	"github.com/govmm/govmm/megasas/mfi"
 	"github.com/govmm/govmm/megasas/raid"
 	"github.com/govmm/govmm/scsi"
@@ -64,10 +66,10 @@ func (c *Controller) logicalDrive(target uint8) (*logical, mfi.Status) {
 // scsiResult turns the outcome of r.cmd into the frame's status and sense data.
 func (r *request) scsiResult() mfi.Status {
 	cmd := &r.cmd
-	if cmd.Err == scsi.ErrShortBuffer {
-		return r.refuse(&mfi.Error{Status: mfi.StatusInvalidSGL, Reason: "command moves more data than the frame has"})
-	}
 	if cmd.Err != nil {
+		if errors.Is(cmd.Err, scsi.ErrShortBuffer) {
+			return r.refuse(&mfi.Error{Status: mfi.StatusInvalidSGL, Reason: "command moves more data than the frame has"})
+		}
 		r.c.ioFailed(r.frame, cmd.Err)
 	}
 	r.scsiStatus = cmd.Status

@@ -17,8 +17,7 @@ const (
 	Prefetchable BARKind = 0x8
 )
 
-// Limits of BAR sizes in bytes. A memory BAR of less than a page is legal, but
-// its page could not be given to one guest driver alone.
+// Limits of BAR sizes in bytes.
 const (
 	minIOSize  = 4
 	maxIOSize  = 256

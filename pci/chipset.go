@@ -40,21 +40,21 @@ func NewHostBridge() *Function {
 type PIRQRoute uint8
 
 const (
-	regPIRQ          = 0x60
-	pirqReset        = 0x80
-	pirqDisable      = 0x80
-	pirqWritable     = 0x8F
-	pirqLineMask     = 0x0F
-	regPMBase        = 0x40
-	pmBaseMask       = 0xFFC0
-	regPMEnable      = 0x80
-	pmEnable         = 1 << 0
-	regSMBusBase     = 0x90
-	smbusBaseMask    = 0xFFF0
-	baseIsPort       = 1 << 0 // read-only bit of a base register
-	regDeviceActB    = 0x58
-	apmcEnabled      = 1 << 25 // SMIs on the APM port: firmware has set up SMM
-	regPIIX3Reserved = 0x82
+	regPIRQ           = 0x60
+	pirqReset         = 0x80
+	pirqDisable       = 0x80
+	pirqWritable      = 0x8F
+	pirqLineMask      = 0x0F
+	regPMBase         = 0x40
+	pmBaseMask        = 0xFFC0
+	regPMEnable       = 0x80
+	pmEnable          = 1 << 0
+	regSMBusBase      = 0x90
+	smbusBaseMask     = 0xFFF0
+	baseIsPort        = 1 << 0 // read-only bit of a base register
+	regDeviceActB     = 0x58
+	apmcEnabled       = 1 << 25 // SMIs on the APM port: firmware has set up SMM
+	regLatencyControl = 0x82
 )
 
 // IRQ is the ISA interrupt that the link drives; ok is false if routing is
@@ -78,7 +78,7 @@ func NewPIIX3(changed func(routes [4]PIRQRoute)) *Function {
 		{Offset: 0x77, Size: 1, Reset: 0x0C, Write: 0x8F},
 		{Offset: 0x78, Size: 2, Reset: 0x0002, Write: 0xFFFF}, // chip select
 		{Offset: 0x80, Size: 1, Write: 0x7F},                  // APIC base
-		{Offset: regPIIX3Reserved, Size: 1, Write: 0x0F},      // deterministic latency
+		{Offset: regLatencyControl, Size: 1, Write: 0x0F},
 		{Offset: 0xA0, Size: 4, Reset: 0x08, Write: 0xFFFF00FF},
 		{Offset: 0xA4, Size: 4, Write: 0xFFFFFFFF},
 		{Offset: 0xA8, Size: 1, Reset: 0x0F, Write: 0xFF}, // fast off timer

@@ -37,7 +37,7 @@ func FuzzGuest(f *testing.F) {
 				size = min(size, 4)
 				m.ports.Write(d.selectReg(at&0xFC), v[:size])
 			case 1:
-				m.write64(at, append(v, v...)[:size])
+				m.poke(at, append(v, v...)[:size])
 			case 2:
 				fn.Signal(at)
 				fn.SetINTx(v[0]&1 != 0)
@@ -49,9 +49,9 @@ func FuzzGuest(f *testing.F) {
 	})
 }
 
-// write64 writes p, up to 8 bytes, at an offset of whatever memory is mapped, and
+// poke writes p, up to 8 bytes, at an offset of whatever memory is mapped, and
 // reads it back.
-func (m *machine) write64(at int, p []byte) {
+func (m *machine) poke(at int, p []byte) {
 	for _, r := range m.memory {
 		off := uint64(at) % (r.size - uint64(len(p)) + 1)
 		if off+uint64(len(p)) <= r.size {

@@ -46,7 +46,10 @@ const (
 	ModeMSIX
 )
 
-// Platform is what a Bus needs of the machine that it sits in.
+// Platform is what a Bus needs of the machine that it sits in. Its methods are
+// called with locks of this package held: see the package comment for what they
+// must not do. The level of a line is that of the PCI functions alone; whoever
+// shares it with other devices combines them.
 type Platform interface {
 	// SetIRQ drives the interrupt line of a global system interrupt (level).
 	SetIRQ(gsi int, asserted bool)

@@ -33,7 +33,7 @@ func (m *Machine) addCPUs(system *kvm.System, supported []kvm.CPUIDEntry) error 
 		if err := v.SetCPUID(leaves); err != nil {
 			return fmt.Errorf("vCPU %d: %w", id, err)
 		}
-		if err := powerOn(v); err != nil {
+		if err := powerOn(v, kvm.ExtendedStates(supported)); err != nil {
 			return fmt.Errorf("vCPU %d: %w", id, err)
 		}
 	}

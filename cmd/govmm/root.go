@@ -89,6 +89,7 @@ driver.`,
 	})
 	root.AddCommand(
 		a.runCommand(),
+		a.imgCommand(),
 		a.doctorCommand(),
 		a.versionCommand(),
 		a.nestInitCommand(),

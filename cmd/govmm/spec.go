@@ -10,7 +10,7 @@ import (
 // means the same in the nested machine.
 type machineSpec struct {
 	kernel, initrd, cmdline string // files; no initrd if empty
-	disks                   []string
+	disks                   []diskSpec
 	memory                  uint64 // bytes
 	cpus                    int
 	serials                 []serialSpec
@@ -24,7 +24,6 @@ const minMemory = 16 << 20
 func (f *runFlags) machine() (machineSpec, error) {
 	spec := machineSpec{
 		kernel: f.kernel, initrd: f.initrd, cmdline: f.cmdline,
-		disks:   f.disks,
 		memory:  f.memory.bytes,
 		cpus:    f.cpus,
 		serials: f.serial.specs,
@@ -38,6 +37,13 @@ func (f *runFlags) machine() (machineSpec, error) {
 	}
 	if n := len(spec.serials); n > 2 {
 		return spec, fmt.Errorf("--serial is given %d times, but there are two serial ports", n)
+	}
+	for _, text := range f.disks {
+		d, err := parseDisk(text)
+		if err != nil {
+			return spec, err
+		}
+		spec.disks = append(spec.disks, d)
 	}
 	if err := spec.findKernel(); err != nil {
 		return spec, err
@@ -70,10 +76,15 @@ func (s *machineSpec) findKernel() error {
 // checkFiles finds files that cannot be read before a machine is built, nested
 // or not.
 func (s *machineSpec) checkFiles() error {
-	for _, file := range []struct{ flag, path string }{{"--kernel", s.kernel}, {"--initrd", s.initrd}} {
-		if file.path == "" {
-			continue
-		}
+	type file struct{ flag, path string }
+	files := []file{{"--kernel", s.kernel}}
+	if s.initrd != "" {
+		files = append(files, file{"--initrd", s.initrd})
+	}
+	for _, d := range s.disks {
+		files = append(files, file{"--disk", d.path})
+	}
+	for _, file := range files {
 		f, err := os.Open(file.path)
 		if err != nil {
 			return fmt.Errorf("%s: %w", file.flag, err)
@@ -93,7 +104,7 @@ func (s *machineSpec) args() []string {
 		args = append(args, "--initrd", s.initrd)
 	}
 	for _, d := range s.disks {
-		args = append(args, "--disk", d)
+		args = append(args, "--disk", d.text)
 	}
 	for _, serial := range s.serials {
 		args = append(args, "--serial", serial.String())

@@ -41,12 +41,14 @@ func TestDefaults(t *testing.T) {
 func TestArgsMeanTheSame(t *testing.T) {
 	dir := t.TempDir()
 	kernel, initrd := write(t, "", dir, "k"), write(t, "", dir, "i")
+	odd, raw := write(t, "", dir, "a b,c.qcow2"), write(t, "", dir, "d.raw")
+	odd = strings.ReplaceAll(odd, ",", ",,")
 	for _, args := range [][]string{
 		{"--kernel", kernel},
 		{
 			"--kernel", kernel, "--initrd", initrd, "--append", "console=ttyS0 a=\"b c\"",
 			"--memory", "1.5G", "--cpus", "2", "--stats", "s.json",
-			"--disk", "path=a b,,c.qcow2,readonly=on", "--disk", "path=d.raw,format=raw",
+			"--disk", "path=" + odd + ",readonly=on,serial=x", "--disk", "path=" + raw + ",format=raw,cache=writeback",
 			"--serial", "none", "--serial", "file:/tmp/log",
 		},
 		{"--kernel", kernel, "--append", "", "--serial", "fd:3"},

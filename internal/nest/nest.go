@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Self, as the first argument of a [Command], is the executable that the nest
-// was built with. It needs no path inside the nest, and is already in memory.
+// Self is, as the first argument of a [Command], the executable that the nest
+// was built with. It is in the nest's memory already.
 const Self = selfPath
 
 // Config is a machine to run commands in.

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/govmm/govmm/vmm/chipset"
 )
@@ -325,12 +324,12 @@ func TestSerialOutputError(t *testing.T) {
 }
 
 func TestSerialCloseEndsFeed(t *testing.T) {
-	s := chipset.NewSerial(chipset.SerialConfig{})
+	received := make(chan bool, 1)
+	s := chipset.NewSerial(chipset.SerialConfig{IRQ: func(level bool) { received <- level }})
+	out(s, ier, 1)
 	result := make(chan error)
 	go func() { result <- s.Feed(make([]byte, 100)) }()
-	for in(s, lsr)&1 == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	<-received // so Feed has begun, and there is no room for the rest
 	if err := s.Close(context.Background()); err != nil {
 		t.Error(err)
 	}

@@ -32,6 +32,7 @@ const (
 	leafExtFeatures   = 0x7
 	leafPerfMon       = 0xa
 	leafTopology      = 0xb
+	leafExtStates     = 0xd
 	leafSGX           = 0x12
 	leafTopologyV2    = 0x1f
 	leafKVMSignature  = 0x40000000
@@ -113,6 +114,17 @@ func PhysBits(supported []CPUIDEntry) uint {
 		}
 	}
 	return 36 // what the architecture has without the leaf
+}
+
+// ExtendedStates is the set of processor states that a guest can enable in XCR0,
+// 0 for a processor without XSAVE.
+func ExtendedStates(supported []CPUIDEntry) uint64 {
+	for _, e := range supported {
+		if e.Function == leafExtStates && e.Index == 0 {
+			return uint64(e.Edx)<<32 | uint64(e.Eax)
+		}
+	}
+	return 0
 }
 
 // describe finds the highest basic leaf and the maker of the processor.

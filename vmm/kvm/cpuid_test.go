@@ -17,7 +17,7 @@ func hostLeaves() []CPUIDEntry {
 		{Function: 7, Index: 0, Flags: CPUIDIndexed, Ebx: 1<<2 | 1, Ecx: 1<<30 | 2},
 		{Function: 0xa, Eax: 0x07300404},
 		{Function: 0xb, Index: 0, Flags: CPUIDIndexed, Eax: 1, Ebx: 2, Ecx: 0x100, Edx: 5},
-		{Function: 0xd, Index: 0, Flags: CPUIDIndexed, Eax: 7, Ebx: 0x340},
+		{Function: 0xd, Index: 0, Flags: CPUIDIndexed, Eax: 7, Ebx: 0x340, Edx: 1},
 		{Function: 0x12, Index: 0, Flags: CPUIDIndexed, Eax: 1},
 		{Function: 0x40000000, Eax: 0x40000001, Ebx: 0x4b4d564b},
 		{Function: 0x40000001, Eax: 1<<24 | 9},
@@ -143,5 +143,20 @@ func TestGuestCPUIDKeepsTheHostsList(t *testing.T) {
 	}
 	if e := leaf(t, got, 0x80000001, 0); e.Ecx != 0 {
 		t.Errorf("AMD's core flag on another maker's processor: %#x", e.Ecx)
+	}
+}
+
+func TestWhatTheHostSupports(t *testing.T) {
+	if n := PhysBits(hostLeaves()); n != 48 {
+		t.Errorf("%d address bits, want 48", n)
+	}
+	if n := PhysBits(nil); n != 36 {
+		t.Errorf("%d address bits without the leaf, want 36", n)
+	}
+	if x := ExtendedStates(hostLeaves()); x != 1<<32|7 {
+		t.Errorf("extended states %#x, want 0x100000007", x)
+	}
+	if x := ExtendedStates(nil); x != 0 {
+		t.Errorf("extended states %#x without XSAVE, want 0", x)
 	}
 }

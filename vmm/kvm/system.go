@@ -1,6 +1,7 @@
 package kvm
 
 import (
+	"errors"
 	"fmt"
 
 	gokvm "github.com/bobuhiro11/gokvm/kvm"
@@ -125,7 +126,7 @@ func (s *System) SupportedCPUID() ([]CPUIDEntry, error) {
 func (s *System) CreateVM() (*VM, error) {
 	for {
 		fd, err := gokvm.CreateVM(uintptr(s.fd))
-		if err == unix.EINTR {
+		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil {

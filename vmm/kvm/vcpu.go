@@ -40,6 +40,7 @@ type VCPU struct {
 	lapic       LAPIC
 	mpState     gokvm.MPState
 	translation gokvm.Translation
+	xcrs        gokvm.XCRS
 
 	mu     sync.Mutex
 	tid    int  // thread that runs the vCPU, 0 if none; guarded by mu
@@ -149,6 +150,14 @@ func (v *VCPU) Translate(linear uint64) (physical uint64, ok bool) {
 // two control words.
 func (v *VCPU) SetFPU(fcw uint16, mxcsr uint32) error {
 	return callError("KVM_SET_FPU", setFPU(v.fd, fcw, mxcsr))
+}
+
+// SetXCR0 says which extended states the guest has enabled (Intel SDM volume 1,
+// 13.3). They must be among those that its CPUID offers.
+func (v *VCPU) SetXCR0(features uint64) error {
+	v.xcrs = gokvm.XCRS{NrXRCS: 1}
+	v.xcrs.Registers[0].Value = features
+	return callError("KVM_SET_XCRS", gokvm.SetXCRS(uintptr(v.fd), &v.xcrs))
 }
 
 // SetMSRs writes model-specific registers, in order.

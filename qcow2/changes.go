@@ -1,0 +1,183 @@
+package qcow2
+
+import "sync/atomic"
+
+// tableChanges says what of a table kept in memory, L1 or refcount table, is
+// newer than the disk.
+type tableChanges struct {
+	sectors map[int64]bool // sectors (512 bytes) with changed entries
+	moved   bool           // the table is at a place that the header on disk does not name
+	header  bool           // the header must be written
+}
+
+const entriesPerSector = sectorSize / 8
+
+// touch records that entry i was changed.
+func (t *tableChanges) touch(i int64) {
+	if t.sectors == nil {
+		t.sectors = make(map[int64]bool)
+	}
+	t.sectors[i/entriesPerSector] = true
+}
+
+// move records that the table is at a new place, which the header must name.
+func (t *tableChanges) move() { t.moved, t.header = true, true }
+
+func (t *tableChanges) empty() bool { return len(t.sectors) == 0 && !t.header && !t.moved }
+
+// freeing is a run of clusters each of which lost one reference.
+type freeing struct {
+	cluster, count int64
+	epoch          uint64 // requests that began until then may still use it
+	punch          bool   // give the storage back to the host, too
+}
+
+// changes collects what the next commit has to write beside dirty cache pages.
+// Guarded by Image.mu, except for pressing.
+type changes struct {
+	refTable tableChanges
+	l1       tableChanges
+	barrier  bool      // L2 entries refer to data that may not be durable
+	released []freeing // waiting for the commit that makes their release durable
+	retired  []freeing // waiting for requests to end, and for their holes
+
+	// pressing is set when so much has collected that requests should commit.
+	pressing atomic.Bool
+}
+
+// Limits of what collects between commits.
+const (
+	maxReleased   = 4096 // runs
+	minDirtyPages = 64
+)
+
+// idle reports whether there is nothing to commit and nothing to free.
+func (ch *changes) idle(im *Image) bool {
+	return ch.l1.empty() && ch.refTable.empty() && len(ch.released) == 0 && len(ch.retired) == 0 &&
+		len(im.l2.dirty) == 0 && len(im.refs.dirty) == 0
+}
+
+// weigh sets pressing. Preconditions: mu is held exclusively.
+func (im *Image) weigh() {
+	ch := &im.changes
+	if len(ch.released) > maxReleased ||
+		len(im.l2.dirty) > max(im.l2.limit/2, minDirtyPages) ||
+		len(im.refs.dirty) > max(im.refs.limit/2, minDirtyPages) {
+		ch.pressing.Store(true)
+	}
+}
+
+// release drops one reference to each of count clusters from the given one on.
+// The refcounts follow when that is safe; see reclaim.
+// Preconditions: mu is held exclusively; nothing in memory refers to them any
+// more on behalf of the reference that is dropped.
+func (im *Image) release(cluster, count int64, punch bool) {
+	r := freeing{cluster: cluster, count: count, epoch: im.epochs.now.Load(), punch: punch}
+	list := im.changes.released
+	if n := len(list); n > 0 {
+		last := &list[n-1]
+		if last.cluster+last.count == cluster && last.epoch == r.epoch && last.punch == punch {
+			last.count += count
+			return
+		}
+	}
+	im.changes.released = append(list, r)
+}
+
+// releaseEntry drops the reference that an L2 entry held.
+// Preconditions: as for release.
+func (im *Image) releaseEntry(e uint64, punch bool) {
+	if e&entryCompressed != 0 {
+		off, n, err := im.g.compressed(e)
+		if err != nil {
+			return // it never named clusters
+		}
+		first, last := off>>im.g.clusterBits, (off+n-1)>>im.g.clusterBits
+		im.release(first, last-first+1, punch)
+		return
+	}
+	if host := int64(e & entryOffset); host != 0 {
+		im.release(host>>im.g.clusterBits, 1, punch)
+	}
+}
+
+// reclaim takes clusters that lost their last reference the rest of their way
+// back: once no request can be using them any more, their holes are punched and
+// they become free. It needs no sync: the reference is durably gone.
+func (im *Image) reclaim() error {
+	im.reclaimMu.Lock()
+	defer im.reclaimMu.Unlock()
+	if im.done {
+		return nil
+	}
+	im.mu.Lock()
+	if len(im.changes.retired) == 0 {
+		im.mu.Unlock()
+		return nil
+	}
+	im.epochs.advance()
+	im.epochs.advance()
+	var holes []freeing
+	err := im.collectHoles(&holes)
+	im.mu.Unlock()
+	if len(holes) == 0 {
+		return err
+	}
+	for _, r := range holes {
+		// A hole that can't be punched costs space on the host, nothing else.
+		_ = im.f.PunchHole(r.cluster<<im.g.clusterBits, r.count<<im.g.clusterBits)
+	}
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	for _, r := range holes {
+		im.giveBack(r.cluster, r.count)
+	}
+	return err
+}
+
+// collectHoles lowers the refcounts of retired clusters that no request uses.
+// The ones that would become free, and whose holes are to be punched, it adds
+// to holes instead: nobody may get them before that is done.
+// Preconditions: mu is held exclusively.
+func (im *Image) collectHoles(holes *[]freeing) error {
+	ch := &im.changes
+	kept := ch.retired[:0]
+	var failed error
+	for _, r := range ch.retired {
+		if !im.epochs.over(r.epoch) {
+			kept = append(kept, r)
+			continue
+		}
+		for c := r.cluster; c < r.cluster+r.count; c++ {
+			if err := im.retire(c, r.punch, holes); err != nil && failed == nil {
+				failed = err
+			}
+		}
+	}
+	clear(ch.retired[len(kept):])
+	ch.retired = kept
+	im.decoded.forget()
+	return failed
+}
+
+// retire drops a reference to cluster c, or puts it on the list of holes.
+func (im *Image) retire(c int64, punch bool, holes *[]freeing) error {
+	if im.meta[c] == metaL2 {
+		im.l2.dropTable(c<<im.g.clusterBits, im.g.clusterSize)
+	}
+	if punch {
+		count, err := im.refcount(c)
+		if err != nil {
+			return err
+		}
+		if count == 1 {
+			if n := len(*holes); n > 0 && (*holes)[n-1].cluster+(*holes)[n-1].count == c {
+				(*holes)[n-1].count++
+			} else {
+				*holes = append(*holes, freeing{cluster: c, count: 1})
+			}
+			return nil
+		}
+	}
+	return im.dropRef(c)
+}

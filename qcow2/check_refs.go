@@ -1,0 +1,277 @@
+package qcow2
+
+import (
+	"fmt"
+	"math"
+)
+
+// countReferences fills the tally with every reference but those of the
+// refcount table to its blocks.
+func (c *checker) countReferences() error {
+	c.reference(0, 1, 1)
+	c.countL1(c.l1, int64(c.h.l1Offset), true)
+	for _, s := range c.snaps {
+		l1, err := readTable(c.f, s.l1Offset, s.l1Size)
+		if err != nil {
+			return fmt.Errorf("read L1 table of snapshot %q: %w", s.id, err)
+		}
+		c.countL1(l1, s.l1Offset, false)
+	}
+	if err := c.countL2Tables(); err != nil {
+		return err
+	}
+	if n := snapshotTableSize(c.snaps); n > 0 {
+		c.reference(int64(c.h.snapshots), n, 1)
+	}
+	c.reference(int64(c.h.refTable), int64(len(c.refTable))*8, 1)
+	if c.h.autoclear&autoclearBitmaps == 0 {
+		return nil // bitmaps that may be stale: their clusters are leaks
+	}
+	err := walkBitmaps(c.f, c.h, func(off, n int64) error {
+		c.reference(off, n, 1)
+		return nil
+	})
+	if err != nil {
+		c.corruption("ERROR bitmaps: %v", err)
+	}
+	return nil
+}
+
+// countL1 counts an L1 table and collects the L2 tables it refers to.
+func (c *checker) countL1(l1 []uint64, off int64, active bool) {
+	if len(l1) > 0 {
+		c.reference(off, int64(len(l1))*8, 1)
+	}
+	for _, e := range l1 {
+		table := int64(e & entryOffset)
+		if table == 0 {
+			continue
+		}
+		if e&l1Reserved != 0 {
+			c.corruption("ERROR found L1 entry with reserved bits set: %x", e)
+		}
+		if !c.g.aligned(table) {
+			c.corruption("ERROR l2_offset=%x: Table is not cluster aligned; L1 entry corrupted", table)
+			continue
+		}
+		c.l2seen[table]++
+		if active {
+			c.active[table] = true
+		}
+	}
+}
+
+// countL2Tables counts each L2 table, and what it refers to, as often as L1
+// tables refer to it. Each is read once, however often that is.
+func (c *checker) countL2Tables() error {
+	buf := make([]byte, c.g.clusterSize)
+	for _, e := range c.l1 {
+		if err := c.countL2(int64(e&entryOffset), true, buf); err != nil {
+			return err
+		}
+	}
+	for table := range c.l2seen {
+		if err := c.countL2(table, false, buf); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// countL2 counts the L2 table at off if that was not done yet.
+func (c *checker) countL2(off int64, active bool, buf []byte) error {
+	times := uint32(min(c.l2seen[off], math.MaxUint32))
+	if times == 0 {
+		return nil
+	}
+	delete(c.l2seen, off)
+	c.reference(off, c.g.clusterSize, times)
+	if off>>c.g.clusterBits >= c.end {
+		return nil
+	}
+	if err := readFull(c.f, buf, off); err != nil {
+		return fmt.Errorf("read L2 table %#x: %w", off, err)
+	}
+	next := int64(0) // where an unfragmented disk would go on
+	for i := int64(0); i < 1<<c.g.l2Bits; i++ {
+		e := loadEntry(buf, i)
+		fixed, host := c.countEntry(e, times)
+		if fixed != e {
+			c.res.CorruptionsFixed++
+			c.res.Corruptions--
+			storeEntry(buf, i, fixed)
+			if err := writeFull(c.f, buf[i*8:i*8+8], off+i*8); err != nil {
+				return err
+			}
+		}
+		if !active || host == 0 {
+			continue
+		}
+		c.res.AllocatedClusters++
+		if e&entryCompressed != 0 {
+			c.res.CompressedClusters++
+			c.res.FragmentedClusters++
+			continue
+		}
+		if next != 0 && host != next {
+			c.res.FragmentedClusters++
+		}
+		next = host + c.g.clusterSize
+	}
+	return nil
+}
+
+// countEntry counts what an L2 entry refers to. It returns the entry as it
+// should be, and the host offset of its cluster, 0 for none.
+func (c *checker) countEntry(e uint64, times uint32) (fixed uint64, host int64) {
+	if e&entryCompressed != 0 {
+		off, n, err := c.g.compressed(e)
+		if e&entryCopied != 0 {
+			c.corruption("ERROR: coffset=%#x: copied flag must never be set for compressed clusters", off)
+		}
+		if err != nil {
+			c.corruption("ERROR %v", err)
+			return e, 0
+		}
+		c.referenceCompressed(off, n, times)
+		return e, off
+	}
+	if e&l2Reserved != 0 {
+		c.corruption("ERROR found l2 entry with reserved bits set: %x", e)
+	}
+	if e&entryZero != 0 && c.g.version < 3 {
+		c.corruption("ERROR zero cluster entry %x in a version 2 image", e)
+	}
+	host = int64(e & entryOffset)
+	switch {
+	case host == 0:
+		return e, 0
+	case c.g.aligned(host):
+		c.reference(host, c.g.clusterSize, times)
+		return e, host
+	case e&entryZero == 0:
+		c.corruption("ERROR offset=%x: Data cluster is not properly aligned; L2 entry corrupted.", host)
+		return e, host
+	}
+	c.corruption("ERROR offset=%x: Preallocated cluster is not properly aligned; L2 entry corrupted.", host)
+	if c.o.Repair == RepairAll {
+		return entryZero, 0
+	}
+	return e, host
+}
+
+// referenceCompressed counts the clusters that compressed data lies in. The
+// last sector of it may lie beyond the end of the file.
+func (c *checker) referenceCompressed(off, n int64, times uint32) {
+	first, last := off>>c.g.clusterBits, (off+n-1)>>c.g.clusterBits
+	for i := first; i <= last; i++ {
+		if i >= c.end && i == first {
+			c.corruption("ERROR: compressed cluster at %#x lies beyond the end of the file", off)
+			return
+		}
+		c.refs.add(i, times)
+	}
+}
+
+// countRefBlocks counts the refcount blocks and finds the ones that are no good.
+func (c *checker) countRefBlocks() {
+	for bi, e := range c.refTable {
+		if e == 0 {
+			continue
+		}
+		block := int64(e & refTableOffset)
+		switch {
+		case e&^refTableOffset != 0:
+			c.badBlock(bi, "ERROR refcount table entry %d has reserved bits set", bi)
+		case !c.g.aligned(block):
+			c.badBlock(bi, "ERROR refcount block %d is not cluster aligned; refcount table entry corrupted", bi)
+		case e > maxHostOffset || block>>c.g.clusterBits >= c.end:
+			c.badBlock(bi, "ERROR refcount block %d is outside image", bi)
+		default:
+			c.refs.add(block>>c.g.clusterBits, 1)
+			if n := c.refs.count(block >> c.g.clusterBits); n != 1 {
+				c.badBlock(bi, "ERROR refcount block %d refcount=%d", bi, n)
+				c.refs.sub(block >> c.g.clusterBits)
+			}
+		}
+	}
+}
+
+func (c *checker) badBlock(bi int, format string, args ...any) {
+	c.corruption(format, args...)
+	c.badBlocks[int64(bi)] = true
+	c.rebuild++
+}
+
+// checkCopied verifies the COPIED flags of the active disk: set exactly where
+// the refcount is one.
+func (c *checker) checkCopied() error {
+	fix := c.o.Repair == RepairAll || c.o.Repair == RepairLeaks && c.res.Corruptions == 0
+	dirty := false
+	for i, e := range c.l1 {
+		table := int64(e & entryOffset)
+		if table == 0 || !c.g.aligned(table) || table>>c.g.clusterBits >= c.end {
+			continue
+		}
+		if want, bad := c.copied(e, table); bad {
+			c.miscopied(fix, "OFLAG_COPIED L2 cluster: l1_index=%d l1_entry=%x refcount=%d", i, e, c.refcount(table>>c.g.clusterBits))
+			if fix {
+				c.l1[i] = want
+				dirty = true
+			}
+		}
+		if c.active[table] {
+			delete(c.active, table) // once each, however often it is referred to
+			if err := c.checkCopiedL2(table, fix); err != nil {
+				return err
+			}
+		}
+	}
+	if !dirty {
+		return nil
+	}
+	return writeFull(c.f, marshalTable(c.l1), int64(c.h.l1Offset))
+}
+
+func (c *checker) checkCopiedL2(table int64, fix bool) error {
+	buf := make([]byte, c.g.clusterSize)
+	if err := readFull(c.f, buf, table); err != nil {
+		return fmt.Errorf("read L2 table %#x: %w", table, err)
+	}
+	dirty := false
+	for i := int64(0); i < 1<<c.g.l2Bits; i++ {
+		e := loadEntry(buf, i)
+		host := int64(e & entryOffset)
+		if e&entryCompressed != 0 || host == 0 || !c.g.aligned(host) || host>>c.g.clusterBits >= c.end {
+			continue
+		}
+		if want, bad := c.copied(e, host); bad {
+			c.miscopied(fix, "OFLAG_COPIED data cluster: l2_entry=%x refcount=%d", e, c.refcount(host>>c.g.clusterBits))
+			storeEntry(buf, i, want)
+			dirty = true
+		}
+	}
+	if !dirty || !fix {
+		return nil
+	}
+	return writeFull(c.f, buf, table)
+}
+
+// copied returns an entry with the COPIED flag as it should be, and whether it
+// was wrong.
+func (c *checker) copied(e uint64, host int64) (want uint64, bad bool) {
+	want = e &^ entryCopied
+	if c.refcount(host>>c.g.clusterBits) == 1 {
+		want |= entryCopied
+	}
+	return want, want != e
+}
+
+func (c *checker) miscopied(fix bool, format string, args ...any) {
+	if fix {
+		c.res.CorruptionsFixed++
+		c.report("Repairing "+format, args...)
+	} else {
+		c.corruption("ERROR "+format, args...)
+	}
+}

@@ -1,0 +1,176 @@
+package qcow2
+
+import (
+	"fmt"
+	"math/bits"
+)
+
+// CreateOptions describes a new image. Zero values choose the defaults.
+type CreateOptions struct {
+	// Size of the disk in bytes, rounded up to a multiple of 512.
+	Size int64
+	// Version of the format, 2 or 3 (default).
+	Version int
+	// ClusterSize in bytes: a power of two from 512 to 2 MiB. Default 64 KiB.
+	ClusterSize int64
+	// RefcountBits is the width of refcounts: a power of two up to 64, in
+	// version 2 always 16. Default 16.
+	RefcountBits int
+	// LazyRefcounts permits writers to leave refcounts stale under the dirty
+	// bit. This package keeps them accurate all the same. Version 3 only.
+	LazyRefcounts bool
+	// BackingFile is the name recorded for the backing file, "" for none, and
+	// BackingFormat the name of its format, which must be given with it.
+	BackingFile   string
+	BackingFormat string
+}
+
+// Defaults of CreateOptions.
+const (
+	DefaultVersion      = 3
+	DefaultClusterSize  = 64 << 10
+	DefaultRefcountBits = 16
+)
+
+// header validates the options and returns the header of an empty disk.
+func (o *CreateOptions) header() (*header, error) {
+	version, clusterSize, width := o.Version, o.ClusterSize, o.RefcountBits
+	if version == 0 {
+		version = DefaultVersion
+	}
+	if clusterSize == 0 {
+		clusterSize = DefaultClusterSize
+	}
+	if width == 0 {
+		width = DefaultRefcountBits
+	}
+	switch {
+	case version != 2 && version != 3:
+		return nil, fmt.Errorf("qcow2 version %d (2 or 3 is allowed)", version)
+	case clusterSize < 1<<minClusterBits || clusterSize > 1<<maxClusterBits || clusterSize&(clusterSize-1) != 0:
+		return nil, fmt.Errorf("cluster size %d (a power of two from 512 to 2 MiB is allowed)", clusterSize)
+	case width < 1 || width > 64 || width&(width-1) != 0:
+		return nil, fmt.Errorf("refcount width of %d bits (a power of two up to 64 is allowed)", width)
+	case version == 2 && width != DefaultRefcountBits:
+		return nil, fmt.Errorf("refcount width of %d bits (version 2 has 16)", width)
+	case version == 2 && o.LazyRefcounts:
+		return nil, fmt.Errorf("lazy refcounts need version 3")
+	case o.Size < 0 || o.Size > 1<<63-sectorSize:
+		return nil, fmt.Errorf("disk size %d", o.Size)
+	case len(o.BackingFile) > maxBackingName:
+		return nil, fmt.Errorf("backing file name of %d bytes (at most %d)", len(o.BackingFile), maxBackingName)
+	case o.BackingFile != "" && o.BackingFormat == "":
+		return nil, fmt.Errorf("backing file %q without backing format", o.BackingFile)
+	case len(o.BackingFormat) > 15:
+		return nil, fmt.Errorf("backing format %q (at most 15 bytes)", o.BackingFormat)
+	}
+	h := &header{
+		version:       uint32(version),
+		clusterBits:   uint32(bits.TrailingZeros64(uint64(clusterSize))),
+		refTable:      uint64(clusterSize),
+		refClusters:   1,
+		refcountOrder: uint32(bits.TrailingZeros(uint(width))),
+		backingFile:   o.BackingFile,
+	}
+	if o.BackingFormat != "" {
+		h.extensions = append(h.extensions, extension{extBackingFormat, []byte(o.BackingFormat)})
+	}
+	if version >= 3 {
+		h.tail = make([]byte, headerSizeV3-headerMinSizeV3-1)
+		if o.LazyRefcounts {
+			h.compatible |= compatLazyRefcounts
+		}
+		if clusterSize > 4096 {
+			h.extensions = append(h.extensions, extension{extFeatureNames, marshalFeatures(knownFeatures())})
+		}
+	}
+	return h, nil
+}
+
+// Create makes f an empty image: whatever was in it is lost. The layout is that
+// of qemu-img: header, refcount table, refcount block, L1 table.
+func Create(f File, o CreateOptions) error {
+	h, err := o.header()
+	if err != nil {
+		return fmt.Errorf("create qcow2 image: %w", err)
+	}
+	size := (o.Size + sectorSize - 1) &^ (sectorSize - 1)
+	g := newGeometry(h)
+	if n := g.l1Entries(size); n > maxL1Bytes/8 {
+		return fmt.Errorf("create qcow2 image: %w: a disk of %d bytes needs a larger cluster size than %d",
+			ErrTooLarge, size, g.clusterSize)
+	}
+	if err := writeSkeleton(f, h, &g); err != nil {
+		return fmt.Errorf("create qcow2 image: %w", err)
+	}
+	im, err := Open(f, Options{NoBacking: true})
+	if err != nil {
+		return fmt.Errorf("create qcow2 image: %w", err)
+	}
+	if err := im.grow(size); err != nil {
+		return fmt.Errorf("create qcow2 image: %w", err)
+	}
+	return nil
+}
+
+// writeSkeleton writes an image of a disk without any size: header, refcount
+// table and one refcount block that counts these three clusters.
+func writeSkeleton(f File, h *header, g *geometry) error {
+	b, err := h.marshal()
+	if err != nil {
+		return err
+	}
+	img := make([]byte, 3*g.clusterSize)
+	copy(img, b)
+	storeEntry(img[g.clusterSize:], 0, uint64(2*g.clusterSize))
+	for i := range int64(3) {
+		storeRefcount(img[2*g.clusterSize:], i, g.refcountOrder, 1)
+	}
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	if err := writeFull(f, img, 0); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// grow makes the disk larger: a longer L1 table first, then the size.
+// Preconditions: nobody else uses the image.
+func (im *Image) grow(size int64) error {
+	if err := im.growL1(im.g.l1Entries(size)); err != nil {
+		return err
+	}
+	if err := im.drain(); err != nil {
+		return err
+	}
+	im.hdr.size = uint64(size)
+	if err := im.updateField(hdrSize, im.hdr.size); err != nil {
+		return err
+	}
+	im.size.Store(size)
+	return nil
+}
+
+// growL1 moves the L1 table to new clusters, n entries long.
+func (im *Image) growL1(n int64) error {
+	was := int64(len(im.l1))
+	if n <= was {
+		return nil
+	}
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	clusters := im.g.clusters(n * 8)
+	host, err := im.allocate(clusters)
+	if err != nil {
+		return err
+	}
+	if was > 0 {
+		im.release(int64(im.hdr.l1Offset)>>im.g.clusterBits, im.g.clusters(was*8), false)
+	}
+	im.l1 = append(im.l1, make([]uint64, n-was)...)
+	im.setMeta(host, clusters, metaL1)
+	im.hdr.l1Offset, im.hdr.l1Size = uint64(host), uint32(n)
+	im.changes.l1.move()
+	return nil
+}

@@ -1,0 +1,51 @@
+// Package qcow2 reads and writes disk images in QEMU's qcow2 format, versions 2
+// and 3, after the format's specification (docs/interop/qcow2.txt of QEMU).
+//
+// Built are clusters of 512 bytes to 2 MiB, refcounts of 1 to 64 bits, plain,
+// zero and unallocated clusters, reading of deflate-compressed clusters, backing
+// files, discard, a consistency check with repair, and images that hold internal
+// snapshots or bitmaps (snapshots stay intact; bitmaps, which a writer that does
+// not maintain them invalidates, are dropped by the first writable open). An
+// image that needs an external data file, extended L2 entries, zstd or
+// encryption is refused at Open with an error that names the feature.
+//
+// # Concurrency
+//
+// All methods of Image may be called from any number of goroutines. A request
+// holds no lock while it moves data:
+//
+//   - Image.mu guards the mapping: held shared to look a range up, exclusively
+//     to change it. Metadata that the L2 cache lacks is read with mu released.
+//   - A write that needs new clusters reserves them under mu, writes without it,
+//     and links them into the L2 table under mu again. Meanwhile it stands in
+//     the in-flight list; a request for the same guest clusters waits for it,
+//     any other passes.
+//   - Flushes that arrive while one is running share the next one.
+//
+// Lock order: commitMu, reclaimMu, then mu. The mutexes of gate, joiner, the decoded-cluster
+// cache and OSFile are leaves: nothing is locked under them.
+//
+// # Durability
+//
+// Metadata changes collect in memory until a commit (Flush, Close, or too many
+// of them) writes them in an order that keeps the image consistent at every
+// moment. Each step begins after an fdatasync has made the earlier ones durable,
+// and steps with nothing to write cost nothing:
+//
+//  1. guest data (already written), refcount blocks, tables that nothing on
+//     disk refers to yet;
+//  2. references to refcount blocks: the refcount table or, if it moved, the
+//     header;
+//  3. references to data and L2 tables: L2 entries, L1 entries or, if the L1
+//     table moved, the header.
+//
+// So an overwrite in place costs one fdatasync and a fresh allocation two, each
+// shared by all requests that flush at the same time.
+//
+// A cluster that lost its last reference goes a longer way back: its refcount
+// drops, and it may be handed out again, only after the commit that removed the
+// reference, after every request that might have looked the reference up has
+// ended (epochs), and after its hole is punched. A crash on the way leaks it,
+// and nothing worse. A commit that fails leaves everything it tried to write
+// dirty, so that the next one tries again.
+package qcow2

@@ -1,0 +1,27 @@
+package qcow2
+
+import "errors"
+
+// Errors that callers match with errors.Is. The errors returned wrap them with
+// what was tried and the value that was refused.
+var (
+	// ErrFormat means that the file does not hold a qcow2 image.
+	ErrFormat = errors.New("image is not in qcow2 format")
+	// ErrUnsupported means that the image uses a feature that is not built.
+	ErrUnsupported = errors.New("unsupported")
+	// ErrInvalid means that a header field or a table has an impossible value.
+	ErrInvalid = errors.New("invalid image")
+	// ErrCorrupt means that metadata contradicts itself, or that the image was
+	// marked corrupt by whoever found that earlier. Writes are refused.
+	ErrCorrupt = errors.New("image is corrupt")
+	// ErrReadOnly means that a write was tried on an image opened read-only.
+	ErrReadOnly = errors.New("image is read-only")
+	// ErrRange means that a request reaches beyond the end of the disk.
+	ErrRange = errors.New("request outside the disk")
+	// ErrClosed means that the image was closed.
+	ErrClosed = errors.New("image is closed")
+	// ErrTooLarge means that a table of the image can't grow any more.
+	ErrTooLarge = errors.New("image is at the limit of its format")
+	// ErrBacking means that the backing file is needed but was not opened.
+	ErrBacking = errors.New("backing file is not open")
+)

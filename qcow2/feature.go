@@ -1,0 +1,97 @@
+package qcow2
+
+import (
+	"bytes"
+	"fmt"
+	"math/bits"
+	"strings"
+)
+
+// Feature bits of the version 3 header.
+const (
+	incompatDirty       uint64 = 1 << 0 // refcounts may be stale
+	incompatCorrupt     uint64 = 1 << 1 // do not write
+	incompatDataFile    uint64 = 1 << 2
+	incompatCompression uint64 = 1 << 3 // compression_type is not zero
+	incompatExtendedL2  uint64 = 1 << 4
+	incompatBuilt              = incompatDirty | incompatCorrupt
+
+	compatLazyRefcounts uint64 = 1 << 0
+
+	autoclearBitmaps uint64 = 1 << 0
+)
+
+// Kinds of feature bits, as the feature name table numbers them.
+const (
+	featIncompatible = 0
+	featCompatible   = 1
+	featAutoclear    = 2
+)
+
+// feature is a row of the feature name table.
+type feature struct {
+	kind, bit uint8
+	name      string
+}
+
+const (
+	featureRowSize  = 48
+	featureNameSize = 46
+)
+
+// knownFeatures is the table that Create writes, in the order QEMU uses.
+func knownFeatures() []feature {
+	return []feature{
+		{featIncompatible, 0, "dirty bit"},
+		{featIncompatible, 1, "corrupt bit"},
+		{featIncompatible, 2, "external data file"},
+		{featIncompatible, 3, "compression type"},
+		{featIncompatible, 4, "extended L2 entries"},
+		{featCompatible, 0, "lazy refcounts"},
+		{featAutoclear, 0, "bitmaps"},
+		{featAutoclear, 1, "raw external data"},
+	}
+}
+
+func marshalFeatures(fs []feature) []byte {
+	b := make([]byte, len(fs)*featureRowSize)
+	for i, f := range fs {
+		row := b[i*featureRowSize:]
+		row[0], row[1] = f.kind, f.bit
+		copy(row[2:featureRowSize], f.name)
+	}
+	return b
+}
+
+func parseFeatures(b []byte) []feature {
+	var fs []feature
+	for ; len(b) >= featureRowSize; b = b[featureRowSize:] {
+		name := b[2 : 2+featureNameSize]
+		if i := bytes.IndexByte(name, 0); i >= 0 {
+			name = name[:i]
+		}
+		fs = append(fs, feature{b[0], b[1], string(name)})
+	}
+	return fs
+}
+
+// unsupportedFeatures returns the error for the incompatible bits in mask: by
+// the image's own names for them, else by the ones the format defines.
+func unsupportedFeatures(mask uint64, table []byte) error {
+	names := make(map[uint8]string)
+	for _, f := range append(knownFeatures(), parseFeatures(table)...) {
+		if f.kind == featIncompatible && f.name != "" {
+			names[f.bit] = f.name
+		}
+	}
+	var list []string
+	for ; mask != 0; mask &= mask - 1 {
+		bit := uint8(bits.TrailingZeros64(mask))
+		name, ok := names[bit]
+		if !ok {
+			name = fmt.Sprintf("unknown incompatible feature %#x", uint64(1)<<bit)
+		}
+		list = append(list, fmt.Sprintf("%q", name))
+	}
+	return fmt.Errorf("%w qcow2 feature(s): %s", ErrUnsupported, strings.Join(list, ", "))
+}

@@ -1,0 +1,266 @@
+package qcow2
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// OSFile is a File on the host: a regular file or a block device.
+type OSFile struct {
+	path   string
+	fd     int
+	device bool // a block device: the size is fixed
+
+	iovecs  sync.Pool // of *[]unix.Iovec
+	writes  atomic.Uint64
+	synced  atomic.Uint64
+	flushes joiner
+	fsync   func() error // bound once, so that Sync does not allocate
+
+	noPunch atomic.Bool // the host refused hole punching once
+	noZero  atomic.Bool // the host refused zeroing ranges once
+}
+
+// OpenFile opens path with the flags of os.OpenFile (os.O_RDONLY, os.O_RDWR,
+// os.O_CREATE, os.O_EXCL, os.O_TRUNC). Directories and what else is neither a
+// regular file nor a block device are refused.
+func OpenFile(path string, flags int) (*OSFile, error) {
+	f := &OSFile{path: path}
+	err := retryEINTR(func() (err error) {
+		f.fd, err = unix.Open(path, flags|unix.O_CLOEXEC|unix.O_NONBLOCK, 0o644)
+		return err
+	})
+	if err != nil {
+		return nil, f.wrap("open", err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(f.fd, &st); err != nil {
+		unix.Close(f.fd)
+		return nil, f.wrap("stat", err)
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+	case unix.S_IFBLK:
+		f.device = true
+	default:
+		unix.Close(f.fd)
+		return nil, f.wrap("open", errors.New("neither a regular file nor a block device"))
+	}
+	f.iovecs.New = func() any { v := make([]unix.Iovec, 0, 64); return &v }
+	f.fsync = f.syncNow
+	return f, nil
+}
+
+// Path is the name that the file was opened by.
+func (f *OSFile) Path() string { return f.path }
+
+// Identity returns device and inode number: equal for two names of one file.
+func (f *OSFile) Identity() (dev, ino uint64, err error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(f.fd, &st); err != nil {
+		return 0, 0, f.wrap("stat", err)
+	}
+	return st.Dev, st.Ino, nil
+}
+
+// ReadV implements File with preadv.
+func (f *OSFile) ReadV(bufs [][]byte, off int64) error {
+	return f.transfer("read", bufs, off, unix.Pread, preadv)
+}
+
+// WriteV implements File with pwritev.
+func (f *OSFile) WriteV(bufs [][]byte, off int64) error {
+	err := f.transfer("write", bufs, off, unix.Pwrite, pwritev)
+	f.writes.Add(1) // also after an error: part of it may have been written
+	return err
+}
+
+// transfer moves bufs from or to the file, as often as short transfers and the
+// limit on vector lengths ask for.
+func (f *OSFile) transfer(op string, bufs [][]byte, off int64,
+	one func(int, []byte, int64) (int, error), many func(int, []unix.Iovec, int64) (int, error)) error {
+	skip := 0 // bytes of bufs[0] that are done
+	for {
+		for len(bufs) > 0 && skip == len(bufs[0]) {
+			bufs, skip = bufs[1:], 0
+		}
+		if len(bufs) == 0 {
+			return nil
+		}
+		var n int
+		var err error
+		if len(bufs) == 1 {
+			n, err = one(f.fd, bufs[0][skip:], off)
+		} else {
+			n, err = f.vectored(bufs, skip, off, many)
+		}
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return f.wrap(op, err)
+		case n == 0 && op == "read":
+			clearVec(bufs, skip)
+			return nil
+		case n == 0:
+			return f.wrap(op, unix.ENOSPC)
+		}
+		off += int64(n)
+		for n > 0 {
+			step := min(n, len(bufs[0])-skip)
+			n -= step
+			if skip += step; skip == len(bufs[0]) {
+				bufs, skip = bufs[1:], 0
+			}
+		}
+	}
+}
+
+// vectored does one preadv or pwritev of at most maxIovecs elements of bufs.
+func (f *OSFile) vectored(bufs [][]byte, skip int, off int64, many func(int, []unix.Iovec, int64) (int, error)) (int, error) {
+	v := f.iovecs.Get().(*[]unix.Iovec)
+	iov := (*v)[:0]
+	for i, b := range bufs {
+		if i == 0 {
+			b = b[skip:]
+		}
+		if len(b) == 0 {
+			continue
+		}
+		if len(iov) == maxIovecs {
+			break
+		}
+		e := unix.Iovec{Base: &b[0]}
+		e.SetLen(len(b))
+		iov = append(iov, e)
+	}
+	n, err := many(f.fd, iov, off)
+	clear(iov) // the pool must not keep the caller's memory alive
+	*v = iov
+	f.iovecs.Put(v)
+	return n, err
+}
+
+// clearVec zeroes bufs after the first skip bytes.
+func clearVec(bufs [][]byte, skip int) {
+	for _, b := range bufs {
+		clear(b[skip:])
+		skip = 0
+	}
+}
+
+// Sync implements File with fdatasync; concurrent calls share one, and none is
+// made if nothing was written since the last.
+func (f *OSFile) Sync() error {
+	if f.synced.Load() == f.writes.Load() {
+		return nil
+	}
+	_, err := f.flushes.do(f.fsync)
+	return err
+}
+
+func (f *OSFile) syncNow() error {
+	seq := f.writes.Load()
+	err := retryEINTR(func() error { return unix.Fdatasync(f.fd) })
+	if err != nil {
+		return f.wrap("fdatasync", err)
+	}
+	f.synced.Store(seq)
+	return nil
+}
+
+// Size implements File.
+func (f *OSFile) Size() (int64, error) {
+	if f.device {
+		n, err := deviceSize(f.fd)
+		return n, f.wrap("get the size of", err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(f.fd, &st); err != nil {
+		return 0, f.wrap("stat", err)
+	}
+	return st.Size, nil
+}
+
+// Truncate implements File.
+func (f *OSFile) Truncate(size int64) error {
+	if f.device {
+		have, err := f.Size()
+		if err == nil && size > have {
+			err = f.wrap("truncate", fmt.Errorf("the device has %d bytes, %d are needed", have, size))
+		}
+		return err
+	}
+	err := retryEINTR(func() error { return unix.Ftruncate(f.fd, size) })
+	f.writes.Add(1)
+	return f.wrap("truncate", err)
+}
+
+// PunchHole implements File.
+func (f *OSFile) PunchHole(off, n int64) error {
+	if f.noPunch.Load() {
+		return f.wrap("punch hole", errors.ErrUnsupported)
+	}
+	err := f.fallocate(unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n)
+	if unsupported(err) {
+		f.noPunch.Store(true)
+		return f.wrap("punch hole", errors.ErrUnsupported)
+	}
+	return f.wrap("punch hole", err)
+}
+
+// ZeroRange implements File. Where the host can't zero ranges it writes zeroes.
+func (f *OSFile) ZeroRange(off, n int64) error {
+	if !f.noZero.Load() {
+		err := f.fallocate(unix.FALLOC_FL_ZERO_RANGE, off, n)
+		if !unsupported(err) {
+			return f.wrap("zero range", err)
+		}
+		f.noZero.Store(true)
+	}
+	for n > 0 {
+		step := min(n, int64(len(zeroes)))
+		if err := writeFull(f, zeroes[:step], off); err != nil {
+			return err
+		}
+		off, n = off+step, n-step
+	}
+	return nil
+}
+
+func (f *OSFile) fallocate(mode uint32, off, n int64) error {
+	err := retryEINTR(func() error { return unix.Fallocate(f.fd, mode, off, n) })
+	f.writes.Add(1)
+	return err
+}
+
+// unsupported reports whether an fallocate mode is refused for good: by the
+// file system, the kind of device, or a kernel without the call.
+func unsupported(err error) bool {
+	return err == unix.EOPNOTSUPP || err == unix.ENOSYS || err == unix.ENODEV || err == unix.EINVAL
+}
+
+// Close implements File.
+func (f *OSFile) Close() error { return f.wrap("close", unix.Close(f.fd)) }
+
+func (f *OSFile) wrap(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &fs.PathError{Op: op, Path: f.path, Err: err}
+}
+
+func retryEINTR(call func() error) error {
+	for {
+		if err := call(); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+var _ File = (*OSFile)(nil)

@@ -1,0 +1,265 @@
+package qcow2
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+)
+
+// Options says how to open an image. The zero value opens it for writing.
+type Options struct {
+	// ReadOnly refuses writes and changes nothing in the file.
+	ReadOnly bool
+	// Backing opens the backing file. Without it an image that names one is
+	// refused, unless NoBacking is set.
+	Backing BackingOpener
+	// NoBacking leaves the backing file closed, for tools that look only at the
+	// image itself. Reading what only the backing file has is an error.
+	NoBacking bool
+	// L2CacheSize and RefcountCacheSize bound the memory for clean metadata, in
+	// bytes. 0 chooses: the L2 entries of the whole disk, at most 32 MiB, and
+	// 1 MiB of refcounts.
+	L2CacheSize       int64
+	RefcountCacheSize int64
+}
+
+const (
+	maxDefaultL2Cache    = 32 << 20
+	defaultRefcountCache = 1 << 20
+	minCachePages        = 64
+)
+
+// Image is an open image. See the package documentation for its concurrency.
+type Image struct {
+	f        File
+	g        geometry
+	readOnly bool
+	backing  Backing // nil without a backing file
+	requests sync.Pool
+	epochs   epochs
+
+	size    atomic.Int64
+	corrupt atomic.Bool   // writes are refused
+	writes  atomic.Uint64 // counts changes that a Flush must make durable
+	synced  atomic.Uint64 // the value of writes up to which they are
+
+	flushes joiner
+	commits func() error // bound once, so that Flush does not allocate
+	buffers sync.Pool    // of *[]byte, one cluster each
+	decoded decodedCache
+
+	mu       sync.RWMutex
+	hdr      *header            // guarded by mu, with all below
+	l1       []uint64           // active L1 table
+	l2       *cache             // pages of L2 tables
+	refs     *cache             // pages of refcount blocks
+	refTable []uint64           // refcount table
+	snaps    []snapshot         // internal snapshots
+	meta     map[int64]metaKind // clusters that hold metadata, by number
+	alloc    allocator
+	inflight []*allocation
+	changes  changes
+
+	commitMu  sync.Mutex
+	batch     batch // guarded by commitMu
+	reclaimMu sync.Mutex
+	done      bool // the file is closed; guarded by commitMu and reclaimMu, either will do to read it
+}
+
+// Open opens the image in f. The image owns f from then on and closes it in
+// Close; when Open fails, f is left open.
+//
+// Unless o.ReadOnly is set, Open repairs an image that was not closed cleanly
+// (dirty bit) and clears the feature bits that a writer without that feature
+// has to clear.
+func Open(f File, o Options) (*Image, error) {
+	h, err := readHeader(f)
+	if err != nil {
+		return nil, err
+	}
+	if h.incompatible&incompatCorrupt != 0 && !o.ReadOnly {
+		return nil, fmt.Errorf("%w: it was marked so earlier; it can only be opened read-only or repaired", ErrCorrupt)
+	}
+	im := &Image{f: f, hdr: h, g: newGeometry(h), readOnly: o.ReadOnly}
+	im.epochs.init()
+	im.commits = im.commit
+	im.buffers.New = func() any { b := make([]byte, im.g.clusterSize); return &b }
+	im.requests.New = func() any { return new(request) }
+	im.size.Store(int64(h.size) &^ (sectorSize - 1))
+	im.decoded.init(im.g.clusterSize)
+	if im.snaps, err = readSnapshots(f, h); err != nil {
+		return nil, err
+	}
+	if err := im.loadTables(); err != nil {
+		return nil, err
+	}
+	im.makeCaches(&o)
+	if im.backing, err = openBacking(h, &o); err != nil {
+		return nil, err
+	}
+	if !o.ReadOnly {
+		if err := im.prepareWriting(); err != nil {
+			if im.backing != nil {
+				err = errors.Join(err, im.backing.Close())
+			}
+			return nil, err
+		}
+	}
+	return im, nil
+}
+
+// loadTables reads L1 and refcount table and what follows from them.
+func (im *Image) loadTables() error {
+	var err error
+	if im.l1, err = readTable(im.f, int64(im.hdr.l1Offset), int64(im.hdr.l1Size)); err != nil {
+		return fmt.Errorf("read L1 table: %w", err)
+	}
+	entries := int64(im.hdr.refClusters) << (im.g.clusterBits - 3)
+	if im.refTable, err = readTable(im.f, int64(im.hdr.refTable), entries); err != nil {
+		return fmt.Errorf("read refcount table: %w", err)
+	}
+	end, err := im.f.Size()
+	if err != nil {
+		return err
+	}
+	im.alloc = allocator{end: im.g.roundUp(end), full: make(map[int64]bool)}
+	im.meta = im.collectMetadata()
+	return nil
+}
+
+// readTable reads n big-endian words.
+func readTable(f File, off, n int64) ([]uint64, error) {
+	raw := make([]byte, n*8)
+	if err := readFull(f, raw, off); err != nil {
+		return nil, err
+	}
+	t := make([]uint64, n)
+	for i := range t {
+		t[i] = loadEntry(raw, int64(i))
+	}
+	return t, nil
+}
+
+func (im *Image) makeCaches(o *Options) {
+	l2, refs := o.L2CacheSize, o.RefcountCacheSize
+	if l2 == 0 {
+		l2 = min(im.g.clusters(im.Size())*8, maxDefaultL2Cache)
+	}
+	if refs == 0 {
+		refs = defaultRefcountCache
+	}
+	im.l2 = newCache(l2, im.g.pageSize, minCachePages)
+	im.refs = newCache(refs, im.g.pageSize, minCachePages)
+}
+
+// prepareWriting brings an image into the state that the first write needs.
+func (im *Image) prepareWriting() error {
+	if im.hdr.incompatible&incompatDirty != 0 {
+		if err := im.repairDirty(); err != nil {
+			return err
+		}
+	}
+	if im.hdr.autoclear == 0 {
+		return nil
+	}
+	if im.hdr.autoclear&autoclearBitmaps != 0 {
+		if err := im.dropBitmaps(); err != nil {
+			return err
+		}
+	}
+	im.hdr.autoclear = 0
+	if err := im.updateField(hdrAutoclear, 0); err != nil {
+		return fmt.Errorf("clear autoclear features: %w", err)
+	}
+	return im.commit()
+}
+
+// repairDirty rebuilds the refcounts of an image that was not closed cleanly.
+func (im *Image) repairDirty() error {
+	res, err := im.check(CheckOptions{Repair: RepairAll})
+	if err != nil {
+		return fmt.Errorf("could not repair dirty image: %w", err)
+	}
+	if res.Corruptions != 0 || res.CheckErrors != 0 {
+		return fmt.Errorf("%w: could not repair dirty image: %d errors are left", ErrCorrupt, res.Corruptions+res.CheckErrors)
+	}
+	return nil
+}
+
+// updateField writes a 64-bit header field and makes it durable.
+func (im *Image) updateField(off int64, v uint64) error {
+	if err := writeFull(im.f, binary.BigEndian.AppendUint64(nil, v), off); err != nil {
+		return err
+	}
+	return im.f.Sync()
+}
+
+// Size is the capacity of the disk in bytes.
+func (im *Image) Size() int64 { return im.size.Load() }
+
+// ReadOnly reports whether writes are refused.
+func (im *Image) ReadOnly() bool { return im.readOnly }
+
+// CanDiscard reports whether Discard gives storage back. It can't in version 2
+// images with a backing file, which would show through.
+func (im *Image) CanDiscard() bool {
+	return !im.readOnly && (im.g.version >= 3 || im.backing == nil)
+}
+
+// DiscardZeroes reports that what Discard gave back reads as zeroes.
+func (im *Image) DiscardZeroes() bool { return im.CanDiscard() }
+
+// Close writes out what is in memory, makes it durable and closes the file and
+// the backing file. Requests that are running end first; later ones fail.
+func (im *Image) Close() error {
+	if err := im.epochs.pause(true); err != nil {
+		return err
+	}
+	var errs []error
+	if !im.readOnly {
+		errs = append(errs, im.drain(), im.fillLastCluster(), im.f.Sync())
+	}
+	// A flush that began before the pause may still be running.
+	im.commitMu.Lock()
+	defer im.commitMu.Unlock()
+	im.reclaimMu.Lock()
+	defer im.reclaimMu.Unlock()
+	im.done = true
+	if im.backing != nil {
+		errs = append(errs, im.backing.Close())
+	}
+	return errors.Join(append(errs, im.f.Close())...)
+}
+
+// drain commits until memory holds nothing that the disk does not. Without
+// requests in progress a cluster's way back takes three commits.
+// Preconditions: the image is paused.
+func (im *Image) drain() error {
+	for {
+		im.mu.Lock()
+		idle := im.changes.idle(im)
+		im.mu.Unlock()
+		if idle {
+			return nil
+		}
+		if err := im.commit(); err != nil {
+			return err
+		}
+		if err := im.reclaim(); err != nil {
+			return err
+		}
+	}
+}
+
+// fillLastCluster makes the file end on the last data cluster's end. Only the
+// written part of a fresh cluster is in the file; the format allows that, but
+// other tools leave no such ends.
+func (im *Image) fillLastCluster() error {
+	size, err := im.f.Size()
+	if err != nil || size >= im.alloc.dataEnd {
+		return err
+	}
+	return im.f.Truncate(im.alloc.dataEnd)
+}

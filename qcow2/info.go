@@ -1,0 +1,40 @@
+package qcow2
+
+// Info describes an image, as its header has it.
+type Info struct {
+	Version       int
+	Size          int64 // of the disk, bytes
+	ClusterSize   int64
+	RefcountBits  int
+	LazyRefcounts bool
+	Dirty         bool // not closed cleanly by its last writer
+	Corrupt       bool
+	BackingFile   string
+	BackingFormat string
+	Snapshots     []SnapshotInfo
+}
+
+// SnapshotInfo names an internal snapshot.
+type SnapshotInfo struct{ ID, Name string }
+
+// Info returns a description of the image.
+func (im *Image) Info() Info {
+	im.mu.RLock()
+	defer im.mu.RUnlock()
+	h := im.hdr
+	info := Info{
+		Version:       int(h.version),
+		Size:          im.Size(),
+		ClusterSize:   im.g.clusterSize,
+		RefcountBits:  1 << h.refcountOrder,
+		LazyRefcounts: h.compatible&compatLazyRefcounts != 0,
+		Dirty:         h.incompatible&incompatDirty != 0,
+		Corrupt:       h.incompatible&incompatCorrupt != 0,
+		BackingFile:   h.backingFile,
+		BackingFormat: h.backingFormat(),
+	}
+	for _, s := range im.snaps {
+		info.Snapshots = append(info.Snapshots, SnapshotInfo{s.id, s.name})
+	}
+	return info
+}

@@ -1,0 +1,251 @@
+package qcow2
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+)
+
+// memFile is a File in memory. It can record what is done to it, so that a test
+// can enumerate the states a crash may leave, and fail chosen operations.
+type memFile struct {
+	mu   sync.Mutex
+	data []byte
+
+	noPunch bool // the host can't punch holes: freed clusters keep their contents
+
+	record bool
+	log    []fileOp // guarded by mu: what was done while record was set
+
+	countdown int   // guarded by mu: the n-th operation from now fails; 0: none
+	failure   error // guarded by mu: with this
+	failed    bool
+	closed    bool
+	syncs     int
+	reads     int
+}
+
+// fileOp is a recorded operation that changes the file.
+type fileOp struct {
+	kind opKind
+	off  int64
+	data []byte
+	n    int64
+}
+
+type opKind uint8
+
+const (
+	opWrite opKind = iota
+	opZero
+	opTruncate
+	opSync
+	opMark // a note of the test, in data: not an operation
+)
+
+var errInjected = errors.New("injected failure")
+
+// step counts an operation and says whether it fails. Preconditions: mu is held.
+func (m *memFile) step() error {
+	if m.closed {
+		return errors.New("file is closed")
+	}
+	if m.countdown > 0 {
+		if m.countdown--; m.countdown == 0 {
+			m.failed = true
+			return m.failure
+		}
+	}
+	return nil
+}
+
+func (m *memFile) failAfter(n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.countdown, m.failure, m.failed = n, errInjected, false
+}
+
+func (m *memFile) ReadV(bufs [][]byte, off int64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.reads++
+	if err := m.step(); err != nil {
+		return err
+	}
+	for _, b := range bufs {
+		n := 0
+		if off < int64(len(m.data)) {
+			n = copy(b, m.data[off:])
+		}
+		clear(b[n:])
+		off += int64(len(b))
+	}
+	return nil
+}
+
+func (m *memFile) WriteV(bufs [][]byte, off int64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	err := m.step()
+	p := slices.Concat(bufs...)
+	if err != nil {
+		p = p[:len(p)/2/sectorSize*sectorSize] // a failed write may have been done in part
+	}
+	m.apply(fileOp{kind: opWrite, off: off, data: p})
+	return err
+}
+
+func (m *memFile) Sync() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.step(); err != nil {
+		return err
+	}
+	m.syncs++
+	m.apply(fileOp{kind: opSync})
+	return nil
+}
+
+func (m *memFile) Size() (int64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return int64(len(m.data)), m.step()
+}
+
+func (m *memFile) Truncate(size int64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.step(); err != nil {
+		return err
+	}
+	m.apply(fileOp{kind: opTruncate, n: size})
+	return nil
+}
+
+func (m *memFile) PunchHole(off, n int64) error {
+	if m.noPunch {
+		return errors.ErrUnsupported
+	}
+	return m.ZeroRange(off, n)
+}
+
+func (m *memFile) ZeroRange(off, n int64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.step(); err != nil {
+		return err
+	}
+	m.apply(fileOp{kind: opZero, off: off, n: n})
+	return nil
+}
+
+func (m *memFile) Close() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.closed = true
+	return nil
+}
+
+// mark notes in the log that the test got to a point.
+func (m *memFile) mark(what string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.apply(fileOp{kind: opMark, data: []byte(what)})
+}
+
+// apply does an operation and records it. Preconditions: mu is held.
+func (m *memFile) apply(op fileOp) {
+	if m.record {
+		m.log = append(m.log, op)
+	}
+	m.data = op.apply(m.data)
+}
+
+func (op fileOp) apply(data []byte) []byte {
+	switch op.kind {
+	case opWrite:
+		if end := int(op.off) + len(op.data); end > len(data) {
+			data = append(data, make([]byte, end-len(data))...)
+		}
+		copy(data[op.off:], op.data)
+	case opZero:
+		lo, hi := min(op.off, int64(len(data))), min(op.off+op.n, int64(len(data)))
+		clear(data[lo:hi])
+	case opTruncate:
+		if op.n <= int64(len(data)) {
+			data = data[:op.n]
+		} else {
+			data = append(data, make([]byte, op.n-int64(len(data)))...)
+		}
+	}
+	return data
+}
+
+func (op fileOp) String() string {
+	switch op.kind {
+	case opWrite:
+		return fmt.Sprintf("write %#x+%#x", op.off, len(op.data))
+	case opZero:
+		return fmt.Sprintf("zero %#x+%#x", op.off, op.n)
+	case opTruncate:
+		return fmt.Sprintf("truncate %#x", op.n)
+	case opSync:
+		return "sync"
+	}
+	return string(op.data)
+}
+
+// reopened returns a new memFile with the same contents.
+func (m *memFile) reopened() *memFile {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return &memFile{data: slices.Clone(m.data), noPunch: m.noPunch}
+}
+
+// crash returns what may be in the file when the machine stops after the first
+// n recorded operations: everything up to the last sync, and of what came later
+// any part. keep decides for each of those.
+func crash(base []byte, log []fileOp, n int, keep func() int) []byte {
+	data := slices.Clone(base)
+	lastSync := -1
+	for i, op := range log[:n] {
+		if op.kind == opSync {
+			lastSync = i
+		}
+	}
+	for i, op := range log[:n] {
+		if op.kind == opMark {
+			continue
+		}
+		part := whole
+		if i > lastSync {
+			part = keep()
+		}
+		switch part {
+		case whole:
+			data = op.apply(data)
+		case torn:
+			if op.kind == opWrite && len(op.data) > sectorSize {
+				op.data = op.data[:len(op.data)/2/sectorSize*sectorSize]
+				data = op.apply(data)
+			}
+		}
+	}
+	return data
+}
+
+// What a crash leaves of an operation that was not synced.
+const (
+	lost = iota
+	whole
+	torn // a write of several sectors, done in part
+)
+
+// randomly returns a keep function for crash.
+func randomly(rng *rand.Rand) func() int {
+	return func() int { return rng.IntN(3) }
+}
+
+func inOrder() int { return whole }

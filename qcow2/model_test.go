@@ -1,0 +1,257 @@
+package qcow2
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+)
+
+// config is a set of image options that the random tests run with.
+type config struct {
+	o       CreateOptions
+	backing bool
+}
+
+func (c config) String() string {
+	return fmt.Sprintf("v%d,cluster=%d,refbits=%d,backing=%v", c.o.Version, c.o.ClusterSize, c.o.RefcountBits, c.backing)
+}
+
+// configs covers cluster sizes, refcount widths and both versions.
+func configs() []config {
+	c := func(version int, cluster int64, bits int, backing bool) config {
+		o := CreateOptions{Version: version, ClusterSize: cluster, RefcountBits: bits}
+		// Enough for several L2 tables, but small enough to compare often.
+		o.Size = min(3*cluster*cluster/8, 2*mib) + 3*sectorSize
+		if backing {
+			o.BackingFile, o.BackingFormat = "base", "raw"
+		}
+		return config{o, backing}
+	}
+	return []config{
+		c(3, 512, 16, false),
+		c(3, 512, 64, true),
+		c(3, 512, 1, false),
+		c(2, 512, 16, false),
+		c(2, 1024, 16, true),
+		c(3, 1024, 2, true),
+		c(3, 2048, 8, false),
+		c(3, 4096, 32, true),
+		c(3, 8192, 4, false),
+		c(3, 65536, 16, false),
+		c(3, 65536, 16, true),
+		c(2, 65536, 16, true),
+	}
+}
+
+// memBacking is a backing disk in memory.
+type memBacking []byte
+
+func (b memBacking) Size() int64 { return int64(len(b)) }
+func (b memBacking) Close() error {
+	return nil
+}
+func (b memBacking) ReadV(bufs [][]byte, off int64) error {
+	for _, p := range bufs {
+		if off+int64(len(p)) > int64(len(b)) {
+			return fmt.Errorf("read of %d bytes at %d beyond the end", len(p), off)
+		}
+		off += int64(copy(p, b[off:]))
+	}
+	return nil
+}
+
+// disk is an image under test and a plain model of what it must hold.
+type disk struct {
+	t     testing.TB
+	f     *memFile
+	im    *Image
+	model []byte
+	base  memBacking
+	opts  Options
+}
+
+func newDisk(t testing.TB, c config, rng *rand.Rand) *disk {
+	t.Helper()
+	d := &disk{t: t, f: new(memFile), model: make([]byte, c.o.Size)}
+	if c.backing {
+		d.base = make(memBacking, c.o.Size*3/4/sectorSize*sectorSize) // shorter than the overlay
+		for i := range d.base {
+			d.base[i] = byte(rng.Uint32())
+		}
+		copy(d.model, d.base)
+		d.opts.Backing = func(string, string) (Backing, error) { return d.base, nil }
+	}
+	if err := Create(d.f, c.o); err != nil {
+		t.Fatal(err)
+	}
+	d.open()
+	return d
+}
+
+func (d *disk) open() {
+	d.t.Helper()
+	im, err := Open(d.f, d.opts)
+	if err != nil {
+		d.t.Fatalf("open: %v", err)
+	}
+	d.im = im
+}
+
+// reopen closes the image, checks that it is clean, and opens it again.
+func (d *disk) reopen() {
+	d.t.Helper()
+	if err := d.im.Close(); err != nil {
+		d.t.Fatalf("close: %v", err)
+	}
+	d.f = d.f.reopened()
+	d.open()
+	d.mustBeClean()
+}
+
+func (d *disk) mustBeClean() {
+	d.t.Helper()
+	res, err := d.im.Check(CheckOptions{Report: func(s string) { d.t.Log(s) }})
+	if err != nil {
+		d.t.Fatalf("check: %v", err)
+	}
+	if !res.Clean() {
+		d.t.Fatalf("image is not clean: %+v", res)
+	}
+}
+
+// compare reads the whole disk and holds it against the model.
+func (d *disk) compare() {
+	d.t.Helper()
+	if err := compareWith(d.im, d.model); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+func compareWith(im *Image, model []byte) error {
+	got := make([]byte, len(model))
+	if err := im.ReadV([][]byte{got}, 0); err != nil {
+		return fmt.Errorf("read: %w", err)
+	}
+	if i := firstDifference(got, model); i >= 0 {
+		return fmt.Errorf("byte %#x is %#02x, want %#02x", i, got[i], model[i])
+	}
+	return nil
+}
+
+func firstDifference(a, b []byte) int {
+	if bytes.Equal(a, b) {
+		return -1
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return len(a)
+}
+
+// operation is one random request.
+type operation struct {
+	kind   string
+	off, n int64
+	fill   byte
+}
+
+func (op operation) String() string {
+	return fmt.Sprintf("%s %#x+%#x (%#02x)", op.kind, op.off, op.n, op.fill)
+}
+
+// randomOperation makes requests that are mostly small, and often aligned to
+// clusters or close to others.
+func randomOperation(rng *rand.Rand, size, cluster int64) operation {
+	kinds := []string{"write", "write", "write", "read", "zero", "unmap", "discard", "flush"}
+	op := operation{kind: kinds[rng.IntN(len(kinds))], fill: byte(1 + rng.IntN(255))}
+	op.off = rng.Int64N(size)
+	op.n = 1 + rng.Int64N(min(size-op.off, 3*cluster))
+	switch rng.IntN(4) {
+	case 0:
+		op.off &^= cluster - 1
+		op.n = min(size-op.off, (op.n+cluster-1)&^(cluster-1))
+	case 1:
+		op.off &^= sectorSize - 1
+		op.n = min(size-op.off, (op.n+sectorSize-1)&^(sectorSize-1))
+	}
+	return op
+}
+
+// vector splits p into pieces of random lengths, empty ones among them.
+func vector(rng *rand.Rand, p []byte) [][]byte {
+	var v [][]byte
+	for len(p) > 0 {
+		n := rng.IntN(len(p) + 1)
+		v = append(v, p[:n])
+		p = p[n:]
+	}
+	return v
+}
+
+// run applies an operation to an image.
+func (op operation) run(im *Image, rng *rand.Rand) error {
+	switch op.kind {
+	case "write":
+		return im.WriteV(vector(rng, pattern(op.fill, op.n)[0]), op.off)
+	case "zero", "unmap":
+		return im.WriteZeroes(op.off, op.n, op.kind == "unmap")
+	case "discard":
+		return im.Discard(op.off, op.n)
+	case "flush":
+		return im.Flush()
+	}
+	return im.ReadV(vector(rng, make([]byte, op.n)), op.off)
+}
+
+// apply does to the model what a successful operation does to the disk.
+func (op operation) apply(im *Image, model []byte) {
+	switch op.kind {
+	case "write":
+		for i := range op.n {
+			model[op.off+i] = op.fill
+		}
+	case "zero", "unmap":
+		clear(model[op.off : op.off+op.n])
+	case "discard":
+		if _, lo, hi := im.wholeClusters(op.off, op.n); im.CanDiscard() && lo < hi {
+			clear(model[lo:hi])
+		}
+	}
+}
+
+// TestRandomOperations holds images of many kinds against a plain model.
+func TestRandomOperations(t *testing.T) {
+	for i, c := range configs() {
+		t.Run(c.String(), func(t *testing.T) {
+			t.Parallel()
+			seed := rand.Uint64()
+			t.Logf("seed %d", seed)
+			rng := rand.New(rand.NewPCG(seed, uint64(i)))
+			d := newDisk(t, c, rng)
+			d.opts.L2CacheSize = 1 // the smallest there is: pages come and go
+			d.opts.RefcountCacheSize = 1
+			d.reopen()
+			for step := range 600 {
+				op := randomOperation(rng, c.o.Size, max(c.o.ClusterSize, 4096))
+				if err := op.run(d.im, rng); err != nil {
+					t.Fatalf("step %d, %v: %v", step, op, err)
+				}
+				op.apply(d.im, d.model)
+				switch {
+				case step%150 == 149:
+					d.reopen()
+					d.compare()
+				case step%25 == 24:
+					d.compare()
+				}
+			}
+			d.mustBeClean()
+			if err := d.im.Close(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}

@@ -1,0 +1,54 @@
+package qcow2
+
+import "fmt"
+
+// request is one call of ReadV, WriteV, WriteZeroes or Discard. They are pooled.
+type request struct {
+	vec   cursor
+	epoch uint64
+}
+
+// begin checks the range of a request, waits until requests may run, and
+// returns the request, which ends with end.
+func (im *Image) begin(op string, bufs [][]byte, off, n int64, write bool) (*request, error) {
+	if size := im.Size(); off < 0 || n < 0 || off > size-n {
+		return nil, fmt.Errorf("%w: %s of %d bytes at %d, size %d", ErrRange, op, n, off, size)
+	}
+	if write {
+		if im.readOnly {
+			return nil, fmt.Errorf("%s at %d: %w", op, off, ErrReadOnly)
+		}
+		if im.corrupt.Load() {
+			return nil, fmt.Errorf("%s at %d: %w", op, off, ErrCorrupt)
+		}
+	}
+	t, err := im.epochs.enter()
+	if err != nil {
+		return nil, err
+	}
+	rq := im.requests.Get().(*request)
+	rq.epoch = t
+	rq.vec.bufs, rq.vec.skip = bufs, 0
+	return rq, nil
+}
+
+func (im *Image) end(rq *request) {
+	im.epochs.exit(rq.epoch)
+	rq.vec.release()
+	im.requests.Put(rq)
+}
+
+// finishWrite ends a request that may have changed something. When much has
+// collected in memory it commits first.
+func (im *Image) finishWrite(rq *request, err error) error {
+	im.writes.Add(1)
+	if err == nil && im.changes.pressing.Load() {
+		err = im.flush()
+	}
+	im.end(rq)
+	return im.note(err)
+}
+
+// clusterBuffer returns memory of one cluster, with any contents; the caller
+// puts it back into im.buffers.
+func (im *Image) clusterBuffer() *[]byte { return im.buffers.Get().(*[]byte) }

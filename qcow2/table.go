@@ -1,0 +1,98 @@
+package qcow2
+
+import "fmt"
+
+// l2Writable returns the page that maps guest offset off, in an L2 table that
+// may be changed, and the index of the entry in it. A table that is missing is
+// made; one that a snapshot shares is replaced by a copy. If the page is not in
+// the cache, the result is its place in miss: fetch it and call again.
+//
+// Preconditions (as for all of this file): mu is held exclusively.
+func (im *Image) l2Writable(off int64) (p *page, index, miss int64, err error) {
+	table, err := im.l2Table(off)
+	if err != nil {
+		return nil, 0, 0, err
+	}
+	l1i := off >> im.g.l1Shift
+	switch {
+	case table == 0:
+		table, err = im.newL2(l1i, nil)
+	case im.l1[l1i]&entryCopied == 0:
+		table, err = im.copyL2(l1i, table)
+	}
+	if err != nil {
+		return nil, 0, 0, err
+	}
+	at, index := im.g.l2Page(table, off)
+	p = im.l2.get(at)
+	if p != nil {
+		return p, index, 0, nil
+	}
+	if table >= im.alloc.end {
+		return nil, 0, 0, fmt.Errorf("%w: L2 table %#x lies beyond the end of the file (L1 index %d)", ErrCorrupt, table, l1i)
+	}
+	return nil, 0, at, nil
+}
+
+// newL2 makes a new L2 table with the given contents, empty if nil, the one
+// with index l1i. Until the next commit nothing on disk refers to it.
+func (im *Image) newL2(l1i int64, contents []byte) (int64, error) {
+	table, err := im.allocate(1)
+	if err != nil {
+		return 0, err
+	}
+	im.l2.insertTable(table, im.g.clusterSize, contents)
+	im.l1[l1i] = uint64(table) | entryCopied
+	im.changes.l1.touch(l1i)
+	im.changes.barrier = true
+	im.setMeta(table, 1, metaL2)
+	im.weigh()
+	return table, nil
+}
+
+// copyL2 replaces an L2 table that is shared with a snapshot by a copy. What
+// the entries refer to is counted once for each of the tables already, and the
+// shared table was never changed here, so that the file has all of it.
+func (im *Image) copyL2(l1i, table int64) (int64, error) {
+	if im.meta[table>>im.g.clusterBits] != metaL2 {
+		return 0, fmt.Errorf("%w: L2 table %#x (L1 index %d) overlaps %v", ErrCorrupt, table, l1i, im.meta[table>>im.g.clusterBits])
+	}
+	buf := im.clusterBuffer()
+	defer im.buffers.Put(buf)
+	if err := readFull(im.f, *buf, table); err != nil {
+		return 0, fmt.Errorf("read L2 table: %w", err)
+	}
+	// COPIED flags of the copy are those of the original: entries that the
+	// snapshot shares have none.
+	own, err := im.newL2(l1i, *buf)
+	if err != nil {
+		return 0, err
+	}
+	im.release(table>>im.g.clusterBits, 1, false)
+	return own, nil
+}
+
+// setL2 changes entry i of an L2 page.
+func (im *Image) setL2(p *page, i int64, e uint64) {
+	storeEntry(p.buf, i, e)
+	im.l2.markDirty(p)
+}
+
+// writablePage is l2Writable for one who holds no lock: it returns with mu held
+// exclusively and the page in the cache, or with an error and without mu.
+func (im *Image) writablePage(off int64) (*page, int64, error) {
+	for {
+		im.mu.Lock()
+		p, i, miss, err := im.l2Writable(off)
+		if err == nil && miss == 0 {
+			return p, i, nil
+		}
+		im.mu.Unlock()
+		if err != nil {
+			return nil, 0, err
+		}
+		if err := im.fetch(miss); err != nil {
+			return nil, 0, fmt.Errorf("read L2 table: %w", err)
+		}
+	}
+}

@@ -1,0 +1,162 @@
+package qcow2
+
+import "fmt"
+
+// WriteV stores bufs, in order, on the disk at offset off.
+func (im *Image) WriteV(bufs [][]byte, off int64) error {
+	n := vecLen(bufs)
+	rq, err := im.begin("write", bufs, off, n, true)
+	if err != nil {
+		return err
+	}
+	return im.finishWrite(rq, im.write(rq, off, n))
+}
+
+func (im *Image) write(rq *request, off, n int64) error {
+	for n > 0 {
+		im.mu.RLock()
+		m, miss, err := im.lookup(off, n)
+		if err == nil && miss == 0 && m.inPlace() {
+			err = im.checkData(m.host, m.length)
+		}
+		im.mu.RUnlock()
+		done := int64(0)
+		switch {
+		case err != nil:
+		case miss != 0:
+			if err = im.fetch(miss); err != nil {
+				err = fmt.Errorf("read L2 table: %w", err)
+			}
+		case m.inPlace():
+			done = m.length
+			err = im.f.WriteV(rq.vec.next(done), m.host)
+		default:
+			done, err = im.writeNew(rq, off, n)
+		}
+		if err != nil {
+			return err
+		}
+		off, n = off+done, n-done
+	}
+	return nil
+}
+
+// writeNew writes to clusters that can't be overwritten in place: as many as
+// one allocation takes of the n bytes at off. The result is the number of bytes
+// written; 0 if another request was faster and the caller must look again.
+func (im *Image) writeNew(rq *request, off, n int64) (int64, error) {
+	a, err := im.reserve(off, n)
+	if a == nil || err != nil {
+		return 0, err
+	}
+	end := (a.first + a.count) << im.g.clusterBits
+	n = min(n, end-off)
+	err = im.fill(rq, a, off, n)
+	im.settle(a, err)
+	return n, err
+}
+
+// reserve takes host clusters for a write of n bytes at off and enters them in
+// the in-flight list. It returns nil if the first cluster needs none any more.
+// It waits for requests in flight to the same cluster.
+func (im *Image) reserve(off, n int64) (*allocation, error) {
+	g := &im.g
+	first := off >> g.clusterBits
+	for {
+		p, index, err := im.writablePage(off)
+		if err != nil {
+			return nil, err
+		}
+		count := (off+n-1)>>g.clusterBits - first + 1
+		count = min(count, g.pageSize/8-index)
+		count, gone := im.conflict(first, count)
+		if count > 0 {
+			a, err := im.reserveRun(p, index, first, count)
+			im.mu.Unlock()
+			return a, err
+		}
+		im.mu.Unlock()
+		<-gone
+	}
+}
+
+// reserveRun is the part of reserve under the lock, for up to count clusters
+// whose entries start at index in p. Preconditions: mu is held exclusively.
+func (im *Image) reserveRun(p *page, index, first, count int64) (*allocation, error) {
+	g := &im.g
+	e := loadEntry(p.buf, index)
+	kind, err := im.checkEntry(e)
+	if err != nil {
+		return nil, fmt.Errorf("%w (guest offset %#x)", err, first<<g.clusterBits)
+	}
+	if kind == kindNormal && e&entryCopied != 0 {
+		return nil, nil
+	}
+	a := &allocation{first: first, count: 1, head: e, page: p, index: index}
+	if kind == kindZeroAlloc && e&entryCopied != 0 {
+		a.kept = true
+		a.host = int64(e & entryOffset)
+		for next := e + uint64(g.clusterSize); a.count < count && loadEntry(p.buf, index+a.count) == next; a.count++ {
+			next += uint64(g.clusterSize)
+		}
+		err = im.checkData(a.host, a.count<<g.clusterBits)
+	} else {
+		for a.count < count && im.needsCluster(loadEntry(p.buf, index+a.count)) {
+			a.count++
+		}
+		clean := im.alloc.end
+		a.host, err = im.allocate(a.count)
+		a.clean = a.host >= clean
+		im.alloc.dataEnd = max(im.alloc.dataEnd, a.host+a.count<<g.clusterBits)
+	}
+	if err != nil {
+		return nil, err
+	}
+	a.tail = loadEntry(p.buf, index+a.count-1)
+	p.pins++
+	im.inflight = append(im.inflight, a)
+	return a, nil
+}
+
+// checkEntry classifies an L2 entry that is about to be changed or released:
+// what it refers to must be guest data. Preconditions: mu is held.
+func (im *Image) checkEntry(e uint64) (clusterKind, error) {
+	kind, err := im.g.classify(e)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	if kind == kindNormal || kind == kindZeroAlloc {
+		err = im.checkData(int64(e&entryOffset), 1)
+	}
+	return kind, err
+}
+
+// needsCluster reports whether writing to the cluster of a valid entry takes a
+// new host cluster. Preconditions: mu is held.
+func (im *Image) needsCluster(e uint64) bool {
+	kind, err := im.checkEntry(e)
+	return err == nil && !((kind == kindNormal || kind == kindZeroAlloc) && e&entryCopied != 0)
+}
+
+// settle ends an allocation: with its data written, by linking it; after a
+// failure, by giving its clusters back.
+func (im *Image) settle(a *allocation, failed error) {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	defer im.land(a)
+	if failed != nil {
+		if !a.kept {
+			im.giveBack(a.host>>im.g.clusterBits, a.count)
+		}
+		return
+	}
+	for i := range a.count {
+		old := loadEntry(a.page.buf, a.index+i)
+		im.setL2(a.page, a.index+i, uint64(a.host+i<<im.g.clusterBits)|entryCopied)
+		if !a.kept {
+			im.releaseEntry(old, false)
+		}
+	}
+	im.changes.barrier = true
+	im.weigh()
+}

@@ -1,0 +1,206 @@
+package qcow2
+
+// WriteZeroes makes n bytes at off read as zeroes. Whole clusters only change
+// their L2 entries; with unmap their storage is given back, else it is kept for
+// later writes.
+func (im *Image) WriteZeroes(off, n int64, unmap bool) error {
+	rq, err := im.begin("write zeroes", nil, off, n, true)
+	if err != nil {
+		return err
+	}
+	return im.finishWrite(rq, im.writeZeroes(rq, off, n, unmap))
+}
+
+func (im *Image) writeZeroes(rq *request, off, n int64, unmap bool) error {
+	change := im.g.zeroKeeping
+	switch {
+	case im.g.version < 3 && im.backing != nil:
+		return im.writeExplicitZeroes(rq, off, n) // there are no zero clusters
+	case im.g.version < 3:
+		change = im.g.zeroUnmapping
+	case unmap:
+		change = im.g.zeroUnmapping
+	}
+	end, lo, hi := im.wholeClusters(off, n)
+	if lo >= hi {
+		return im.writeExplicitZeroes(rq, off, n)
+	}
+	if err := im.writeExplicitZeroes(rq, off, lo-off); err != nil {
+		return err
+	}
+	if err := im.changeEntries(lo, hi, change, unmap); err != nil {
+		return err
+	}
+	return im.writeExplicitZeroes(rq, hi, end-hi)
+}
+
+// wholeClusters returns the end of a range and the part of it, [lo, hi), that
+// is whole clusters; the last cluster of the disk counts as whole.
+func (im *Image) wholeClusters(off, n int64) (end, lo, hi int64) {
+	end = off + n
+	lo = im.g.roundUp(off)
+	hi = end &^ (im.g.clusterSize - 1)
+	if end == im.Size() {
+		hi = end
+	}
+	return end, lo, hi
+}
+
+// Discard gives back the storage of the whole clusters among the n bytes at
+// off, which then read as zeroes. The rest of the range is left alone.
+func (im *Image) Discard(off, n int64) error {
+	rq, err := im.begin("discard", nil, off, n, true)
+	if err != nil {
+		return err
+	}
+	if _, lo, hi := im.wholeClusters(off, n); im.CanDiscard() && lo < hi {
+		err = im.changeEntries(lo, hi, im.discarded, true)
+	}
+	return im.finishWrite(rq, err)
+}
+
+// zeroKeeping returns what an entry becomes when zeroes are written and the
+// storage is to stay.
+func (g *geometry) zeroKeeping(e uint64, kind clusterKind) uint64 {
+	if kind == kindNormal || kind == kindZeroAlloc {
+		return e | entryZero
+	}
+	return entryZero
+}
+
+// zeroUnmapping returns what an entry becomes when zeroes are written and the
+// storage is given back.
+func (g *geometry) zeroUnmapping(uint64, clusterKind) uint64 {
+	if g.version < 3 {
+		return 0 // without a backing file: reads as zeroes as well
+	}
+	return entryZero
+}
+
+// discarded returns what an entry becomes by a discard.
+func (im *Image) discarded(e uint64, kind clusterKind) uint64 {
+	if kind == kindUnallocated && im.backing == nil {
+		return e
+	}
+	return im.g.zeroUnmapping(e, kind)
+}
+
+// changeEntries replaces the L2 entries of the guest clusters in [off, end) by
+// what change makes of them, and releases the clusters that they referred to.
+func (im *Image) changeEntries(off, end int64, change func(uint64, clusterKind) uint64, punch bool) error {
+	for off < end {
+		n, err := im.changePage(off, end, change, punch)
+		if err != nil {
+			return err
+		}
+		off += n
+		if im.changes.pressing.Load() {
+			im.writes.Add(1)
+			if err := im.flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// changePage does the part of changeEntries that one L2 page maps, and returns
+// how many bytes that are.
+func (im *Image) changePage(off, end int64, change func(uint64, clusterKind) uint64, punch bool) (int64, error) {
+	g := &im.g
+	if n := im.unmapped(off, change); n > 0 {
+		return n, nil
+	}
+	first := off >> g.clusterBits
+	for {
+		p, index, err := im.writablePage(off)
+		if err != nil {
+			return 0, err
+		}
+		count := min(g.clusters(end)-first, g.pageSize/8-index)
+		count, gone := im.conflict(first, count)
+		if count > 0 {
+			err := im.changeRun(p, index, count, change, punch)
+			im.mu.Unlock()
+			return count << g.clusterBits, err
+		}
+		im.mu.Unlock()
+		<-gone
+	}
+}
+
+// unmapped returns the number of bytes from off on that have no L2 table and
+// need none for the change; 0 if there is something to do.
+func (im *Image) unmapped(off int64, change func(uint64, clusterKind) uint64) int64 {
+	im.mu.RLock()
+	defer im.mu.RUnlock()
+	if im.l1[off>>im.g.l1Shift]&entryOffset != 0 || change(0, kindUnallocated) != 0 {
+		return 0
+	}
+	return (off>>im.g.l1Shift+1)<<im.g.l1Shift - off
+}
+
+// changeRun changes count entries of an L2 page, from index on.
+// Preconditions: mu is held exclusively.
+func (im *Image) changeRun(p *page, index, count int64, change func(uint64, clusterKind) uint64, punch bool) error {
+	defer im.weigh()
+	for i := index; i < index+count; i++ {
+		old := loadEntry(p.buf, i)
+		kind, err := im.checkEntry(old)
+		if err != nil {
+			return err
+		}
+		e := change(old, kind)
+		if e == old {
+			continue
+		}
+		im.setL2(p, i, e)
+		if e&entryOffset == 0 {
+			im.releaseEntry(old, punch)
+		}
+	}
+	return nil
+}
+
+// writeExplicitZeroes makes parts of clusters zero: nothing if they read as
+// zeroes, else by writing.
+func (im *Image) writeExplicitZeroes(rq *request, off, n int64) error {
+	for n > 0 {
+		im.mu.RLock()
+		m, miss, err := im.lookup(off, n)
+		if err == nil && miss == 0 && m.inPlace() {
+			err = im.checkData(m.host, m.length)
+		}
+		im.mu.RUnlock()
+		if err != nil {
+			return err
+		}
+		switch {
+		case miss != 0:
+			if err := im.fetch(miss); err != nil {
+				return err
+			}
+			continue
+		case m.inPlace():
+			err = im.f.ZeroRange(m.host, m.length)
+		case m.kind == kindZero, m.kind == kindZeroAlloc,
+			m.kind == kindUnallocated && im.backed(off, m.length) == 0:
+		default:
+			m.length = min(m.length, im.g.clusterSize-off&(im.g.clusterSize-1))
+			rq.vec.bufs, rq.vec.skip = zeroVec(m.length), 0
+			err = im.write(rq, off, m.length)
+		}
+		if err != nil {
+			return err
+		}
+		off, n = off+m.length, n-m.length
+	}
+	return nil
+}
+
+// zeroVec returns a vector of n zero bytes.
+func zeroVec(n int64) [][]byte {
+	var c cursor
+	c.zero(n)
+	return c.out
+}
