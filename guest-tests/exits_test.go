@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"testing"
 
 	"github.com/govmm/govmm/guest-tests/harness"
@@ -53,10 +52,12 @@ func TestExitsPerRead(t *testing.T) {
 	}
 }
 
-// controller returns the accesses to the controller's registers.
+// controller returns the accesses to the controller's registers: no other
+// device of the machine has registers in memory. Addresses where nothing is
+// have no name.
 func (s runStats) controller() (reads, writes uint64) {
 	for _, r := range s.Machine.Memory {
-		if strings.Contains(r.Name, "megasas") {
+		if r.Name != "" {
 			reads += r.Reads
 			writes += r.Writes
 		}
