@@ -30,6 +30,7 @@ type machine struct {
 
 // boot starts QEMU with a control port and as many stream ports.
 func boot(cfg Config, streams int) (_ *machine, err error) {
+	tsc := sampleTSC()
 	kernel, err := cfg.kernel()
 	if err != nil {
 		return nil, fmt.Errorf("nest: %w", err)
@@ -59,7 +60,7 @@ func boot(cfg Config, streams int) (_ *machine, err error) {
 	}
 	m.control, m.ports = m.ports[0], m.ports[1:]
 
-	m.cmd = exec.Command(cfg.QEMU, cfg.qemuArgs(kernel, firstFD, streams)...)
+	m.cmd = exec.Command(cfg.QEMU, cfg.qemuArgs(kernel, tsc.tscKHz(), firstFD, streams)...)
 	m.cmd.ExtraFiles = inherited
 	m.cmd.Stdout, m.cmd.Stderr = &m.console, &m.stderr
 	if cfg.Console != nil {
@@ -117,7 +118,7 @@ func (m *machine) closePorts() {
 func (m *machine) run(ctx context.Context, s start, c Command) (int, error) {
 	requests := json.NewEncoder(m.control)
 	if err := requests.Encode(request{Start: &s}); err != nil {
-		return 0, fmt.Errorf("send the command to the nest: %w", err)
+		return 0, m.explain(fmt.Errorf("send the command: %w", err))
 	}
 	var relays sync.WaitGroup
 	for fd, stream := range c.streams() {
@@ -141,13 +142,13 @@ func (m *machine) run(ctx context.Context, s start, c Command) (int, error) {
 		select {
 		case r := <-result:
 			if r.Error != "" {
-				return 0, errors.New(r.Error)
+				return 0, fmt.Errorf("nest: %s", r.Error)
 			}
 			return r.Exit, nil
 		case <-m.exited:
-			return 0, fmt.Errorf("qemu ended: %s", m.cmd.ProcessState)
+			return 0, m.explain(fmt.Errorf("qemu ended: %s", m.cmd.ProcessState))
 		case err := <-broken:
-			return 0, fmt.Errorf("the nest is gone: %w", err)
+			return 0, m.explain(fmt.Errorf("lost the connection: %w", err))
 		case sig := <-c.Signals:
 			if n, ok := sig.(syscall.Signal); ok {
 				requests.Encode(request{Signal: int(n)})
@@ -156,7 +157,7 @@ func (m *machine) run(ctx context.Context, s start, c Command) (int, error) {
 			stop, timeout = nil, time.After(StopTimeout)
 			requests.Encode(request{Signal: int(unix.SIGTERM)})
 		case <-timeout:
-			return 0, fmt.Errorf("the command was told to stop and had not after %v: %w", StopTimeout, context.Cause(ctx))
+			return 0, m.explain(fmt.Errorf("the command was told to stop and had not after %v: %w", StopTimeout, context.Cause(ctx)))
 		}
 	}
 }
