@@ -19,7 +19,8 @@ type Config struct {
 	// Name is what the controller is called in logs and errors. Empty is
 	// "megasas".
 	Name string
-	// Profile is the card to be. The zero value is SAS9260.
+	// Profile is the card to be, SAS9260 or one made from it. The zero value is
+	// SAS9260.
 	Profile Personality
 	Drives  []DriveConfig
 	// Serial is the board's serial number. Empty is the profile's.
@@ -35,7 +36,7 @@ type Config struct {
 	Clock func() time.Time
 	// Observer, if not nil, sees every frame.
 	Observer Observer
-	// Workers is how many frames are carried out at a time. 0 decides by itself.
+	// Workers is how many frames are carried out at a time. 0 is 32.
 	Workers int
 }
 
@@ -60,6 +61,7 @@ type Controller struct {
 	sas      uint64
 	log      *slog.Logger
 	quiet    limiter // of what the guest provokes
+	failures limiter // of I/O on the host
 	now      func() time.Time
 	observer Observer
 	workers  int
@@ -75,13 +77,15 @@ type Controller struct {
 
 	// life is read-locked while a frame is carried out, and locked when no frame
 	// may be.
-	life    sync.RWMutex
-	fw      firmware
-	queue   chan post
-	replies replies
-	events  *eventLog
-	waits   waits
-	news    chan struct{} // there are new events
+	life  sync.RWMutex
+	fw    firmware
+	queue chan post
+	// outstanding is how many frames wait for a worker or are being carried out.
+	outstanding atomic.Int64
+	replies     replies
+	events      *eventLog
+	waits       waits
+	news        chan struct{} // there are new events
 
 	stats  counters
 	closed atomic.Bool
@@ -100,7 +104,7 @@ func New(cfg Config) (*Controller, error) {
 		log:      cfg.Logger,
 		now:      cfg.Clock,
 		observer: cfg.Observer,
-		workers:  workers(cfg.Workers),
+		workers:  orElse(cfg.Workers, defaultWorkers),
 		queue:    make(chan post, queueDepth),
 		news:     make(chan struct{}, 1),
 		done:     make(chan struct{}),

@@ -85,6 +85,38 @@ func TestAbortEventWait(t *testing.T) {
 	}
 }
 
+// TestManyEventWaits holds as many as there is room for, one of them polled. An
+// event completes them all.
+func TestManyEventWaits(t *testing.T) {
+	cfg, _ := oneDisk()
+	g := running(t, cfg, 1008)
+	first := newest(g) + 1
+	var addrs []uint64
+	for i := range maxWaits {
+		x := eventWaitFrame(g, first)
+		if i == 3 {
+			x.Flags |= mfi.FlagDontPost
+		}
+		addr, _ := g.submit(x)
+		addrs = append(addrs, addr)
+	}
+	g.await("EVENT_WAITs", func() bool { return len(g.c.heldWaits()) == maxWaits })
+	if _, s := g.poll(eventWaitFrame(g, first)); s != mfi.StatusInvalidParameter {
+		t.Errorf("one EVENT_WAIT too many: %v", s)
+	}
+	if _, s := g.poll(eventWaitFrame(g, first-1)); s != mfi.StatusOK {
+		t.Errorf("EVENT_WAIT for an event that there is: %v", s)
+	}
+	g.c.logShutdown()
+	g.collect(maxWaits - 1)
+	for i, addr := range addrs {
+		g.await("the status", func() bool { return g.status(addr) != mfi.StatusPending })
+		if s := g.status(addr); s != mfi.StatusOK {
+			t.Errorf("EVENT_WAIT %d: %v", i, s)
+		}
+	}
+}
+
 // TestEventLog reads the log as management tools do, until NOT_FOUND.
 func TestEventLog(t *testing.T) {
 	cfg, _ := oneDisk()

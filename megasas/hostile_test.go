@@ -192,6 +192,21 @@ func TestBadInit(t *testing.T) {
 	}
 }
 
+// TestOverlap reads into the frame itself, its sense buffer and the reply ring.
+func TestOverlap(t *testing.T) {
+	cfg, _ := oneDisk()
+	g := running(t, cfg, 129)
+	x, _ := g.blocks(mfi.CmdLDRead, 0, 512)
+	for _, at := range []uint64{(g.free + 255) &^ 255, x.SenseAddr &^ 255, g.ring, g.producer &^ 255} {
+		x.SGL[0].Addr = at
+		before := g.c.Stats().Completed
+		g.submit(x)
+		g.await("the read", func() bool { return g.c.Stats().Completed > before })
+		g.idle()
+	}
+	g.alive()
+}
+
 // TestFlood posts the same frame without end and never looks at the ring.
 func TestFlood(t *testing.T) {
 	g := running(t, nullDisk(), 129)

@@ -56,11 +56,7 @@ func (i *interrupts) stateChanged() {
 func (i *interrupts) visible() uint32 {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	v := i.latched &^ i.mask
-	if i.pin.Mode() == pci.ModeMSIX {
-		v &^= statusReply
-	}
-	return v
+	return i.latched &^ i.mask
 }
 
 func (i *interrupts) readMask() uint32 {

@@ -2,6 +2,7 @@ package megasas
 
 import (
 	"fmt"
+	"runtime"
 	"sync"
 
 	"github.com/govmm/govmm/megasas/mfi"
@@ -113,6 +114,7 @@ func (c *Controller) reply(context uint64) {
 	}
 	q.posting = true
 	for len(q.pending) > 0 {
+		c.gather()
 		batch := q.pending
 		q.pending = q.spare[:0]
 		q.mu.Unlock()
@@ -123,6 +125,21 @@ func (c *Controller) reply(context uint64) {
 	}
 	q.posting = false
 	q.mu.Unlock()
+}
+
+// gather gives way once to workers that are about to finish, so that they can
+// add their replies. With nothing else under way it does not: a single command
+// is answered at once.
+//
+// Preconditions: c.replies.mu is held.
+func (c *Controller) gather() {
+	q := &c.replies
+	if c.outstanding.Load() <= int64(len(q.pending)) {
+		return
+	}
+	q.mu.Unlock()
+	runtime.Gosched()
+	q.mu.Lock()
 }
 
 // postBatch puts contexts into the ring and interrupts once.

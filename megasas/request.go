@@ -53,7 +53,7 @@ func (r *request) fetch() error {
 	if n <= mfi.HeaderLen {
 		return nil
 	}
-	if r.frame.SGECount() > r.c.p.Limits.MaxSGE {
+	if r.frame.Elements() > int(r.c.p.Limits.MaxSGE) {
 		return &mfi.Error{Status: mfi.StatusInvalidSGL, Reason: "more scatter-gather elements than advertised"}
 	}
 	if err := r.c.dma.ReadAt(r.buf[mfi.HeaderLen:n], r.addr+mfi.HeaderLen); err != nil {

@@ -55,6 +55,7 @@ func TestResetInFlight(t *testing.T) {
 			g.await("EVENT_WAIT", func() bool { return len(g.c.heldWaits()) == 1 })
 			reset(g)
 			g.place()
+			g.awaitWriter()
 			if s := g.state(); s == mfi.StateReady || s == mfi.StateOperational {
 				t.Fatalf("state %v while a frame is being carried out", s)
 			}
@@ -69,6 +70,9 @@ func TestResetInFlight(t *testing.T) {
 			}
 			if name != "doorbell" && g.read(0x34) != 0xffffffff {
 				t.Errorf("mask is %#x after the reset", g.read(0x34))
+			}
+			if n := len(g.c.heldWaits()); n != 0 {
+				t.Errorf("%d EVENT_WAIT frames are still held", n)
 			}
 			for what, a := range map[string]uint64{"read": addr, "EVENT_WAIT": held} {
 				if s := g.status(a); s != mfi.StatusPending {
@@ -94,6 +98,19 @@ func TestResetInFlight(t *testing.T) {
 	}
 }
 
+// awaitWriter waits until something waits for the frames that are being carried
+// out.
+func (g *guest) awaitWriter() {
+	g.t.Helper()
+	g.await("somebody to wait for the frames", func() bool {
+		if !g.c.life.TryRLock() {
+			return true
+		}
+		g.c.life.RUnlock()
+		return false
+	})
+}
+
 // heldWaits is the EVENT_WAIT frames that are held.
 func (c *Controller) heldWaits() []*wait {
 	c.waits.mu.Lock()
@@ -109,6 +126,7 @@ func TestInitAgain(t *testing.T) {
 	copy(g.mem[at:], mfi.QueueInfo{Entries: 16, Base: ring, Producer: producer, Consumer: consumer}.Marshal())
 	init := g.put(mfi.Fields{Cmd: mfi.CmdInit, QueueInfo: at, Flags: mfi.FlagDontPost})
 	g.post(init)
+	g.awaitWriter()
 	if s := g.status(init); s != mfi.StatusPending {
 		t.Errorf("INIT ended while a frame was being carried out: %v", s)
 	}
@@ -132,6 +150,13 @@ func TestDoorbell(t *testing.T) {
 	g := running(t, cfg, 1008)
 	g.write(0x20, 0x02) // FreeBSD's
 	g.await("READY", func() bool { return g.state() == mfi.StateReady })
+	x, _ := g.blocks(mfi.CmdLDRead, 0, 512)
+	addr, _ := g.submit(x)
+	g.await("the read", func() bool { return g.status(addr) != mfi.StatusPending })
+	g.idle()
+	if s := g.status(addr); s != mfi.StatusOK || len(g.replies()) != 0 {
+		t.Errorf("read without a reply queue: %v, and the old one may have been used", s)
+	}
 	g.write(0x20, 0x18) // nothing to leave
 	if g.state() != mfi.StateReady {
 		t.Errorf("state %v", g.state())
@@ -151,6 +176,27 @@ func TestDoorbell(t *testing.T) {
 	g.unlock()
 	g.write(0xf8, 0x84)
 	g.await("READY", func() bool { return g.state() == mfi.StateReady })
+}
+
+// TestStopDuringReset declares the adapter dead while a reset waits for a
+// command: that must not bring it back to life.
+func TestStopDuringReset(t *testing.T) {
+	g, _, _, release := stuck(t)
+	g.write(0x20, 0x07)
+	g.awaitWriter()
+	if g.state() != mfi.StateFlushCache {
+		t.Errorf("state %v during the reset", g.state())
+	}
+	g.write(0x20, 0x20)
+	release()
+	g.c.awaitSettled()
+	if g.state() != mfi.StateFault {
+		t.Errorf("state %v after STOP_ADP", g.state())
+	}
+	g.c.Reset()
+	if g.state() != mfi.StateReady {
+		t.Errorf("state %v after a reset", g.state())
+	}
 }
 
 func TestUnlockSequence(t *testing.T) {
@@ -213,7 +259,7 @@ func TestReset(t *testing.T) {
 	g, addr, _, release := stuck(t)
 	done := make(chan struct{})
 	go func() { g.c.Reset(); close(done) }()
-	g.await("the reset", func() bool { return g.state() != mfi.StateOperational })
+	g.awaitWriter()
 	select {
 	case <-done:
 		t.Error("Reset returned while a frame was being carried out")

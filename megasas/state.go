@@ -20,6 +20,7 @@ type firmware struct {
 	mu       sync.Mutex
 	settled  sync.Cond  // on mu: settling became false
 	settling bool       // guarded by mu: the goroutine of settle runs
+	halted   bool       // guarded by mu: in FAULT, until a reset
 	boot     []BootStep // guarded by mu: what is left to go through before READY
 	sequence int        // guarded by mu: values of unlockSequence seen so far
 	diag     uint32     // guarded by mu
@@ -78,8 +79,7 @@ func (c *Controller) writeDoorbell(v uint32) {
 	defer c.fw.mu.Unlock()
 	switch state := c.fw.state(); {
 	case v&mfi.DoorbellStop != 0:
-		c.abandon(0)
-		c.fw.word.Store(mfi.FaultWord(0, 0))
+		c.halt(0, 0)
 	case state == mfi.StateWaitHandshake && v&mfi.DoorbellClearHandshake != 0,
 		state == mfi.StateBootMessagePending && v&mfi.DoorbellHotplug != 0:
 		if !c.fw.settling {
@@ -113,7 +113,7 @@ func (c *Controller) abandon(busy mfi.State) {
 //
 // Preconditions: c.fw.mu is held.
 func (c *Controller) settle(boot []BootStep) {
-	c.fw.boot = boot
+	c.fw.boot, c.fw.halted = boot, false
 	if c.fw.settling {
 		return // the goroutine that does it sees that the epoch is a new one
 	}
@@ -134,7 +134,8 @@ func (c *Controller) settleDown() {
 	}
 }
 
-// bootUp goes through the boot steps. It reports false if a reset came between.
+// bootUp goes through the boot steps, unless the firmware was halted. It reports
+// false if a reset came between.
 func (c *Controller) bootUp(epoch uint64) bool {
 	for {
 		c.fw.mu.Lock()
@@ -142,6 +143,12 @@ func (c *Controller) bootUp(epoch uint64) bool {
 			c.fw.mu.Unlock()
 			return false
 		}
+		if c.fw.halted {
+			c.stopSettling()
+			c.fw.mu.Unlock()
+			return true
+		}
+		c.fw.diag = 0 // the reset is over, and the firmware starts
 		if len(c.fw.boot) == 0 {
 			c.becomeReady()
 			c.fw.mu.Unlock()
@@ -178,7 +185,6 @@ func (c *Controller) pause(d time.Duration) {
 // Preconditions: c.fw.mu is held.
 func (c *Controller) becomeReady() {
 	c.irq.reset(false) // of what frames of the old epoch raised
-	c.fw.diag = 0
 	c.fw.word.Store(c.p.Limits.Word(mfi.StateReady, c.p.Vectors > 0))
 	c.stopSettling()
 }
@@ -223,7 +229,15 @@ func (c *Controller) awaitSettled() {
 func (c *Controller) Fault(code uint16, sub uint8) {
 	c.fw.mu.Lock()
 	defer c.fw.mu.Unlock()
-	c.abandon(0)
-	c.fw.word.Store(mfi.FaultWord(code, sub))
+	c.halt(code, sub)
 	c.irq.stateChanged()
+}
+
+// halt stops the firmware until a reset.
+//
+// Preconditions: c.fw.mu is held.
+func (c *Controller) halt(code uint16, sub uint8) {
+	c.fw.halted = true
+	c.abandon(mfi.StateFault)
+	c.fw.word.Store(mfi.FaultWord(code, sub))
 }

@@ -58,6 +58,9 @@ func eventWait(c *Controller, r *request) (mfi.Status, bool) {
 	if e, ok := c.events.next(first, filter); ok {
 		return r.putOrRefuse(e.Marshal()), true
 	}
+	if r.stale() {
+		return 0, false // a reset came, and has emptied the list
+	}
 	if len(c.waits.held) == maxWaits {
 		return mfi.StatusInvalidParameter, true
 	}

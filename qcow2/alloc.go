@@ -15,7 +15,7 @@ type allocator struct {
 // the offset of the first.
 //
 // Refcount blocks that are missing for them are added on the way, each in a
-// cluster of its own, which may move the search on.
+// cluster of its own behind them, if there is room.
 //
 // Preconditions (as for all of this file): mu is held exclusively.
 func (im *Image) allocate(n int64) (int64, error) {
@@ -35,6 +35,7 @@ func (im *Image) allocate(n int64) (int64, error) {
 		if err := im.addRefBlock(missing); err != nil {
 			return 0, err
 		}
+		im.alloc.hint = min(im.alloc.hint, c) // these may still be free
 	}
 }
 

@@ -47,7 +47,7 @@ func (r *CheckResult) Clean() bool { return r.Corruptions == 0 && r.Leaks == 0 &
 // Check counts every reference in the image and compares the counts with the
 // refcounts on disk. Other requests wait meanwhile. Repair needs an image
 // opened for writing; when no error is left, it also clears the dirty and the
-// corrupt bit.
+// corrupt bit, and writes are allowed from then on.
 func (im *Image) Check(o CheckOptions) (CheckResult, error) {
 	if o.Repair != RepairNone && im.readOnly {
 		return CheckResult{}, fmt.Errorf("repair: %w", ErrReadOnly)
@@ -109,7 +109,11 @@ func (im *Image) reload() error {
 
 // clearBadBits clears the dirty and corrupt bits of an image found to be good.
 func (im *Image) clearBadBits(res *CheckResult) error {
-	if res.Corruptions != 0 || res.CheckErrors != 0 || im.hdr.incompatible&incompatBuilt == 0 {
+	if res.Corruptions != 0 || res.CheckErrors != 0 {
+		return nil
+	}
+	if im.hdr.incompatible&incompatBuilt == 0 {
+		im.corrupt.Store(false)
 		return nil
 	}
 	if err := im.f.Sync(); err != nil {
@@ -135,6 +139,7 @@ type checker struct {
 	o        CheckOptions
 
 	refs      tally
+	claimed   int64            // end of what is referred to beyond the file, in clusters
 	wrong     map[int64]uint64 // refcounts on disk that differ from the references
 	rebuild   int64            // errors that only a rebuild of refcount structures can fix
 	badBlocks map[int64]bool   // indices of refcount table entries that are no good
@@ -189,6 +194,7 @@ func (c *checker) reference(off, n int64, times uint32) {
 	first, last := off>>c.g.clusterBits, (off+n-1)>>c.g.clusterBits
 	for i := first; i <= last; i++ {
 		if i >= c.end {
+			c.claimed = max(c.claimed, last+1)
 			c.corruption("ERROR: counting reference for region exceeding the end of the file by one cluster or more: offset %#x size %#x", off, n)
 			return
 		}

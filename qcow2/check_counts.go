@@ -99,13 +99,20 @@ func (c *checker) judge(cluster int64, count, refs uint64) (fix bool) {
 	return fix
 }
 
+// maxGap is how far beyond the end of the file a rebuild may begin to write, in
+// bytes: it must keep clear of what is referred to there.
+const maxGap = 1 << 30
+
 // rebuildRefcounts adds the refcount blocks that are missing and replaces those
 // that are no good. New structures go behind the end of the file, where nothing
 // can be lost; they are durable before the refcount table, and that before the
 // header, refers to them.
 func (c *checker) rebuildRefcounts() error {
 	c.report("Rebuilding refcount structure")
-	next := max(c.end, c.refs.last()+1)
+	next := max(c.end, c.refs.last()+1, c.claimed)
+	if next-c.end > maxGap>>c.g.clusterBits {
+		return fmt.Errorf("%w: it refers to offset %#x, far beyond its end", ErrCorrupt, next<<c.g.clusterBits)
+	}
 	first := next
 	grow := func(n int64) int64 {
 		for i := range n {

@@ -12,42 +12,53 @@ func TestCrashCases(t *testing.T) {
 	const cs = 512         // cluster size
 	const l2 = cs / 8 * cs // bytes that one L2 table maps
 	const block = cs / 2   // clusters that one refcount block counts (16 bit)
+	const table = 64 * 64  // clusters that a refcount table of one cluster counts (64 bit)
 	flush := operation{kind: "flush"}
 	tests := []struct {
 		name   string
 		before []operation // clean and closed when recording begins
 		ops    []operation
+		width  int // of refcounts; 0: the default
 	}{
-		{"fresh cluster", nil,
-			[]operation{{"write", 100, 50, 1}, flush}},
-		{"overwrite in place",
-			[]operation{{"write", 0, cs, 1}},
-			[]operation{{"write", 0, cs, 2}, flush}},
-		{"kept zero cluster does not show what it held",
-			[]operation{{"write", 0, cs, 1}, {"zero", 0, cs, 0}},
-			[]operation{{"write", 0, cs, 2}, flush}},
-		{"kept zero cluster, written in part",
-			[]operation{{"write", 0, 2 * cs, 1}, {"zero", 0, 2 * cs, 0}},
-			[]operation{{"write", 10, cs, 2}, flush}},
-		{"freed cluster becomes data",
-			[]operation{{"write", 0, 8 * cs, 0xff}, {"discard", 0, 8 * cs, 0}},
-			[]operation{{"write", 20 * cs, 100, 2}, flush}},
-		{"freed clusters become an L2 table",
-			[]operation{{"write", 0, 8 * cs, 0xff}, {"discard", 0, 8 * cs, 0}},
-			[]operation{{"write", l2, 100, 2}, {"write", 3 * l2, 100, 3}, flush}},
-		{"discarded and used again in one session", nil,
-			[]operation{{"write", 0, 4 * cs, 0xff}, flush, {"discard", 0, 4 * cs, 0}, {"write", l2, cs, 2}, flush,
+		{name: "fresh cluster",
+			ops: []operation{{"write", 100, 50, 1}, flush}},
+		{name: "overwrite in place",
+			before: []operation{{"write", 0, cs, 1}},
+			ops:    []operation{{"write", 0, cs, 2}, flush}},
+		{name: "kept zero cluster does not show what it held",
+			before: []operation{{"write", 0, cs, 1}, {"zero", 0, cs, 0}},
+			ops:    []operation{{"write", 0, cs, 2}, flush}},
+		{name: "kept zero cluster, written in part",
+			before: []operation{{"write", 0, 2 * cs, 1}, {"zero", 0, 2 * cs, 0}},
+			ops:    []operation{{"write", 10, cs, 2}, flush}},
+		{name: "freed cluster becomes data",
+			before: []operation{{"write", 0, 8 * cs, 0xff}, {"discard", 0, 8 * cs, 0}},
+			ops:    []operation{{"write", 20 * cs, 100, 2}, flush}},
+		{name: "freed clusters become an L2 table",
+			before: []operation{{"write", 0, 8 * cs, 0xff}, {"discard", 0, 8 * cs, 0}},
+			ops:    []operation{{"write", l2, 100, 2}, {"write", 3 * l2, 100, 3}, flush}},
+		{name: "discarded and used again in one session",
+			ops: []operation{{"write", 0, 4 * cs, 0xff}, flush, {"discard", 0, 4 * cs, 0}, {"write", l2, cs, 2}, flush,
 				{"write", 2 * l2, cs, 3}, flush}},
-		{"a refcount block is added", nil,
-			[]operation{{"write", 0, (block + 20) * cs, 1}, flush}},
-		{"a refcount block in a freed cluster",
-			[]operation{{"write", 0, (block - 20) * cs, 0xff}, {"discard", 0, cs, 0}},
-			[]operation{{"write", (block - 20) * cs, 40 * cs, 2}, flush}},
+		{name: "a refcount block is added",
+			ops: []operation{{"write", 0, (block + 20) * cs, 1}, flush}},
+		{name: "a refcount block in a freed cluster",
+			before: []operation{{"write", 0, (block - 20) * cs, 0xff}, {"discard", 0, cs, 0}},
+			ops:    []operation{{"write", (block - 20) * cs, 40 * cs, 2}, flush}},
+		{name: "the refcount table grows",
+			before: []operation{{"write", 0, (table - 170) * cs, 0xff}, {"discard", 0, 4 * cs, 0}},
+			ops:    []operation{{"write", (table - 170) * cs, 80 * cs, 2}, flush, {"write", 0, cs, 3}, flush},
+			width:  64},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(1, 2))
-			c := config{o: CreateOptions{Size: 8 * l2, ClusterSize: cs}}
+			c := config{o: CreateOptions{Size: 8 * l2, ClusterSize: cs, RefcountBits: tt.width}}
+			most := 7
+			if tt.width != 0 {
+				c.o.Size = (table - 60) * cs
+				most = 2 // these take longer
+			}
 			d := newDisk(t, c, rng)
 			d.f.noPunch = true // so that freed clusters are full of traps
 			for _, op := range tt.before {
@@ -58,9 +69,12 @@ func TestCrashCases(t *testing.T) {
 			}
 			d.reopen()
 			h := d.record(rng, tt.ops)
+			if grew := d.im.hdr.refClusters > 1; grew != (tt.width != 0) {
+				t.Fatalf("the refcount table has %d clusters", d.im.hdr.refClusters)
+			}
 			states := 0
 			for n := range len(h.log) + 1 {
-				for _, keep := range subsets(h.log[:n], rng) {
+				for _, keep := range subsets(h.log[:n], most, rng) {
 					states++
 					if err := h.survives(n, crash(h.base, h.log, n, keep), d.opts); err != nil {
 						t.Fatalf("crash after %d of %v: %v", n, h.log, err)
@@ -74,7 +88,7 @@ func TestCrashCases(t *testing.T) {
 
 // subsets returns keep functions for crash: all subsets of what log did since
 // its last sync, or a sample of them if they are too many, and some torn ones.
-func subsets(log []fileOp, rng *rand.Rand) []func() int {
+func subsets(log []fileOp, most int, rng *rand.Rand) []func() int {
 	open := 0
 	for _, op := range log {
 		switch op.kind {
@@ -85,7 +99,6 @@ func subsets(log []fileOp, rng *rand.Rand) []func() int {
 			open++
 		}
 	}
-	const most = 7
 	var keeps []func() int
 	if open <= most {
 		for set := range 1 << open {

@@ -59,13 +59,24 @@ func OpenFile(path string, flags int) (*OSFile, error) {
 // Path is the name that the file was opened by.
 func (f *OSFile) Path() string { return f.path }
 
-// Identity returns device and inode number: equal for two names of one file.
-func (f *OSFile) Identity() (dev, ino uint64, err error) {
+// FileID tells files apart, whatever names they were opened by.
+type FileID struct {
+	device bool
+	dev    uint64 // the file system or, for a device, the device itself
+	inode  uint64
+}
+
+// Identity returns what the file is: equal for two names of one file, and for
+// two nodes of one block device.
+func (f *OSFile) Identity() (FileID, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(f.fd, &st); err != nil {
-		return 0, 0, f.wrap("stat", err)
+		return FileID{}, f.wrap("stat", err)
 	}
-	return st.Dev, st.Ino, nil
+	if f.device {
+		return FileID{device: true, dev: st.Rdev}, nil
+	}
+	return FileID{dev: st.Dev, inode: st.Ino}, nil
 }
 
 // ReadV implements File with preadv.

@@ -12,6 +12,10 @@ import (
 type Options struct {
 	// ReadOnly refuses writes and changes nothing in the file.
 	ReadOnly bool
+	// ForRepair opens an image for Check with repair: also one that is marked
+	// corrupt, and a dirty one as it is. Writes are refused until a Check found
+	// no error left.
+	ForRepair bool
 	// Backing opens the backing file. Without it an image that names one is
 	// refused, unless NoBacking is set.
 	Backing BackingOpener
@@ -79,7 +83,7 @@ func Open(f File, o Options) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	if h.incompatible&incompatCorrupt != 0 && !o.ReadOnly {
+	if h.incompatible&incompatCorrupt != 0 && !o.ReadOnly && !o.ForRepair {
 		return nil, fmt.Errorf("%w: it was marked so earlier; it can only be opened read-only or repaired", ErrCorrupt)
 	}
 	im := &Image{f: f, hdr: h, g: newGeometry(h), readOnly: o.ReadOnly}
@@ -99,7 +103,8 @@ func Open(f File, o Options) (*Image, error) {
 	if im.backing, err = openBacking(h, &o); err != nil {
 		return nil, err
 	}
-	if !o.ReadOnly {
+	im.corrupt.Store(o.ForRepair)
+	if !o.ReadOnly && !o.ForRepair {
 		if err := im.prepareWriting(); err != nil {
 			if im.backing != nil {
 				err = errors.Join(err, im.backing.Close())

@@ -32,7 +32,6 @@ const maxSnapshotL1Bytes = 256 << 20
 func (im *Image) collectMetadata() map[int64]metaKind {
 	m := make(map[int64]metaKind)
 	add := func(off, n int64, k metaKind) {
-		n = min(n, im.alloc.end-off) // beyond the end there is nothing to protect
 		for c := off >> im.g.clusterBits; n > 0; c++ {
 			m[c] = k
 			n -= im.g.clusterSize
@@ -41,7 +40,8 @@ func (im *Image) collectMetadata() map[int64]metaKind {
 	budget := int64(maxSnapshotL1Bytes)
 	for _, s := range im.snaps {
 		if budget -= s.l1Size * 8; budget >= 0 {
-			add(s.l1Offset, s.l1Size*8, metaSnapshotL1)
+			// Beyond the end of the file there is nothing to protect.
+			add(s.l1Offset, min(s.l1Size*8, im.alloc.end-s.l1Offset), metaSnapshotL1)
 		}
 	}
 	add(int64(im.hdr.snapshots), snapshotTableSize(im.snaps), metaSnapshots)
@@ -82,8 +82,11 @@ func (im *Image) checkData(host, n int64) error {
 // note looks at the error of a request. When it shows that the image is
 // corrupt, writes are refused from then on, also by whoever opens it next.
 func (im *Image) note(err error) error {
+	if err == nil || im.readOnly || !errors.Is(err, ErrCorrupt) {
+		return err
+	}
 	var below *backingError
-	if err == nil || im.readOnly || !errors.Is(err, ErrCorrupt) || errors.As(err, &below) || im.corrupt.Swap(true) {
+	if errors.As(err, &below) || im.corrupt.Swap(true) {
 		return err
 	}
 	im.mu.Lock()

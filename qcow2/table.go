@@ -24,14 +24,13 @@ func (im *Image) l2Writable(off int64) (p *page, index, miss int64, err error) {
 		return nil, 0, 0, err
 	}
 	at, index := im.g.l2Page(table, off)
-	p = im.l2.get(at)
-	if p != nil {
-		return p, index, 0, nil
-	}
 	if table >= im.alloc.end {
 		return nil, 0, 0, fmt.Errorf("%w: L2 table %#x lies beyond the end of the file (L1 index %d)", ErrCorrupt, table, l1i)
 	}
-	return nil, 0, at, nil
+	if p = im.l2.get(at); p == nil {
+		return nil, 0, at, nil
+	}
+	return p, index, 0, nil
 }
 
 // newL2 makes a new L2 table with the given contents, empty if nil, the one

@@ -107,7 +107,6 @@ func (im *Image) reserveRun(p *page, index, first, count int64) (*allocation, er
 		clean := im.alloc.end
 		a.host, err = im.allocate(a.count)
 		a.clean = a.host >= clean
-		im.alloc.dataEnd = max(im.alloc.dataEnd, a.host+a.count<<g.clusterBits)
 	}
 	if err != nil {
 		return nil, err
@@ -157,6 +156,7 @@ func (im *Image) settle(a *allocation, failed error) {
 			im.releaseEntry(old, false)
 		}
 	}
+	im.alloc.dataEnd = max(im.alloc.dataEnd, a.host+a.count<<im.g.clusterBits)
 	im.changes.barrier = true
 	im.weigh()
 }

@@ -1,79 +1,57 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"hash/fnv"
-	"os"
+	"maps"
 	"path/filepath"
+	"slices"
 
+	"github.com/govmm/govmm/internal/block"
 	"github.com/govmm/govmm/megasas"
 	"github.com/govmm/govmm/megasas/raid"
-	"github.com/govmm/govmm/qcow2"
 )
 
 // diskSpec is a value of --disk.
 type diskSpec struct {
-	text     string // as it was given
-	path     string
-	format   string
-	readOnly bool
-	cache    raid.CachePolicy
-	serial   string
+	text   string // as it was given
+	medium block.Spec
+	cache  raid.CachePolicy
+	serial string
 }
 
 // parseDisk reads a value of --disk.
 func parseDisk(text string) (diskSpec, error) {
-	d := diskSpec{text: text, cache: raid.WriteThrough}
-	options, err := parseOptions(text)
+	medium, rest, err := block.ParseSpec(text)
 	if err != nil {
-		return d, fmt.Errorf("--disk %w, as in path=disk.qcow2", err)
+		return diskSpec{}, fmt.Errorf("--disk: %w", err)
 	}
-	for _, o := range options {
-		if err := d.set(o); err != nil {
-			return d, fmt.Errorf("--disk %q: %w", text, err)
+	d := diskSpec{text: text, medium: medium, cache: raid.WriteThrough}
+	for _, key := range slices.Sorted(maps.Keys(rest)) {
+		if err := d.set(key, rest[key]); err != nil {
+			return d, fmt.Errorf("--disk: disk %q: %w", text, err)
 		}
-	}
-	if d.path == "" {
-		return d, fmt.Errorf("--disk %q: path=FILE is missing", text)
 	}
 	return d, nil
 }
 
-func (d *diskSpec) set(o option) error {
-	bad := func(allowed ...string) error {
-		return fmt.Errorf("%s=%s: must be %s", o.key, o.value, orList(allowed))
-	}
-	switch o.key {
-	case "path":
-		d.path = o.value
-	case "format":
-		if o.value != "qcow2" && o.value != "raw" {
-			return bad("qcow2", "raw")
-		}
-		d.format = o.value
-	case "readonly":
-		if o.value != "on" && o.value != "off" {
-			return bad("on", "off")
-		}
-		d.readOnly = o.value == "on"
+// set applies a key that is about the drive rather than its storage.
+func (d *diskSpec) set(key, value string) error {
+	switch key {
 	case "cache":
-		switch o.value {
-		case "writethrough":
-			d.cache = raid.WriteThrough
-		case "writeback":
-			d.cache = raid.WriteBack
-		default:
-			return bad("writethrough", "writeback")
+		policy, ok := map[string]raid.CachePolicy{"writethrough": raid.WriteThrough, "writeback": raid.WriteBack}[value]
+		if !ok {
+			return fmt.Errorf("cache=%s: must be writethrough or writeback", value)
 		}
+		d.cache = policy
 	case "serial":
 		const longest = 20 // of a drive
-		if o.value == "" || len(o.value) > longest {
-			return fmt.Errorf("serial=%s: must have 1 to %d characters", o.value, longest)
+		if value == "" || len(value) > longest {
+			return fmt.Errorf("serial=%s: must have 1 to %d characters", value, longest)
 		}
-		d.serial = o.value
+		d.serial = value
 	default:
-		return fmt.Errorf("unknown key %q: path, format, readonly, cache and serial are known", o.key)
+		return fmt.Errorf("unknown key %q: \"govmm help run\" lists them", key)
 	}
 	return nil
 }
@@ -82,13 +60,13 @@ func (d *diskSpec) set(o option) error {
 func (c *closers) openDrives(disks []diskSpec) ([]megasas.DriveConfig, error) {
 	var drives []megasas.DriveConfig
 	for slot, d := range disks {
-		medium, err := d.open()
+		medium, err := block.Open(d.medium)
 		if err != nil {
-			return nil, fmt.Errorf("disk %s: %w", d.path, err)
+			return nil, err
 		}
 		c.add(func() error {
 			if err := medium.Close(); err != nil {
-				return fmt.Errorf("close disk %s: %w", d.path, err)
+				return fmt.Errorf("close disk %q: %w", d.medium.Path, err)
 			}
 			return nil
 		})
@@ -100,33 +78,13 @@ func (c *closers) openDrives(disks []diskSpec) ([]megasas.DriveConfig, error) {
 	return drives, nil
 }
 
-func (d diskSpec) open() (*qcow2.Image, error) {
-	flags := os.O_RDWR
-	if d.readOnly {
-		flags = os.O_RDONLY
-	}
-	f, err := qcow2.OpenFile(d.path, flags)
-	if err != nil {
-		return nil, err
-	}
-	im, err := qcow2.Open(f, qcow2.Options{ReadOnly: d.readOnly})
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return im, nil
-}
-
-// identity is what the drive tells of itself. The same image is the same drive,
-// in whatever slot it sits.
+// identity is what the drive in a slot tells of itself. The same image is the
+// same drive, in whatever slot it sits.
 func (d diskSpec) identity(slot int) raid.DriveIdentity {
 	h := fnv.New64a()
 	serial := d.serial
 	if serial == "" {
-		path, err := filepath.Abs(d.path)
-		if err != nil {
-			path = d.path // without a working directory
-		}
-		fmt.Fprint(h, path)
+		fmt.Fprint(h, d.name(slot))
 		serial = fmt.Sprintf("%016X", h.Sum64())
 	} else {
 		fmt.Fprint(h, serial)
@@ -142,4 +100,16 @@ func (d diskSpec) identity(slot int) raid.DriveIdentity {
 		Enclosure: raid.NoEnclosure,
 		Slot:      uint8(slot),
 	}
+}
+
+// name tells the storage from any other on this host.
+func (d diskSpec) name(slot int) string {
+	if d.medium.Path == "" {
+		return fmt.Sprint("slot ", slot)
+	}
+	path, err := filepath.Abs(d.medium.Path)
+	if err != nil { // there is no working directory
+		return d.medium.Path
+	}
+	return path
 }

@@ -46,7 +46,8 @@ accepted is finished, and the images are closed clean. A second one ends govmm
 at once.
 
 Values of --disk are lists of KEY=VALUE, separated by commas:
-  path=FILE                       the image (a comma in it is written twice)
+  path=FILE                       the image (a comma in it is written twice);
+                                  "path=" may be left out in the first place
   format=qcow2|raw                found out if not given; raw must be given
   readonly=on|off                 refuse writes
   cache=writethrough|writeback    when a write is complete: when it is safe on

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // serialKind is what is at the other end of a serial port.
@@ -122,13 +124,11 @@ func (s serialSpec) open(openStdio func() (serialEnd, error)) (serialEnd, error)
 		}
 		return serialEnd{nil, f, f.Close}, nil
 	case serialFD:
-		f := os.NewFile(uintptr(s.fd), s.String())
-		if f == nil {
-			return serialEnd{}, fmt.Errorf("serial port %s: bad descriptor", s)
-		}
-		if _, err := f.Stat(); err != nil {
+		// Not blocking, so that closing ends a read that is under way.
+		if err := unix.SetNonblock(s.fd, true); err != nil {
 			return serialEnd{}, fmt.Errorf("serial port %s: %w", s, err)
 		}
+		f := os.NewFile(uintptr(s.fd), s.String())
 		return serialEnd{f, f, f.Close}, nil
 	}
 	return serialEnd{close: nothing}, nil

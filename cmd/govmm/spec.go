@@ -82,7 +82,9 @@ func (s *machineSpec) checkFiles() error {
 		files = append(files, file{"--initrd", s.initrd})
 	}
 	for _, d := range s.disks {
-		files = append(files, file{"--disk", d.path})
+		if d.medium.Path != "" {
+			files = append(files, file{"--disk", d.medium.Path})
+		}
 	}
 	for _, file := range files {
 		f, err := os.Open(file.path)

@@ -72,8 +72,18 @@ const (
 // CDBLen is the length that the guest claims for the CDB (06), of any value.
 func (f Frame) CDBLen() uint8 { return f[offCDBLen] }
 
-// SGECount is the number of scatter-gather elements (07).
+// SGECount is the count of scatter-gather elements as the guest set it (07).
 func (f Frame) SGECount() uint8 { return f[offSGECount] }
+
+// Elements is the number of scatter-gather elements of a command that has a
+// list, and 0 for the others, whatever their SGECount says.
+func (f Frame) Elements() int {
+	switch f.Cmd() {
+	case CmdLDRead, CmdLDWrite, CmdLDSCSIIO, CmdPDSCSIIO, CmdDCMD:
+		return int(f.SGECount())
+	}
+	return 0
+}
 
 // Context is returned in the reply queue (08).
 func (f Frame) Context() uint32 { return f.u32(offContext) }

@@ -1,0 +1,93 @@
+// Package block opens what can stand under a drive or an image tool: qcow2
+// images with their backing chains, raw files, host block devices, and a null
+// device.
+//
+// What is opened is what the caller's Spec names, and the backing files that
+// qcow2 images name. Those names come from whoever made the image; so the
+// package accepts only plain file names, takes the format from the image, and
+// never guesses that a file is raw: a guest that writes a qcow2 header into its
+// raw disk must not make the host open the files which that header names.
+//
+// Devices may be used from any number of goroutines.
+package block
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/govmm/govmm/qcow2"
+)
+
+// Device is storage: a flat array of bytes. Offsets and lengths are in bytes.
+// Except for Close, which is the last call, calls may be concurrent.
+type Device interface {
+	// Size is the capacity in bytes.
+	Size() int64
+	// ReadV fills bufs, in order, from offset off.
+	ReadV(bufs [][]byte, off int64) error
+	// WriteV stores bufs, in order, from offset off.
+	WriteV(bufs [][]byte, off int64) error
+	// WriteZeroes makes n bytes at off read as zeroes; with unmap the storage
+	// behind them may be given back.
+	WriteZeroes(off, n int64, unmap bool) error
+	// Discard gives back the storage of n bytes at off where that is possible.
+	Discard(off, n int64) error
+	// Flush makes every write that returned before it durable.
+	Flush() error
+	// ReadOnly reports whether writes are refused.
+	ReadOnly() bool
+	// CanDiscard reports whether Discard gives storage back at all.
+	CanDiscard() bool
+	// DiscardZeroes reports whether discarded ranges read back as zeroes.
+	DiscardZeroes() bool
+	// Close makes everything durable and releases the device.
+	Close() error
+}
+
+var (
+	// ErrFormat means that a format is not known, or not known for certain.
+	ErrFormat = errors.New("unknown format")
+	// ErrBacking means that a backing file must not be opened.
+	ErrBacking = errors.New("backing file refused")
+	// ErrReadOnly means that a write was tried on a device opened read-only.
+	ErrReadOnly = errors.New("device is read-only")
+	// ErrRange means that a request reaches beyond the end of the device.
+	ErrRange = errors.New("request outside the device")
+)
+
+// Open opens the device that spec describes.
+func Open(spec Spec) (Device, error) {
+	if err := spec.validate(); err != nil {
+		return nil, err
+	}
+	if spec.Format == FormatNull {
+		return newNull(spec.Size, spec.ReadOnly), nil
+	}
+	d, err := (&chain{spec: &spec}).open(spec.Path, spec.Format, spec.ReadOnly)
+	if err != nil {
+		return nil, fmt.Errorf("open disk %q: %w", spec.Path, err)
+	}
+	return d, nil
+}
+
+// openFile opens a host file.
+func openFile(path string, readOnly bool) (*qcow2.OSFile, error) {
+	if readOnly {
+		return qcow2.OpenFile(path, os.O_RDONLY)
+	}
+	return qcow2.OpenFile(path, os.O_RDWR)
+}
+
+// probe returns the format of a file whose format nobody named. Only qcow2 is
+// ever found.
+func probe(f qcow2.File) (string, error) {
+	var magic [4]byte
+	if err := f.ReadV([][]byte{magic[:]}, 0); err != nil {
+		return "", err
+	}
+	if string(magic[:]) != "QFI\xfb" {
+		return "", fmt.Errorf("%w: not a qcow2 image, and that a file is raw is never guessed (name the format: %s)", ErrFormat, FormatRaw)
+	}
+	return FormatQCOW2, nil
+}

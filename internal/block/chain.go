@@ -1,0 +1,102 @@
+package block
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/govmm/govmm/qcow2"
+)
+
+// maxDepth bounds the length of a backing chain.
+const maxDepth = 64
+
+// chain opens an image and what lies below it.
+type chain struct {
+	spec *Spec
+	seen []qcow2.FileID // the files of the chain so far, from the top
+}
+
+// open opens path as the next file of the chain.
+func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
+	f, err := openFile(path, readOnly)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, f.Close())
+		}
+	}()
+	if err := c.enter(f); err != nil {
+		return nil, err
+	}
+	if format == "" {
+		if format, err = probe(f); err != nil {
+			return nil, err
+		}
+	}
+	if format == FormatRaw {
+		return newRaw(f, readOnly)
+	}
+	o := qcow2.Options{ReadOnly: readOnly, L2CacheSize: c.spec.L2CacheSize}
+	if !c.spec.NoBacking {
+		o.Backing = func(name, format string) (qcow2.Backing, error) { return c.openBacking(path, name, format) }
+	}
+	im, err := qcow2.Open(f, o)
+	if err != nil {
+		return nil, err // not im: a nil *Image in a Device is not a nil Device
+	}
+	return im, nil
+}
+
+// enter makes sure that f is not in the chain yet, and that the chain ends.
+func (c *chain) enter(f *qcow2.OSFile) error {
+	id, err := f.Identity()
+	if err != nil {
+		return err
+	}
+	for _, s := range c.seen {
+		if s == id {
+			return fmt.Errorf("%w: the backing chain comes back to %q", ErrBacking, f.Path())
+		}
+	}
+	if len(c.seen) > maxDepth {
+		return fmt.Errorf("%w: more than %d files in the backing chain", ErrBacking, maxDepth)
+	}
+	c.seen = append(c.seen, id)
+	return nil
+}
+
+// openBacking opens the backing file called name by the image at path.
+func (c *chain) openBacking(path, name, format string) (qcow2.Backing, error) {
+	name, err := backingPath(path, name)
+	if err != nil {
+		return nil, err
+	}
+	switch format {
+	case "", FormatRaw, FormatQCOW2:
+	default:
+		return nil, fmt.Errorf("%w %q (%s and %s are allowed under an image)", ErrFormat, format, FormatQCOW2, FormatRaw)
+	}
+	return c.open(name, format, true)
+}
+
+// backingPath turns the backing file name in the image at path into a path: a
+// relative name starts at the directory of the image. Names of anything but a
+// file are refused.
+func backingPath(path, name string) (string, error) {
+	if rest, ok := strings.CutPrefix(name, "file:"); ok {
+		name = rest
+	} else if i := strings.IndexAny(name, ":/"); i >= 0 && name[i] == ':' {
+		return "", fmt.Errorf("%w: %q names a protocol, only files are opened", ErrBacking, name)
+	}
+	if name == "" {
+		return "", fmt.Errorf("%w: empty name", ErrBacking)
+	}
+	if filepath.IsAbs(name) {
+		return name, nil
+	}
+	return filepath.Join(filepath.Dir(path), name), nil
+}

@@ -1,0 +1,43 @@
+package block
+
+// null reads as zeroes and forgets what is written: for measuring what stands
+// above it.
+type null struct {
+	size     int64
+	readOnly bool
+}
+
+func newNull(size int64, readOnly bool) *null { return &null{size, readOnly} }
+
+func (d *null) Size() int64         { return d.size }
+func (d *null) ReadOnly() bool      { return d.readOnly }
+func (d *null) CanDiscard() bool    { return !d.readOnly }
+func (d *null) DiscardZeroes() bool { return true }
+func (d *null) Flush() error        { return nil }
+func (d *null) Close() error        { return nil }
+
+func (d *null) ReadV(bufs [][]byte, off int64) error {
+	if err := checkRange(off, vecLen(bufs), d.size); err != nil {
+		return err
+	}
+	for _, b := range bufs {
+		clear(b)
+	}
+	return nil
+}
+
+func (d *null) WriteV(bufs [][]byte, off int64) error { return d.change(off, vecLen(bufs)) }
+
+func (d *null) WriteZeroes(off, n int64, _ bool) error { return d.change(off, n) }
+
+func (d *null) Discard(off, n int64) error { return d.change(off, n) }
+
+func (d *null) change(off, n int64) error {
+	if err := checkRange(off, n, d.size); err != nil {
+		return err
+	}
+	if d.readOnly {
+		return ErrReadOnly
+	}
+	return nil
+}

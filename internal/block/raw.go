@@ -1,0 +1,104 @@
+package block
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/govmm/govmm/qcow2"
+)
+
+const sectorSize = 512
+
+// raw is a file or host block device whose bytes are the disk.
+type raw struct {
+	f        *qcow2.OSFile
+	size     int64 // rounded up to a sector: what the file lacks reads as zeroes
+	readOnly bool
+}
+
+func newRaw(f *qcow2.OSFile, readOnly bool) (*raw, error) {
+	n, err := f.Size()
+	if err != nil {
+		return nil, err
+	}
+	return &raw{f: f, size: (n + sectorSize - 1) &^ (sectorSize - 1), readOnly: readOnly}, nil
+}
+
+func (r *raw) Size() int64         { return r.size }
+func (r *raw) ReadOnly() bool      { return r.readOnly }
+func (r *raw) CanDiscard() bool    { return !r.readOnly }
+func (r *raw) DiscardZeroes() bool { return true }
+
+// check refuses a request that is not inside the device, or that must not
+// change it.
+func (r *raw) check(off, n int64, write bool) error {
+	if err := checkRange(off, n, r.size); err != nil {
+		return err
+	}
+	if write && r.readOnly {
+		return ErrReadOnly
+	}
+	return nil
+}
+
+func (r *raw) ReadV(bufs [][]byte, off int64) error {
+	if err := r.check(off, vecLen(bufs), false); err != nil {
+		return err
+	}
+	return r.f.ReadV(bufs, off)
+}
+
+func (r *raw) WriteV(bufs [][]byte, off int64) error {
+	if err := r.check(off, vecLen(bufs), true); err != nil {
+		return err
+	}
+	return r.f.WriteV(bufs, off)
+}
+
+func (r *raw) WriteZeroes(off, n int64, unmap bool) error {
+	if err := r.check(off, n, true); err != nil || n == 0 {
+		return err
+	}
+	if unmap {
+		if err := r.f.PunchHole(off, n); !errors.Is(err, errors.ErrUnsupported) {
+			return err
+		}
+	}
+	return r.f.ZeroRange(off, n)
+}
+
+// Discard punches a hole; where the host can't, it gives nothing back.
+func (r *raw) Discard(off, n int64) error {
+	if err := r.check(off, n, true); err != nil || n == 0 {
+		return err
+	}
+	if err := r.f.PunchHole(off, n); !errors.Is(err, errors.ErrUnsupported) {
+		return err
+	}
+	return nil
+}
+
+func (r *raw) Flush() error {
+	if r.readOnly {
+		return nil
+	}
+	return r.f.Sync()
+}
+
+func (r *raw) Close() error { return errors.Join(r.Flush(), r.f.Close()) }
+
+// checkRange refuses what does not lie inside [0, size).
+func checkRange(off, n, size int64) error {
+	if off < 0 || n < 0 || off > size-n {
+		return fmt.Errorf("%w: %d bytes at %d, size %d", ErrRange, n, off, size)
+	}
+	return nil
+}
+
+func vecLen(bufs [][]byte) int64 {
+	var n int64
+	for _, b := range bufs {
+		n += int64(len(b))
+	}
+	return n
+}

@@ -1,0 +1,174 @@
+package block
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// Formats of a Spec.
+const (
+	FormatQCOW2 = "qcow2"
+	FormatRaw   = "raw"  // the bytes of a file or of a host block device
+	FormatNull  = "null" // reads as zeroes, forgets what is written
+)
+
+// Spec says what to open.
+type Spec struct {
+	// Path of the file or block device. Empty for FormatNull.
+	Path string
+	// Format is one of the formats above. Empty means that the file is looked
+	// at, and must be qcow2.
+	Format string
+	// ReadOnly refuses writes.
+	ReadOnly bool
+	// NoBacking refuses an image that needs a backing file.
+	NoBacking bool
+	// Size in bytes of a device with FormatNull; unused with the others.
+	Size int64
+	// L2CacheSize bounds the memory for mapping metadata of a qcow2 image, in
+	// bytes. 0 is the default of package qcow2.
+	L2CacheSize int64
+}
+
+// ParseSpec parses a list of key=value pairs separated by commas, in which a
+// comma inside a value is doubled. The first element may be the path alone. Keys:
+//
+//	path=FILE            file or block device
+//	format=FORMAT        qcow2, raw or null; by default qcow2, if the file is that
+//	readonly=on|off
+//	backing=on|off       whether a backing file may be opened (on)
+//	size=BYTES           of a null device; suffixes k, M, G, T, P, E (powers of 1024)
+//	l2-cache-size=BYTES  of a qcow2 image
+//
+// Other keys are returned in rest.
+func ParseSpec(s string) (spec Spec, rest map[string]string, err error) {
+	rest = make(map[string]string)
+	seen := make(map[string]bool)
+	for i, element := range splitCommas(s) {
+		key, value, ok := strings.Cut(element, "=")
+		if !ok && i == 0 {
+			key, value = "path", element
+		} else if !ok || key == "" {
+			return Spec{}, nil, fmt.Errorf("disk %q: %q is not key=value", s, element)
+		}
+		if seen[key] {
+			return Spec{}, nil, fmt.Errorf("disk %q: %s is given twice", s, key)
+		}
+		seen[key] = true
+		if known, err := spec.set(key, value); err != nil {
+			return Spec{}, nil, fmt.Errorf("disk %q: %w", s, err)
+		} else if !known {
+			rest[key] = value
+		}
+	}
+	if err := spec.validate(); err != nil {
+		return Spec{}, nil, err
+	}
+	return spec, rest, nil
+}
+
+// set sets the field that key names, and reports whether there is one.
+func (s *Spec) set(key, value string) (known bool, err error) {
+	switch key {
+	case "path":
+		s.Path = value
+	case "format":
+		s.Format = value
+	case "readonly":
+		s.ReadOnly, err = parseSwitch(key, value)
+	case "backing":
+		s.NoBacking, err = parseSwitch(key, value)
+		s.NoBacking = !s.NoBacking
+	case "size":
+		s.Size, err = parseSize(key, value)
+	case "l2-cache-size":
+		s.L2CacheSize, err = parseSize(key, value)
+	default:
+		return false, nil
+	}
+	return true, err
+}
+
+// validate refuses what can't be opened whatever is on the host.
+func (s *Spec) validate() error {
+	switch s.Format {
+	case FormatNull:
+		switch {
+		case s.Path != "":
+			return fmt.Errorf("disk %q: a null device has no path", s.Path)
+		case s.Size <= 0 || s.Size%sectorSize != 0:
+			return fmt.Errorf("disk of format null: size=%d (a positive multiple of %d is allowed)", s.Size, sectorSize)
+		}
+		return nil
+	case "", FormatRaw, FormatQCOW2:
+	default:
+		return fmt.Errorf("disk %q: %w %q (%s, %s and %s are allowed)", s.Path, ErrFormat, s.Format, FormatQCOW2, FormatRaw, FormatNull)
+	}
+	switch {
+	case s.Path == "":
+		return fmt.Errorf("disk without a path")
+	case s.Size != 0:
+		return fmt.Errorf("disk %q: size=%d (only format=null has a size)", s.Path, s.Size)
+	case s.L2CacheSize < 0:
+		return fmt.Errorf("disk %q: l2-cache-size=%d", s.Path, s.L2CacheSize)
+	}
+	return nil
+}
+
+// splitCommas splits at single commas; two stand for one in a value.
+func splitCommas(s string) []string {
+	var list []string
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] != ',':
+			b.WriteByte(s[i])
+		case i+1 < len(s) && s[i+1] == ',':
+			b.WriteByte(',')
+			i++
+		default:
+			list = append(list, b.String())
+			b.Reset()
+		}
+	}
+	return append(list, b.String())
+}
+
+func parseSwitch(key, value string) (bool, error) {
+	switch value {
+	case "on":
+		return true, nil
+	case "off":
+		return false, nil
+	}
+	return false, fmt.Errorf("%s=%s (on and off are allowed)", key, value)
+}
+
+func parseSize(key, value string) (int64, error) {
+	digits := strings.TrimRight(value, "bBkKMGTPE")
+	shift := 0
+	switch value[len(digits):] {
+	case "", "b", "B":
+	case "k", "K":
+		shift = 10
+	case "M":
+		shift = 20
+	case "G":
+		shift = 30
+	case "T":
+		shift = 40
+	case "P":
+		shift = 50
+	case "E":
+		shift = 60
+	default:
+		digits = ""
+	}
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || n < 0 || n > math.MaxInt64>>shift {
+		return 0, fmt.Errorf("%s=%s (a number of bytes is allowed, with k, M, G, T, P or E after it)", key, value)
+	}
+	return n << shift, nil
+}

@@ -1,0 +1,104 @@
+package qcow2
+
+import (
+	"errors"
+	"testing"
+	"time"
+)
+
+// smallImages are seeds: whole images of a few KiB, one feature each.
+func smallImages(f *testing.F) [][]byte {
+	f.Helper()
+	var seeds [][]byte
+	for _, o := range []CreateOptions{
+		{Size: 64 * kib, ClusterSize: 512},
+		{Size: 64 * kib, ClusterSize: 512, Version: 2},
+		{Size: 8 * kib, ClusterSize: 1024, RefcountBits: 1},
+		{Size: 8 * kib, ClusterSize: 512, RefcountBits: 64, LazyRefcounts: true},
+		{Size: 8 * kib, ClusterSize: 4096, BackingFile: "base", BackingFormat: "raw"},
+	} {
+		seeds = append(seeds, newImage(f, o).data)
+	}
+	return seeds
+}
+
+// FuzzHeader parses what may be a header: no panic, and what is accepted is
+// written back without loss.
+func FuzzHeader(f *testing.F) {
+	for _, seed := range smallImages(f) {
+		f.Add(seed[:min(len(seed), 4096)])
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		h, err := parseHeader(data)
+		if err != nil {
+			return
+		}
+		b, err := h.marshal()
+		if err != nil {
+			return // there was room only because something overlapped
+		}
+		b = append(b, make([]byte, 1<<h.clusterBits-len(b))...)
+		again, err := parseHeader(b)
+		if err != nil {
+			t.Fatalf("what was written back is refused: %v", err)
+		}
+		c, err := again.marshal()
+		if err != nil || string(c) != string(b[:len(c)]) {
+			t.Fatalf("writing back twice differs: %v", err)
+		}
+	})
+}
+
+// FuzzOpen uses what may be an image: whatever is in it, requests return, and
+// errors are errors.
+func FuzzOpen(f *testing.F) {
+	for _, seed := range smallImages(f) {
+		f.Add(seed, int64(1000), int64(3000))
+	}
+	f.Fuzz(func(t *testing.T, data []byte, off, n int64) {
+		watchdog := time.AfterFunc(5*time.Second, func() { panic("a request does not return") })
+		defer watchdog.Stop()
+		m := &limitedFile{memFile{data: data}}
+		im, err := Open(m, Options{NoBacking: true})
+		if err != nil {
+			return
+		}
+		off, n = off&0x3fff, n&0x3fff
+		_ = im.ReadV(pattern(0, n), off)
+		_ = im.WriteV(pattern(1, n), off)
+		_ = im.WriteZeroes(off/2, n, off%2 == 0)
+		_ = im.Discard(off/3, n)
+		_ = im.Flush()
+		if im.Size() < gib {
+			report := func(s string) { t.Log(s) }
+			if _, err := im.Check(CheckOptions{Repair: RepairAll, Report: report}); err == nil {
+				t.Log("again")
+				res, err := im.Check(CheckOptions{Report: report})
+				if err != nil {
+					t.Fatalf("check after repair: %v", err)
+				}
+				if res.Leaks != 0 {
+					t.Fatalf("leaks after repair: %+v", res)
+				}
+			}
+		}
+		_ = im.Close()
+	})
+}
+
+// limitedFile is a memFile that does not grow without bounds.
+type limitedFile struct{ memFile }
+
+func (l *limitedFile) WriteV(bufs [][]byte, off int64) error {
+	if off+vecLen(bufs) > 4*mib {
+		return errors.New("no space left")
+	}
+	return l.memFile.WriteV(bufs, off)
+}
+
+func (l *limitedFile) Truncate(size int64) error {
+	if size > 4*mib {
+		return errors.New("no space left")
+	}
+	return l.memFile.Truncate(size)
+}
