@@ -96,8 +96,12 @@ func (p *Program) EnableInterrupts() {
 	p.Out8(picMaster, 0xff)
 	p.Out8(picSlave, 0xff)
 	p.Store32(lapicSpurious, 0x1ff) // enabled, spurious vector 255
-	p.Raw(0xfb)                     // sti
+	p.AllowInterrupts()
 }
+
+// AllowInterrupts lets interrupts in again, which HaltUntil32 keeps out when it is
+// over.
+func (p *Program) AllowInterrupts() { p.Raw(0xfb) } // sti
 
 // idt is the address of the interrupt descriptor table; link fills it.
 func (p *Program) idt() uint64 {

@@ -60,6 +60,22 @@ func TestJumpsReachTheirLabels(t *testing.T) {
 	}
 }
 
+func TestConditionsSkipTheirBody(t *testing.T) {
+	for name, step := range map[string]func(p *Program, body func()){
+		"If32":         func(p *Program, body func()) { p.If32(0xff, 1, body) },
+		"Until32":      func(p *Program, body func()) { p.Until32(Base, 0xff, 1, body) },
+		"UntilEqual32": func(p *Program, body func()) { p.UntilEqual32(Base, Base, body) },
+	} {
+		p := New()
+		body := 0 // where it begins, behind the jump over it
+		step(p, func() { body = p.code.Len(); p.Raw(0x90, 0x90, 0x90) })
+		_, code, _ := parse(t, p)
+		if skip := int32(binary.LittleEndian.Uint32(code[body-4:])); body+int(skip) != len(code) {
+			t.Errorf("%s: the jump leads to %d of %d bytes", name, body+int(skip), len(code))
+		}
+	}
+}
+
 func TestDataIsInPlace(t *testing.T) {
 	p := New()
 	word := p.Word()

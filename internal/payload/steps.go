@@ -65,6 +65,13 @@ func (p *Program) Load32(addr uint64) {
 	p.Raw(0x8b, 0x03) // mov eax, [rbx]
 }
 
+// LoadIndexed32 reads word number n of the array at base into the accumulator, n
+// being the accumulator.
+func (p *Program) LoadIndexed32(base uint64) {
+	p.memory(base)
+	p.Raw(0x8b, 0x04, 0x83) // mov eax, [rbx+4*rax]
+}
+
 // Load64 reads 64 bits into the accumulator, with one access.
 func (p *Program) Load64(addr uint64) {
 	p.memory(addr)
@@ -87,6 +94,13 @@ func (p *Program) Save64(addr uint64) {
 func (p *Program) Increment32(addr uint64) {
 	p.memory(addr)
 	p.Raw(0xf0, 0xff, 0x03) // lock inc dword [rbx]
+}
+
+// IncrementIndexed32 adds 1 to word number n of the array at base, atomically, n
+// being the accumulator.
+func (p *Program) IncrementIndexed32(base uint64) {
+	p.memory(base)
+	p.Raw(0xf0, 0xff, 0x04, 0x83) // lock inc dword [rbx+4*rax]
 }
 
 // Out8 writes a byte to a port.
@@ -153,81 +167,4 @@ func (p *Program) Copy(dst, src uint64, n uint32) {
 	p.imm32(n)
 	p.Raw(0xfc, 0xf3, 0xa4) // cld; rep movsb
 	p.Raw(0x5f, 0x5e, 0x59) // pop rdi; pop rsi; pop rcx
-}
-
-// Wait32 reads the word at addr over and over until the bits in mask have the
-// value want. A test needs a deadline of its own.
-func (p *Program) Wait32(addr uint64, mask, want uint32) {
-	again := p.newLabel()
-	p.memory(addr)
-	p.Label(again)
-	p.Raw(0xf3, 0x90) // pause
-	p.Raw(0x8b, 0x03) // mov eax, [rbx]
-	p.compare32(mask, want)
-	p.Raw(0x0f, 0x85) // jnz
-	p.relative(again)
-}
-
-// WaitPort8 reads a port over and over until the bits in mask have the value
-// want.
-func (p *Program) WaitPort8(port uint16, mask, want uint8) {
-	again := p.newLabel()
-	p.port(port)
-	p.Label(again)
-	p.Raw(0xec)            // in al, dx
-	p.Raw(0x24, mask)      // and al, imm8
-	p.Raw(0x3c, want&mask) // cmp al, imm8
-	p.Raw(0x0f, 0x85)      // jnz
-	p.relative(again)
-}
-
-// HaltUntil32 sleeps, with interrupts enabled, until the bits in mask of the word
-// at addr have the value want; an interrupt handler has to change it.
-func (p *Program) HaltUntil32(addr uint64, mask, want uint32) {
-	again, done := p.newLabel(), p.newLabel()
-	p.Label(again)
-	p.Raw(0xfa) // cli: an interrupt now would be missed by hlt
-	p.Load32(addr)
-	p.compare32(mask, want)
-	p.Raw(0x0f, 0x84) // jz
-	p.relative(done)
-	p.Raw(0xfb, 0xf4) // sti; hlt: interrupts are taken only in hlt
-	p.Jump(again)
-	p.Label(done)
-}
-
-// compare32 sets the zero flag if the bits in mask of EAX are want's.
-func (p *Program) compare32(mask, want uint32) {
-	p.Raw(0x25) // and eax, imm32
-	p.imm32(mask)
-	p.Raw(0x3d) // cmp eax, imm32
-	p.imm32(want & mask)
-}
-
-// Jump goes on at a label.
-func (p *Program) Jump(label string) {
-	p.Raw(0xe9) // jmp
-	p.relative(label)
-}
-
-// Repeat does the steps of body n times. It may be nested.
-func (p *Program) Repeat(n uint32, body func()) {
-	again := p.newLabel()
-	p.Raw(0x51) // push rcx
-	p.Raw(0xb9) // mov ecx, imm32
-	p.imm32(n)
-	p.Label(again)
-	body()
-	p.Raw(0xff, 0xc9) // dec ecx
-	p.Raw(0x0f, 0x85) // jnz
-	p.relative(again)
-	p.Raw(0x59) // pop rcx
-}
-
-// Halt stops the processor for good.
-func (p *Program) Halt() {
-	again := p.newLabel()
-	p.Label(again)
-	p.Raw(0xfa, 0xf4) // cli; hlt
-	p.Jump(again)
 }
