@@ -160,8 +160,10 @@ func runCommand(control *os.File) (status int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	go forwardSignals(requests, cmd.Process)
+	ended := make(chan struct{})
+	go forwardSignals(requests, cmd.Process, ended)
 	cmd.Wait()
+	close(ended)
 	st.outgoing.Wait()
 	ws := cmd.ProcessState.Sys().(syscall.WaitStatus)
 	if ws.Signaled() {
@@ -170,17 +172,23 @@ func runCommand(control *os.File) (status int, err error) {
 	return ws.ExitStatus(), nil
 }
 
-// forwardSignals passes signals on. If the host is lost, it ends the command.
-func forwardSignals(requests *json.Decoder, p *os.Process) {
+// forwardSignals passes signals on to the command. If the host is lost, it ends
+// the command and the machine: nobody takes what the streams still hold.
+func forwardSignals(requests *json.Decoder, p *os.Process, ended <-chan struct{}) {
 	for {
 		var r request
 		if err := requests.Decode(&r); err != nil {
 			break
 		}
-		p.Signal(syscall.Signal(r.Signal))
+		if r.Signal != 0 {
+			p.Signal(syscall.Signal(r.Signal))
+		}
 	}
 	p.Signal(unix.SIGTERM)
-	time.Sleep(StopTimeout)
+	select {
+	case <-ended:
+	case <-time.After(StopTimeout):
+	}
 	unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
 }
 

@@ -30,6 +30,7 @@ type machine struct {
 
 // boot starts QEMU with a control port and as many stream ports.
 func boot(cfg Config, streams int) (_ *machine, err error) {
+	tsc := sampleTSC()
 	kernel, err := cfg.kernel()
 	if err != nil {
 		return nil, fmt.Errorf("nest: %w", err)
@@ -59,7 +60,7 @@ func boot(cfg Config, streams int) (_ *machine, err error) {
 	}
 	m.control, m.ports = m.ports[0], m.ports[1:]
 
-	m.cmd = exec.Command(cfg.QEMU, cfg.qemuArgs(kernel, firstFD, streams)...)
+	m.cmd = exec.Command(cfg.QEMU, cfg.qemuArgs(kernel, tsc.tscKHz(), firstFD, streams)...)
 	m.cmd.ExtraFiles = inherited
 	m.cmd.Stdout, m.cmd.Stderr = &m.console, &m.stderr
 	if cfg.Console != nil {
@@ -113,11 +114,19 @@ func (m *machine) closePorts() {
 	}
 }
 
+// heartbeat is how often the nest gets a message that means nothing. As it ends
+// the emulated execution of a guest, QEMU 7.2 changes its word of pending
+// interrupts without a lock, and an interrupt that is raised at that moment is
+// forgotten until the next one. If it was the timer's, the kernel of the nest
+// waits, with nothing to wake it, for as long as no device interrupts: this one
+// does.
+const heartbeat = 100 * time.Millisecond
+
 // run starts the command, serves its streams and waits for its end.
 func (m *machine) run(ctx context.Context, s start, c Command) (int, error) {
 	requests := json.NewEncoder(m.control)
 	if err := requests.Encode(request{Start: &s}); err != nil {
-		return 0, fmt.Errorf("send the command to the nest: %w", err)
+		return 0, m.explain(fmt.Errorf("send the command: %w", err))
 	}
 	var relays sync.WaitGroup
 	for fd, stream := range c.streams() {
@@ -135,28 +144,32 @@ func (m *machine) run(ctx context.Context, s start, c Command) (int, error) {
 		result <- r
 	}()
 
+	beats := time.NewTicker(heartbeat)
+	defer beats.Stop()
 	stop := ctx.Done()
 	var timeout <-chan time.Time
 	for {
 		select {
 		case r := <-result:
 			if r.Error != "" {
-				return 0, errors.New(r.Error)
+				return 0, fmt.Errorf("nest: %s", r.Error)
 			}
 			return r.Exit, nil
 		case <-m.exited:
-			return 0, fmt.Errorf("qemu ended: %s", m.cmd.ProcessState)
+			return 0, m.explain(fmt.Errorf("qemu ended: %s", m.cmd.ProcessState))
 		case err := <-broken:
-			return 0, fmt.Errorf("the nest is gone: %w", err)
+			return 0, m.explain(fmt.Errorf("lost the connection: %w", err))
 		case sig := <-c.Signals:
 			if n, ok := sig.(syscall.Signal); ok {
 				requests.Encode(request{Signal: int(n)})
 			}
+		case <-beats.C:
+			requests.Encode(request{})
 		case <-stop:
 			stop, timeout = nil, time.After(StopTimeout)
 			requests.Encode(request{Signal: int(unix.SIGTERM)})
 		case <-timeout:
-			return 0, fmt.Errorf("the command was told to stop and had not after %v: %w", StopTimeout, context.Cause(ctx))
+			return 0, m.explain(fmt.Errorf("the command was told to stop and had not after %v: %w", StopTimeout, context.Cause(ctx)))
 		}
 	}
 }

@@ -81,11 +81,7 @@ func Run(ctx context.Context, cfg Config, cmd Command) (int, error) {
 		return 0, err
 	}
 	defer m.kill()
-	status, err := m.run(ctx, start, cmd)
-	if err != nil {
-		return 0, m.explain(err)
-	}
-	return status, nil
+	return m.run(ctx, start, cmd)
 }
 
 func (cfg Config) complete() (Config, error) {
@@ -142,7 +138,7 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// explain adds to err what QEMU and the kernel of the nest had to say. It ends
+// explain adds to the failure of a machine what QEMU and the kernel of the nest had to say. It ends
 // the machine first, so that nobody writes to the tails any more.
 func (m *machine) explain(err error) error {
 	m.kill()

@@ -18,12 +18,12 @@ import (
 
 func TestQEMUArgs(t *testing.T) {
 	cfg := Config{CPUs: 2, Memory: 512<<20 + 1, InitArgs: []string{"nest-init"}}
-	args := cfg.qemuArgs("/n/vmlinux", 3, 2)
+	args := cfg.qemuArgs("/n/vmlinux", 2_596_000, 3, 2)
 	joined := strings.Join(args, " ")
 	for _, want := range []string{
-		"-accel tcg", "-cpu EPYC,+svm", "-smp 2", "-m 1025M", "-no-reboot",
+		"-accel tcg", "-cpu EPYC,svm=on", "-smp 2", "-m 1025M", "-no-reboot",
 		"-kernel /n/vmlinux", "-initrd /proc/self/fd/3",
-		"rdinit=/govmm -- nest-init",
+		"tsc_early_khz=2596000 rdinit=/govmm -- nest-init",
 		"local,id=host,path=/,security_model=none",
 		"socket,id=port1,fd=4", "virtserialport,chardev=port1,nr=1", // control
 		"socket,id=port2,fd=5", "virtserialport,chardev=port2,nr=2", // stdin
@@ -208,7 +208,7 @@ exec sleep 60`)
 func TestRunReportsErrorOfNest(t *testing.T) {
 	cfg := fakeQEMU(t, `printf '{"error":"fork/exec /none: no such file or directory"}' >&4; exec sleep 60`)
 	_, err := Run(context.Background(), cfg, Command{Args: []string{"/none"}})
-	if err == nil || !strings.Contains(err.Error(), "/none: no such file") {
+	if err == nil || err.Error() != "nest: fork/exec /none: no such file or directory" {
 		t.Errorf("got %v", err)
 	}
 }
