@@ -1,6 +1,9 @@
 package pci
 
-import "math"
+import (
+	"fmt"
+	"math"
+)
 
 // BARKind is what a base address register decodes. The values are the low
 // bits of the register itself (PCI 6.2.5.1).
@@ -53,7 +56,12 @@ func (f *Function) AddBAR(index int, kind BARKind, size uint64, r Region) {
 		r = zeroes{}
 	}
 	b := &bar{reg: regBAR0 + 4*index, kind: kind}
-	b.window = window{port: kind.isIO(), size: size, region: r}
+	b.window = window{
+		name:   fmt.Sprintf("%s BAR %d", f.name, index),
+		port:   kind.isIO(),
+		size:   size,
+		region: r,
+	}
 	f.bars[index] = b
 
 	mask := ^(size - 1)

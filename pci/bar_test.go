@@ -178,3 +178,26 @@ func TestCollision(t *testing.T) {
 		t.Errorf("a refused range was not mapped when it could be: %#x", got)
 	}
 }
+
+// A machine that counts accesses can tell the registers of one controller from
+// those of another.
+func TestRegionsAreNamedAfterTheirBAR(t *testing.T) {
+	m := newMachine()
+	d := attach(t, m, 5, newController())
+	d.write(bar0, 4, 0xC000)
+	d.write(bar1, 4, 0xFEB00000)
+	d.write(command, 2, cmdIO|cmdMemory)
+	for _, tt := range []struct {
+		space *[]mapping
+		addr  uint64
+		want  string
+	}{
+		{&m.io, 0xC000, "controller BAR 0"},
+		{&m.memory, 0xFEB00000, "controller BAR 1"}, // which has an MSI-X table in it
+	} {
+		r, _ := m.at(tt.space, tt.addr)
+		if named, ok := r.(interface{ Name() string }); !ok || named.Name() != tt.want {
+			t.Errorf("the region at %#x is %T, want one with the name %q", tt.addr, r, tt.want)
+		}
+	}
+}

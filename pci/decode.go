@@ -3,8 +3,10 @@ package pci
 import "sync"
 
 // window is a range that a BAR decodes. Its position in the machine is the
-// decoder's.
+// decoder's. It is the Region that the platform gets, and says by its name whose
+// it is.
 type window struct {
+	name   string
 	port   bool // ports, not memory
 	size   uint64
 	region Region
@@ -14,6 +16,15 @@ type window struct {
 	wanted bool   // the registers say that it is decoded
 	mapped bool   // the platform has it at base
 }
+
+// Name tells the function and its BAR.
+func (w *window) Name() string { return w.name }
+
+// Read implements Region.
+func (w *window) Read(off uint64, p []byte) { w.region.Read(off, p) }
+
+// Write implements Region.
+func (w *window) Write(off uint64, p []byte) { w.region.Write(off, p) }
 
 // wish is what a function's registers say about a window.
 type wish struct {
@@ -90,9 +101,9 @@ func (d *decoder) mapAll() {
 		}
 		// An error is a collision: the window stays wanted.
 		if w.port {
-			w.mapped = d.platform.MapPort(w.base, w.size, w.region) == nil
+			w.mapped = d.platform.MapPort(w.base, w.size, w) == nil
 		} else {
-			w.mapped = d.platform.MapMMIO(w.base, w.size, w.region) == nil
+			w.mapped = d.platform.MapMMIO(w.base, w.size, w) == nil
 		}
 	}
 }
