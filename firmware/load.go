@@ -23,10 +23,19 @@ type Windows interface {
 }
 
 // Source is a file in which to read at any offset: *bytes.Reader and
-// *io.SectionReader are Sources.
+// *io.SectionReader are Sources. One that has a method Name() string, too, is
+// called by that name in errors.
 type Source interface {
 	io.ReaderAt
 	Size() int64
+}
+
+// about says which Source an error is about.
+func about(what string, s Source, err error) error {
+	if n, ok := s.(interface{ Name() string }); ok {
+		return fmt.Errorf("%s %s: %w", what, n.Name(), err)
+	}
+	return fmt.Errorf("%s: %w", what, err)
 }
 
 // LoadConfig is what to load, and what to tell the kernel.
@@ -60,7 +69,7 @@ func Load(mem Memory, c LoadConfig) (Entry, error) {
 	}
 	img, err := openImage(c.Kernel)
 	if err != nil {
-		return Entry{}, fmt.Errorf("kernel: %w", err)
+		return Entry{}, about("kernel", c.Kernel, err)
 	}
 	if limit := min(img.cmdlineMax(), cmdlineRoom-1); len(c.Cmdline) > limit {
 		return Entry{}, fmt.Errorf("command line: %d bytes, this kernel takes at most %d", len(c.Cmdline), limit)
@@ -72,11 +81,11 @@ func Load(mem Memory, c LoadConfig) (Entry, error) {
 
 	g := &guest{mem: mem, ram: c.Layout.LowRAM()}
 	if err := img.load(g); err != nil {
-		return Entry{}, fmt.Errorf("kernel: %w", err)
+		return Entry{}, about("kernel", c.Kernel, err)
 	}
 	if c.Initrd != nil {
 		if err := g.copyIn(c.Initrd, 0, initrd.Base, initrd.Size); err != nil {
-			return Entry{}, fmt.Errorf("initrd: %w", err)
+			return Entry{}, about("initrd", c.Initrd, err)
 		}
 	}
 	if err := g.writeBIOSData(); err != nil {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/govmm/govmm/firmware"
 	"github.com/govmm/govmm/megasas"
 	"github.com/govmm/govmm/vmm"
 )
@@ -155,8 +156,16 @@ func (c *closers) close() error {
 	return err
 }
 
+// source is a file for the loader, with a name for its errors.
+type source struct {
+	*io.SectionReader
+	path string
+}
+
+func (s source) Name() string { return s.path }
+
 // openSource opens a file to read at any offset.
-func (c *closers) openSource(path string) (*io.SectionReader, error) {
+func (c *closers) openSource(path string) (firmware.Source, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -169,5 +178,5 @@ func (c *closers) openSource(path string) (*io.SectionReader, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s: not a regular file", path)
 	}
-	return io.NewSectionReader(f, 0, info.Size()), nil
+	return source{io.NewSectionReader(f, 0, info.Size()), path}, nil
 }

@@ -339,3 +339,17 @@ func TestClosersRunBackwardsAndAll(t *testing.T) {
 		t.Errorf("closed twice: %v", err)
 	}
 }
+
+func TestBadKernelIsNamed(t *testing.T) {
+	good := kernel(t, payload.New()) // skips without KVM
+	bad := write(t, "#!/bin/sh\n", t.TempDir(), "script")
+	for _, args := range [][]string{runArgs(bad), runArgs(good, "--initrd", write(t, strings.Repeat("x", 32<<20), t.TempDir(), "initrd"))} {
+		status, _, stderr := govmm(args...)
+		if status != 1 || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("%q: status %d, stderr %q, want status 1 and one line", args, status, stderr)
+		}
+	}
+	if _, _, stderr := govmm(runArgs(bad)...); !strings.Contains(stderr, bad) {
+		t.Errorf("%q does not name %s", stderr, bad)
+	}
+}
