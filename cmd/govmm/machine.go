@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime"
 	"slices"
 	"time"
 
@@ -38,6 +39,7 @@ func (a *app) runHere(ctx context.Context, spec machineSpec) error {
 	defer cancel(nil)
 	defer onSignal(func(e signalError) { cancel(e) })()
 
+	makeRoomFor(spec.cpus)
 	m, err := a.buildMachine(spec, func() { cancel(errQuit) })
 	if err != nil {
 		return err
@@ -60,6 +62,14 @@ func (a *app) runHere(ctx context.Context, spec machineSpec) error {
 		return &exitError{exitReset, errors.New("the guest reset the machine")}
 	}
 	return stopStatus(context.Cause(ctx))
+}
+
+// makeRoomFor lets as many goroutines run beside the vCPUs as there are
+// processors. A goroutine that has entered the guest still counts as running
+// until the runtime notices that it is in a system call, up to 10 ms later; with
+// the default limit the controller's workers would wait for that.
+func makeRoomFor(vcpus int) {
+	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), runtime.NumCPU()+vcpus))
 }
 
 // buildMachine opens everything and puts it together. The terminal comes last:

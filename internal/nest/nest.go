@@ -56,7 +56,7 @@ func (c Command) streams() []Stream {
 }
 
 // StopTimeout is how long a command may take to end after it was told to.
-const StopTimeout = 20 * time.Second
+const StopTimeout = 90 * time.Second
 
 // Run runs the command in a new machine and returns its exit status; that of a
 // command that a signal ended is 128 plus the signal's number, as in a shell.
