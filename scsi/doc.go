@@ -45,6 +45,6 @@
 //
 // # Limits
 //
-// There is no protection information, no MODE SELECT, no reservation, no log
+// There is no protection information, no saved mode page, no reservation, no log
 // page, and one initiator: unit attentions and the stopped state are the unit's.
 package scsi

@@ -201,7 +201,9 @@ func wantGood(t testing.TB, c *Command, n int) {
 func wantSense(t testing.TB, c *Command, want Sense) {
 	t.Helper()
 	got, ok := ParseSense(c.Sense)
-	if c.Status != StatusCheckCondition || !ok || len(c.Sense) != SenseSize || c.Transferred != 0 {
+	wholeSense := len(c.Sense) == SenseSize && c.Sense[0]&0x7F == responseFixed ||
+		len(c.Sense) >= 8 && len(c.Sense) == 8+int(c.Sense[7]) && c.Sense[0] == responseDescriptor
+	if c.Status != StatusCheckCondition || !ok || !wholeSense || c.Transferred != 0 {
 		t.Errorf("%v; want CHECK CONDITION with %v", c, want)
 		return
 	}

@@ -12,6 +12,7 @@ const (
 	OpRead6              Opcode = 0x08
 	OpWrite6             Opcode = 0x0A
 	OpInquiry            Opcode = 0x12
+	OpModeSelect6        Opcode = 0x15
 	OpModeSense6         Opcode = 0x1A
 	OpStartStopUnit      Opcode = 0x1B
 	OpPreventAllow       Opcode = 0x1E
@@ -22,6 +23,7 @@ const (
 	OpSynchronizeCache10 Opcode = 0x35
 	OpWriteSame10        Opcode = 0x41
 	OpUnmap              Opcode = 0x42
+	OpModeSelect10       Opcode = 0x55
 	OpModeSense10        Opcode = 0x5A
 	OpRead16             Opcode = 0x88
 	OpWrite16            Opcode = 0x8A
@@ -50,7 +52,6 @@ var otherNames = [...]struct {
 }{
 	{0x04, "FORMAT UNIT"},
 	{0x07, "REASSIGN BLOCKS"},
-	{0x15, "MODE SELECT(6)"},
 	{0x16, "RESERVE(6)"},
 	{0x17, "RELEASE(6)"},
 	{0x1C, "RECEIVE DIAGNOSTIC RESULTS"},
@@ -63,7 +64,6 @@ var otherNames = [...]struct {
 	{0x48, "SANITIZE"},
 	{0x4C, "LOG SELECT"},
 	{0x4D, "LOG SENSE"},
-	{0x55, "MODE SELECT(10)"},
 	{0x56, "RESERVE(10)"},
 	{0x57, "RELEASE(10)"},
 	{0x5E, "PERSISTENT RESERVE IN"},

@@ -93,6 +93,7 @@ const (
 	ASCLogicalUnitNotSupported      ASC = 0x2500
 	ASCInvalidFieldInParameterList  ASC = 0x2600
 	ASCWriteProtected               ASC = 0x2700
+	ASCSoftwareWriteProtected       ASC = 0x2702
 	ASCSpaceAllocationFailed        ASC = 0x2707
 	ASCPowerOnOrReset               ASC = 0x2900
 	ASCModeParametersChanged        ASC = 0x2A01
@@ -129,6 +130,7 @@ var ascNames = [...]struct {
 	{ASCLogicalUnitNotSupported, "LOGICAL UNIT NOT SUPPORTED"},
 	{ASCInvalidFieldInParameterList, "INVALID FIELD IN PARAMETER LIST"},
 	{ASCWriteProtected, "WRITE PROTECTED"},
+	{ASCSoftwareWriteProtected, "LOGICAL UNIT SOFTWARE WRITE PROTECTED"},
 	{ASCSpaceAllocationFailed, "SPACE ALLOCATION FAILED WRITE PROTECT"},
 	{ASCPowerOnOrReset, "POWER ON, RESET, OR BUS DEVICE RESET OCCURRED"},
 	{ASCModeParametersChanged, "MODE PARAMETERS CHANGED"},

@@ -27,6 +27,9 @@ type UnitConfig struct {
 	RotationRate uint16
 	// WriteBack enables the write cache (see Durability in the package comment).
 	WriteBack bool
+	// FixedWriteCache keeps the initiator from turning the write cache on or
+	// off by MODE SELECT. Whoever owns the unit still can.
+	FixedWriteCache bool
 	// ReadOnly protects the unit from writes, as a read-only Medium does.
 	ReadOnly bool
 	// PowerOnAttention makes the unit report POWER ON, RESET, OR BUS DEVICE RESET
@@ -74,7 +77,11 @@ type Unit struct {
 	shift    uint // log2 of the logical block length
 	commands *commandSet
 
-	writeBack atomic.Bool
+	modeMu          sync.Mutex  // held while MODE SELECT changes what follows
+	writeBack       atomic.Bool // WCE
+	descriptorSense atomic.Bool // D_SENSE
+	softProtected   atomic.Bool // SWP
+
 	stopped   atomic.Bool
 	attention attentions
 	scratch   sync.Pool // of *[scratchSize]byte
@@ -194,7 +201,10 @@ func (u *Unit) BlockSize() uint32 { return u.config.BlockSize }
 func (u *Unit) Blocks() uint64 { return uint64(max(u.medium.Size(), 0)) >> u.shift }
 
 // ReadOnly reports whether writes are refused.
-func (u *Unit) ReadOnly() bool { return u.config.ReadOnly || u.medium.ReadOnly() }
+func (u *Unit) ReadOnly() bool { return u.softProtected.Load() || u.protected() }
+
+// protected reports whether writes are refused whatever the initiator wants.
+func (u *Unit) protected() bool { return u.config.ReadOnly || u.medium.ReadOnly() }
 
 // WriteCache reports whether the write cache is on.
 func (u *Unit) WriteCache() bool { return u.writeBack.Load() }
@@ -209,10 +219,12 @@ func (u *Unit) SetWriteCache(on bool) error {
 }
 
 // Reset brings the unit into its state after power-on, but for the write cache:
-// started, without attentions, or with the one of PowerOnAttention. Commands
-// that are running are not affected.
+// started, with mode parameters as by default, and without attentions or with
+// the one of PowerOnAttention. Commands that are running are not affected.
 func (u *Unit) Reset() {
 	u.stopped.Store(false)
+	u.descriptorSense.Store(false)
+	u.softProtected.Store(false)
 	u.attention.clear()
 	if u.config.PowerOnAttention {
 		u.attention.raise(ASCPowerOnOrReset)
@@ -227,7 +239,7 @@ func (u *Unit) RaiseAttention(code ASC) { u.attention.raise(code) }
 // Execute carries out the command in c.CDB and returns when it is done.
 func (u *Unit) Execute(c *Command) {
 	c.begin()
-	c.end(u.dispatch(c))
+	u.end(c, u.dispatch(c))
 }
 
 // Read reads blocks starting at lba into c.Data: a READ command that comes
@@ -238,7 +250,7 @@ func (u *Unit) Read(c *Command, lba uint64, blocks uint32, fua bool) {
 	if s.OK() {
 		s = u.read(c, extent{lba: lba, blocks: blocks}, fua)
 	}
-	c.end(s)
+	u.end(c, s)
 }
 
 // Write writes blocks starting at lba from c.Data: a WRITE command that comes
@@ -249,8 +261,11 @@ func (u *Unit) Write(c *Command, lba uint64, blocks uint32, fua bool) {
 	if s.OK() {
 		s = u.write(c, extent{lba: lba, blocks: blocks}, fua)
 	}
-	c.end(s)
+	u.end(c, s)
 }
+
+// end sets the outcome of c from s.
+func (u *Unit) end(c *Command, s Sense) { c.end(s, u.descriptorSense.Load()) }
 
 // dispatch finds the command and runs it if nothing stands against it. What it
 // finds first is reported: no such unit, no such command, a CDB that is not
@@ -282,8 +297,13 @@ func (u *Unit) admit(n needs) Sense {
 	if n&started != 0 && u.stopped.Load() {
 		return Sense{Key: KeyNotReady, Code: ASCNotReadyInitializingRequired}
 	}
-	if n&writable != 0 && u.ReadOnly() {
-		return Sense{Key: KeyDataProtect, Code: ASCWriteProtected}
+	if n&writable != 0 {
+		switch {
+		case u.protected():
+			return Sense{Key: KeyDataProtect, Code: ASCWriteProtected}
+		case u.softProtected.Load():
+			return Sense{Key: KeyDataProtect, Code: ASCSoftwareWriteProtected}
+		}
 	}
 	return Sense{}
 }

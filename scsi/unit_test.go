@@ -106,7 +106,7 @@ func TestModeSense(t *testing.T) {
 		if got := wce(modeDefault); got != byDefault {
 			t.Errorf("%s: default WCE byte %#x", when, got)
 		}
-		if got := wce(modeChangeable); got != 0 {
+		if got := wce(modeChangeable); got != 0x04 {
 			t.Errorf("%s: changeable WCE byte %#x", when, got)
 		}
 	}

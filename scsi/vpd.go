@@ -20,6 +20,7 @@ var vpdPages = [...]struct {
 }{
 	{0x80, nil, appendSerialNumber},
 	{0x83, nil, appendIdentification},
+	{0x86, nil, appendExtendedInquiry},
 	{0xB0, nil, appendBlockLimits},
 	{0xB1, nil, appendCharacteristics},
 	{0xB2, canUnmap, appendProvisioning},
@@ -72,6 +73,14 @@ func appendIdentification(u *Unit, b []byte) []byte {
 	pad(name[8:], id.Product)
 	b = append(b, name[:]...)
 	return append(b, id.Serial...)
+}
+
+// appendExtendedInquiry is the extended INQUIRY data page (SPC-4). Offsets are
+// from the start of the page.
+func appendExtendedInquiry(_ *Unit, b []byte) []byte {
+	const simple, volatile = 0x01, 0x01 // SIMPSUP, V_SUP
+	p := [64]byte{5: simple, 6: volatile, 13: MaxSenseSize}
+	return append(b, p[vpdHeader:]...)
 }
 
 // appendBlockLimits is the block limits page (SBC-3). Offsets below are
