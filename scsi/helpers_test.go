@@ -15,13 +15,14 @@ type memory struct {
 	t     testing.TB
 	block int64 // all offsets and lengths are multiples
 
-	mu       sync.Mutex
-	data     []byte
-	durable  []byte // what a Flush has saved
-	calls    []string
-	flushes  int
-	failures map[string]error // by method
-	during   func()           // runs in each call
+	mu        sync.Mutex
+	data      []byte
+	durable   []byte // what a Flush has saved
+	calls     []string
+	flushes   int
+	failures  map[string]error // by method
+	during    func()           // runs in each call
+	afterRead func()           // runs after each ReadV
 
 	readOnly, discard, zeroes bool
 }
@@ -66,6 +67,14 @@ func (m *memory) vector(method string, bufs [][]byte, off int64) ([]byte, error)
 }
 
 func (m *memory) ReadV(bufs [][]byte, off int64) error {
+	err := m.readV(bufs, off)
+	if m.afterRead != nil {
+		m.afterRead()
+	}
+	return err
+}
+
+func (m *memory) readV(bufs [][]byte, off int64) error {
 	defer m.mu.Unlock()
 	p, err := m.vector("ReadV", bufs, off)
 	if err != nil {

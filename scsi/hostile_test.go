@@ -36,7 +36,7 @@ func execute(t testing.TB, u *Unit, cdb []byte, lun uint8, n, elements int) {
 		t.Errorf("% x: %d bytes of %d transferred", cdb, c.Transferred, n)
 	}
 	switch c.Status {
-	case StatusGood:
+	case StatusGood, StatusConditionMet:
 		if c.Sense != nil || c.Err != nil {
 			t.Errorf("% x: %v with sense % x", cdb, c, c.Sense)
 		}

@@ -19,15 +19,21 @@ const (
 	OpReadCapacity10     Opcode = 0x25
 	OpRead10             Opcode = 0x28
 	OpWrite10            Opcode = 0x2A
+	OpWriteAndVerify10   Opcode = 0x2E
 	OpVerify10           Opcode = 0x2F
+	OpPreFetch10         Opcode = 0x34
 	OpSynchronizeCache10 Opcode = 0x35
 	OpWriteSame10        Opcode = 0x41
 	OpUnmap              Opcode = 0x42
 	OpModeSelect10       Opcode = 0x55
 	OpModeSense10        Opcode = 0x5A
 	OpRead16             Opcode = 0x88
+	OpCompareAndWrite    Opcode = 0x89
 	OpWrite16            Opcode = 0x8A
+	OpOrWrite16          Opcode = 0x8B
+	OpWriteAndVerify16   Opcode = 0x8E
 	OpVerify16           Opcode = 0x8F
+	OpPreFetch16         Opcode = 0x90
 	OpSynchronizeCache16 Opcode = 0x91
 	OpWriteSame16        Opcode = 0x93
 	OpServiceActionIn16  Opcode = 0x9E
@@ -35,6 +41,7 @@ const (
 	OpMaintenanceIn      Opcode = 0xA3
 	OpRead12             Opcode = 0xA8
 	OpWrite12            Opcode = 0xAA
+	OpWriteAndVerify12   Opcode = 0xAE
 	OpVerify12           Opcode = 0xAF
 )
 
@@ -56,8 +63,6 @@ var otherNames = [...]struct {
 	{0x17, "RELEASE(6)"},
 	{0x1C, "RECEIVE DIAGNOSTIC RESULTS"},
 	{0x1D, "SEND DIAGNOSTIC"},
-	{0x2E, "WRITE AND VERIFY(10)"},
-	{0x34, "PRE-FETCH(10)"},
 	{0x37, "READ DEFECT DATA(10)"},
 	{0x3B, "WRITE BUFFER"},
 	{0x3C, "READ BUFFER"},
@@ -72,12 +77,8 @@ var otherNames = [...]struct {
 	{0x83, "third-party copy out"},
 	{0x84, "third-party copy in"},
 	{0x85, "ATA PASS-THROUGH(16)"},
-	{0x89, "COMPARE AND WRITE"},
-	{0x8B, "ORWRITE(16)"},
 	{0x8C, "READ ATTRIBUTE"},
 	{0x8D, "WRITE ATTRIBUTE"},
-	{0x8E, "WRITE AND VERIFY(16)"},
-	{0x90, "PRE-FETCH(16)"},
 	{0x94, "ZBC OUT"},
 	{0x95, "ZBC IN"},
 	{0x9B, "READ BUFFER(16)"},
@@ -86,7 +87,6 @@ var otherNames = [...]struct {
 	{0xA1, "ATA PASS-THROUGH(12)"},
 	{0xA2, "SECURITY PROTOCOL IN"},
 	{0xA4, "MAINTENANCE OUT"},
-	{0xAE, "WRITE AND VERIFY(12)"},
 	{0xB5, "SECURITY PROTOCOL OUT"},
 	{0xB7, "READ DEFECT DATA(12)"},
 }

@@ -68,6 +68,9 @@ type Limits struct {
 	UnmapGranularity uint32
 	// MaxWriteSame limits one WRITE SAME. Default 256 MiB.
 	MaxWriteSame uint32
+	// MaxCompareAndWrite limits one COMPARE AND WRITE, which moves twice as
+	// much. Default 255, or half of MaxTransfer if that is less.
+	MaxCompareAndWrite uint8
 }
 
 // Unit is a logical unit. See the package comment.
@@ -82,6 +85,7 @@ type Unit struct {
 	descriptorSense atomic.Bool // D_SENSE
 	softProtected   atomic.Bool // SWP
 
+	changes   sync.RWMutex // see access.go
 	stopped   atomic.Bool
 	attention attentions
 	scratch   sync.Pool // of *[scratchSize]byte
@@ -173,6 +177,9 @@ func (l *Limits) complete(block, physical uint32) error {
 	orDefault(&l.MaxUnmap, uint32(4<<30/uint64(block)))
 	orDefault(&l.MaxUnmapDescriptors, 256)
 	orDefault(&l.MaxWriteSame, 256<<20/block)
+	if l.MaxCompareAndWrite == 0 {
+		l.MaxCompareAndWrite = uint8(max(1, min(255, l.MaxTransfer/2)))
+	}
 	if l.OptimalTransfer > l.MaxTransfer {
 		return fmt.Errorf("optimal transfer of %d blocks: must be at most the maximum of %d",
 			l.OptimalTransfer, l.MaxTransfer)

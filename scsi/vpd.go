@@ -87,7 +87,8 @@ func appendExtendedInquiry(_ *Unit, b []byte) []byte {
 // from the start of the page.
 func appendBlockLimits(u *Unit, b []byte) []byte {
 	l := &u.config.Limits
-	p := [64]byte{4: 0x01} // WSNZ: WRITE SAME of 0 blocks is refused
+	p := [64]byte{4: 0x01, // WSNZ: WRITE SAME of 0 blocks is refused
+		5: l.MaxCompareAndWrite}
 	be := binary.BigEndian
 	be.PutUint16(p[6:], l.OptimalGranularity)
 	be.PutUint32(p[8:], l.MaxTransfer)
