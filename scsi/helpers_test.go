@@ -132,6 +132,9 @@ func (m *memory) ReadOnly() bool      { return m.readOnly }
 func (m *memory) CanDiscard() bool    { return m.discard }
 func (m *memory) DiscardZeroes() bool { return m.zeroes }
 
+// Allocated makes memory a Mapper: it has storage for all that it holds.
+func (m *memory) Allocated(_, n int64) (bool, int64, error) { return true, n, nil }
+
 // fail makes a method return err from now on, or work again if err is nil.
 func (m *memory) fail(method string, err error) {
 	m.mu.Lock()

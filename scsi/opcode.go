@@ -49,6 +49,7 @@ const (
 const (
 	saReportSupportedCodes = 0x0C // of MAINTENANCE IN
 	saReadCapacity16       = 0x10 // of SERVICE ACTION IN(16)
+	saGetLBAStatus         = 0x12 // of SERVICE ACTION IN(16)
 )
 
 // otherNames has the names of commands that a Unit does not carry out, so that

@@ -126,3 +126,6 @@ func TestCommandNamesAgainstReferee(t *testing.T) {
 		}
 	}
 }
+
+// hexText is b as the tools read it that do not take binary files.
+func hexText(b []byte) []byte { return fmt.Appendf(nil, "% x\n", b) }

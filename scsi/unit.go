@@ -77,7 +77,8 @@ type Limits struct {
 type Unit struct {
 	config   UnitConfig // with defaults filled in; does not change
 	medium   Medium
-	shift    uint // log2 of the logical block length
+	mapper   Mapper // the medium, if it is one; else nil
+	shift    uint   // log2 of the logical block length
 	commands *commandSet
 
 	modeMu          sync.Mutex  // held while MODE SELECT changes what follows
@@ -110,6 +111,7 @@ func NewUnit(c UnitConfig) (*Unit, error) {
 		shift:    uint(bits.TrailingZeros32(c.BlockSize)),
 		commands: blockCommands,
 	}
+	u.mapper, _ = c.Medium.(Mapper)
 	u.scratch.New = func() any { return new([scratchSize]byte) }
 	u.writeBack.Store(c.WriteBack)
 	u.Reset()
