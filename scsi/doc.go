@@ -47,6 +47,6 @@
 //
 // # Limits
 //
-// There is no protection information, no saved mode page, no reservation, no log
-// page, and one initiator: unit attentions and the stopped state are the unit's.
+// There is no protection information, no saved mode page, no log page, and one
+// initiator: unit attentions, reservations and the stopped state are the unit's.
 package scsi

@@ -84,6 +84,9 @@ var golden = []struct {
 	{"REPORT SUPPORTED OPERATION CODES, INQUIRY", "a3 0c 01 12 00 00 00 00 02 00 00 00", "00 03 00 06 12 01 ff ff ff 00"},
 	{"REPORT SUPPORTED OPERATION CODES, WRITE SAME(16)", "a3 0c 01 93 00 00 00 00 02 00 00 00",
 		"00 03 00 10 93 09 ff ff ff ff ff ff ff ff ff ff ff ff 00 00"},
+	{"PERSISTENT RESERVE IN, READ KEYS", "5e 00 00 00 00 00 00 00 40 00", "00 00 00 00 00 00 00 00"},
+	{"PERSISTENT RESERVE IN, READ RESERVATION", "5e 01 00 00 00 00 00 00 40 00", "00 00 00 00 00 00 00 00"},
+	{"PERSISTENT RESERVE IN, REPORT CAPABILITIES", "5e 02 00 00 00 00 00 00 40 00", "00 08 10 80 ea 01 00 00"},
 	{"REPORT SUPPORTED OPERATION CODES, READ CAPACITY(16) with timeouts", "a3 0c 82 9e 00 10 00 00 02 00 00 00", `
 		00 83 00 10 9e 10 00 00 00 00 00 00 00 00 ff ff ff ff 00 00
 		00 0a 00 00 00 00 00 00 00 00 00 00`},
@@ -128,6 +131,7 @@ func TestAllocationLength(t *testing.T) {
 	field := map[Opcode][2]int{ // the bytes of the allocation length: first and last
 		OpInquiry: {3, 4}, OpReportLUNs: {6, 9}, OpServiceActionIn16: {10, 13}, OpRequestSense: {4, 4},
 		OpModeSense6: {4, 4}, OpModeSense10: {7, 8}, OpMaintenanceIn: {6, 9},
+		OpPersistReserveIn: {7, 8},
 	}
 	for _, g := range golden {
 		cdb := unhex(t, g.cdb)

@@ -177,6 +177,7 @@ func newUnit(t testing.TB, change func(*UnitConfig, *memory)) (*Unit, *memory) {
 			NAA: []byte{0x60, 0x06, 0x05, 0xB0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12},
 		},
 		RotationRate: 1,
+		Initiator:    0x500605B000000001,
 	}
 	if change != nil {
 		change(&c, m)

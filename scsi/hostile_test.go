@@ -48,6 +48,10 @@ func execute(t testing.TB, u *Unit, cdb []byte, lun uint8, n, elements int) {
 		if s.Field.In == InCDB && int(s.Field.Byte) >= len(cdb) {
 			t.Errorf("% x: the field pointer points beyond the CDB: %v", cdb, s)
 		}
+	case StatusReservationConflict:
+		if c.Sense != nil || c.Err != nil || c.Transferred != 0 {
+			t.Errorf("% x: %v", cdb, c)
+		}
 	default:
 		t.Errorf("% x: %v", cdb, c)
 	}

@@ -13,6 +13,8 @@ const (
 	OpWrite6             Opcode = 0x0A
 	OpInquiry            Opcode = 0x12
 	OpModeSelect6        Opcode = 0x15
+	OpReserve6           Opcode = 0x16
+	OpRelease6           Opcode = 0x17
 	OpModeSense6         Opcode = 0x1A
 	OpStartStopUnit      Opcode = 0x1B
 	OpPreventAllow       Opcode = 0x1E
@@ -26,7 +28,11 @@ const (
 	OpWriteSame10        Opcode = 0x41
 	OpUnmap              Opcode = 0x42
 	OpModeSelect10       Opcode = 0x55
+	OpReserve10          Opcode = 0x56
+	OpRelease10          Opcode = 0x57
 	OpModeSense10        Opcode = 0x5A
+	OpPersistReserveIn   Opcode = 0x5E
+	OpPersistReserveOut  Opcode = 0x5F
 	OpRead16             Opcode = 0x88
 	OpCompareAndWrite    Opcode = 0x89
 	OpWrite16            Opcode = 0x8A
@@ -47,6 +53,19 @@ const (
 
 // Service actions, which tell the commands of one operation code apart.
 const (
+	saReadKeys           = 0x00 // of PERSISTENT RESERVE IN
+	saReadReservation    = 0x01
+	saReportCapabilities = 0x02
+	saReadFullStatus     = 0x03
+
+	saRegister          = 0x00 // of PERSISTENT RESERVE OUT
+	saReserve           = 0x01
+	saRelease           = 0x02
+	saClear             = 0x03
+	saPreempt           = 0x04
+	saPreemptAndAbort   = 0x05
+	saRegisterAndIgnore = 0x06
+
 	saReportSupportedCodes = 0x0C // of MAINTENANCE IN
 	saReadCapacity16       = 0x10 // of SERVICE ACTION IN(16)
 	saGetLBAStatus         = 0x12 // of SERVICE ACTION IN(16)
@@ -60,8 +79,6 @@ var otherNames = [...]struct {
 }{
 	{0x04, "FORMAT UNIT"},
 	{0x07, "REASSIGN BLOCKS"},
-	{0x16, "RESERVE(6)"},
-	{0x17, "RELEASE(6)"},
 	{0x1C, "RECEIVE DIAGNOSTIC RESULTS"},
 	{0x1D, "SEND DIAGNOSTIC"},
 	{0x37, "READ DEFECT DATA(10)"},
@@ -70,10 +87,6 @@ var otherNames = [...]struct {
 	{0x48, "SANITIZE"},
 	{0x4C, "LOG SELECT"},
 	{0x4D, "LOG SENSE"},
-	{0x56, "RESERVE(10)"},
-	{0x57, "RELEASE(10)"},
-	{0x5E, "PERSISTENT RESERVE IN"},
-	{0x5F, "PERSISTENT RESERVE OUT"},
 	{0x7F, "variable-length CDB"},
 	{0x83, "third-party copy out"},
 	{0x84, "third-party copy in"},

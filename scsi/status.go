@@ -92,6 +92,7 @@ const (
 	ASCInvalidFieldInCDB            ASC = 0x2400
 	ASCLogicalUnitNotSupported      ASC = 0x2500
 	ASCInvalidFieldInParameterList  ASC = 0x2600
+	ASCInvalidReleaseOfReservation  ASC = 0x2604
 	ASCWriteProtected               ASC = 0x2700
 	ASCSoftwareWriteProtected       ASC = 0x2702
 	ASCSpaceAllocationFailed        ASC = 0x2707
@@ -129,6 +130,7 @@ var ascNames = [...]struct {
 	{ASCInvalidFieldInCDB, "INVALID FIELD IN CDB"},
 	{ASCLogicalUnitNotSupported, "LOGICAL UNIT NOT SUPPORTED"},
 	{ASCInvalidFieldInParameterList, "INVALID FIELD IN PARAMETER LIST"},
+	{ASCInvalidReleaseOfReservation, "INVALID RELEASE OF PERSISTENT RESERVATION"},
 	{ASCWriteProtected, "WRITE PROTECTED"},
 	{ASCSoftwareWriteProtected, "LOGICAL UNIT SOFTWARE WRITE PROTECTED"},
 	{ASCSpaceAllocationFailed, "SPACE ALLOCATION FAILED WRITE PROTECT"},

@@ -36,7 +36,11 @@ type UnitConfig struct {
 	// OCCURRED after NewUnit and Reset. A drive does; a volume behind a
 	// controller's firmware does not, since the firmware has consumed it.
 	PowerOnAttention bool
-	Limits           Limits
+	// Initiator is the SAS address of the initiator, by which PERSISTENT RESERVE
+	// IN names who has registered. 0 is not known: READ FULL STATUS, which
+	// cannot do without, is not there then.
+	Initiator uint64
+	Limits    Limits
 }
 
 // Identity is what a unit is known by. Strings are printable ASCII.
@@ -86,10 +90,11 @@ type Unit struct {
 	descriptorSense atomic.Bool // D_SENSE
 	softProtected   atomic.Bool // SWP
 
-	changes   sync.RWMutex // see access.go
-	stopped   atomic.Bool
-	attention attentions
-	scratch   sync.Pool // of *[scratchSize]byte
+	changes      sync.RWMutex // see access.go
+	stopped      atomic.Bool
+	attention    attentions
+	reservations reservations
+	scratch      sync.Pool // of *[scratchSize]byte
 }
 
 // scratchSize is the length in bytes of the buffers in which commands that have
@@ -228,12 +233,13 @@ func (u *Unit) SetWriteCache(on bool) error {
 }
 
 // Reset brings the unit into its state after power-on, but for the write cache:
-// started, with mode parameters as by default, and without attentions or with
-// the one of PowerOnAttention. Commands that are running are not affected.
+// started, with mode parameters as by default, without reservations, and
+// without attentions or with the one of PowerOnAttention. Commands that are running are not affected.
 func (u *Unit) Reset() {
 	u.stopped.Store(false)
 	u.descriptorSense.Store(false)
 	u.softProtected.Store(false)
+	u.reservations.reset()
 	u.attention.clear()
 	if u.config.PowerOnAttention {
 		u.attention.raise(ASCPowerOnOrReset)
