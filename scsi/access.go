@@ -1,15 +1,25 @@
 package scsi
 
+import "github.com/govmm/govmm/internal/iov"
+
 // The functions of this file are the only ones that move data to or from the
 // medium. What changes it holds Unit.changes shared, for as long as the call to
 // the medium takes; a read-modify-write holds it exclusively.
 
-// load reads from the medium.
-func (u *Unit) load(c *Command, data [][]byte, off int64) Sense {
-	if err := u.medium.ReadV(data, off); err != nil {
-		return c.failed(err, ASCUnrecoveredReadError)
+// load reads from the medium, and counts that as work of kind w.
+func (u *Unit) load(c *Command, w *workCounter, data [][]byte, off int64) Sense {
+	n := int64(iov.Len(data))
+	return u.done(c, w, n, u.medium.ReadV(data, off), ASCUnrecoveredReadError)
+}
+
+// done ends and counts work of kind w on n bytes, which returned err.
+func (u *Unit) done(c *Command, w *workCounter, n int64, err error, otherwise ASC) Sense {
+	var s Sense
+	if err != nil {
+		s = c.failed(err, otherwise)
 	}
-	return Sense{}
+	u.counters.note(w, n, s)
+	return s
 }
 
 // store writes to the medium.
@@ -21,30 +31,22 @@ func (u *Unit) store(c *Command, data [][]byte, off int64) Sense {
 
 // storeAlone is store for a caller that holds changes.
 func (u *Unit) storeAlone(c *Command, data [][]byte, off int64) Sense {
-	if err := u.medium.WriteV(data, off); err != nil {
-		return c.failed(err, ASCWriteError)
-	}
-	return Sense{}
+	n := int64(iov.Len(data))
+	return u.done(c, &u.counters.write, n, u.medium.WriteV(data, off), ASCWriteError)
 }
 
 // storeZeroes makes n bytes at off read as zeroes.
 func (u *Unit) storeZeroes(c *Command, off, n int64, unmap bool) Sense {
 	u.changes.RLock()
 	defer u.changes.RUnlock()
-	if err := u.medium.WriteZeroes(off, n, unmap); err != nil {
-		return c.failed(err, ASCWriteError)
-	}
-	return Sense{}
+	return u.done(c, &u.counters.write, n, u.medium.WriteZeroes(off, n, unmap), ASCWriteError)
 }
 
 // discard gives back the storage of n bytes at off.
 func (u *Unit) discard(c *Command, off, n int64) Sense {
 	u.changes.RLock()
 	defer u.changes.RUnlock()
-	if err := u.medium.Discard(off, n); err != nil {
-		return c.failed(err, ASCWriteError)
-	}
-	return Sense{}
+	return u.done(c, &u.counters.write, 0, u.medium.Discard(off, n), ASCWriteError)
 }
 
 // commit ends a command that has changed the medium: unless the write cache is
@@ -66,8 +68,5 @@ func (u *Unit) writeOut(c *Command) Sense {
 }
 
 func (u *Unit) flush(c *Command) Sense {
-	if err := u.medium.Flush(); err != nil {
-		return c.failed(err, ASCWriteError)
-	}
-	return Sense{}
+	return u.done(c, &u.counters.write, 0, u.medium.Flush(), ASCWriteError)
 }

@@ -47,6 +47,6 @@
 //
 // # Limits
 //
-// There is no protection information, no saved mode page, no log page, and one
+// There is no protection information, no saved mode page, no LOG SELECT, and one
 // initiator: unit attentions, reservations and the stopped state are the unit's.
 package scsi

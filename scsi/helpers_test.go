@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 )
 
 // memory is a Medium in memory. It fails the test when a Unit breaks the
@@ -178,6 +179,12 @@ func newUnit(t testing.TB, change func(*UnitConfig, *memory)) (*Unit, *memory) {
 		},
 		RotationRate: 1,
 		Initiator:    0x500605B000000001,
+		Health: Health{
+			Temperature:          func() int { return 37 },
+			ReferenceTemperature: 60,
+			PowerOn:              func() time.Duration { return 100*time.Hour + 5*time.Minute },
+			Ports:                []SASPort{{Address: 0x5000C50000000002, Attached: 0x500605B000000001, AttachedPhy: 3, LinkRate: 10}},
+		},
 	}
 	if change != nil {
 		change(&c, m)

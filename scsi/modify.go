@@ -28,7 +28,7 @@ func (u *Unit) swap(c *Command, data [][]byte, off, n int64) Sense {
 	u.changes.Lock()
 	defer u.changes.Unlock()
 	expected := iov.NewReader(data)
-	at, s := u.compare(c, off, n, &expected)
+	at, s := u.compare(c, &u.counters.verify, off, n, &expected)
 	if !s.OK() {
 		return s
 	}
@@ -69,7 +69,7 @@ func orWrite(u *Unit, c *Command) Sense {
 func (u *Unit) orInto(c *Command, piece []byte, source *iov.Reader, off int64) Sense {
 	u.changes.Lock()
 	defer u.changes.Unlock()
-	if s := u.load(c, [][]byte{piece}, off); !s.OK() {
+	if s := u.load(c, &u.counters.read, [][]byte{piece}, off); !s.OK() {
 		return s
 	}
 	for at := 0; at < len(piece); {

@@ -17,6 +17,8 @@ const (
 	OpRelease6           Opcode = 0x17
 	OpModeSense6         Opcode = 0x1A
 	OpStartStopUnit      Opcode = 0x1B
+	OpReceiveDiagnostic  Opcode = 0x1C
+	OpSendDiagnostic     Opcode = 0x1D
 	OpPreventAllow       Opcode = 0x1E
 	OpReadCapacity10     Opcode = 0x25
 	OpRead10             Opcode = 0x28
@@ -25,8 +27,10 @@ const (
 	OpVerify10           Opcode = 0x2F
 	OpPreFetch10         Opcode = 0x34
 	OpSynchronizeCache10 Opcode = 0x35
+	OpReadDefectData10   Opcode = 0x37
 	OpWriteSame10        Opcode = 0x41
 	OpUnmap              Opcode = 0x42
+	OpLogSense           Opcode = 0x4D
 	OpModeSelect10       Opcode = 0x55
 	OpReserve10          Opcode = 0x56
 	OpRelease10          Opcode = 0x57
@@ -49,6 +53,7 @@ const (
 	OpWrite12            Opcode = 0xAA
 	OpWriteAndVerify12   Opcode = 0xAE
 	OpVerify12           Opcode = 0xAF
+	OpReadDefectData12   Opcode = 0xB7
 )
 
 // Service actions, which tell the commands of one operation code apart.
@@ -67,6 +72,7 @@ const (
 	saRegisterAndIgnore = 0x06
 
 	saReportSupportedCodes = 0x0C // of MAINTENANCE IN
+	saReportSupportedTMFs  = 0x0D
 	saReadCapacity16       = 0x10 // of SERVICE ACTION IN(16)
 	saGetLBAStatus         = 0x12 // of SERVICE ACTION IN(16)
 )
@@ -79,14 +85,10 @@ var otherNames = [...]struct {
 }{
 	{0x04, "FORMAT UNIT"},
 	{0x07, "REASSIGN BLOCKS"},
-	{0x1C, "RECEIVE DIAGNOSTIC RESULTS"},
-	{0x1D, "SEND DIAGNOSTIC"},
-	{0x37, "READ DEFECT DATA(10)"},
 	{0x3B, "WRITE BUFFER"},
 	{0x3C, "READ BUFFER"},
 	{0x48, "SANITIZE"},
 	{0x4C, "LOG SELECT"},
-	{0x4D, "LOG SENSE"},
 	{0x7F, "variable-length CDB"},
 	{0x83, "third-party copy out"},
 	{0x84, "third-party copy in"},
@@ -102,5 +104,4 @@ var otherNames = [...]struct {
 	{0xA2, "SECURITY PROTOCOL IN"},
 	{0xA4, "MAINTENANCE OUT"},
 	{0xB5, "SECURITY PROTOCOL OUT"},
-	{0xB7, "READ DEFECT DATA(12)"},
 }

@@ -55,7 +55,7 @@ func (u *Unit) read(c *Command, e extent, fua bool) Sense {
 			return s
 		}
 	}
-	if s := u.load(c, data, off); !s.OK() {
+	if s := u.load(c, &u.counters.read, data, off); !s.OK() {
 		return s
 	}
 	c.Transferred = int(n)

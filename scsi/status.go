@@ -103,6 +103,7 @@ const (
 	ASCMediumNotPresent             ASC = 0x3A00
 	ASCInquiryDataHasChanged        ASC = 0x3F03
 	ASCReportedLUNsDataHasChanged   ASC = 0x3F0E
+	ASCSelfTestFailed               ASC = 0x3E03
 	ASCInternalTargetFailure        ASC = 0x4400
 	ASCDataPhaseError               ASC = 0x4B00
 	ASCInsufficientResources        ASC = 0x5503
@@ -141,6 +142,7 @@ var ascNames = [...]struct {
 	{ASCMediumNotPresent, "MEDIUM NOT PRESENT"},
 	{ASCInquiryDataHasChanged, "INQUIRY DATA HAS CHANGED"},
 	{ASCReportedLUNsDataHasChanged, "REPORTED LUNS DATA HAS CHANGED"},
+	{ASCSelfTestFailed, "LOGICAL UNIT FAILED SELF-TEST"},
 	{ASCInternalTargetFailure, "INTERNAL TARGET FAILURE"},
 	{ASCDataPhaseError, "DATA PHASE ERROR"},
 	{ASCInsufficientResources, "INSUFFICIENT RESOURCES"},

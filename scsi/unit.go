@@ -40,7 +40,11 @@ type UnitConfig struct {
 	// IN names who has registered. 0 is not known: READ FULL STATUS, which
 	// cannot do without, is not there then.
 	Initiator uint64
-	Limits    Limits
+	// Health is what log pages tell beyond what the unit counts.
+	Health Health
+	// Counters are where the unit counts; nil is for itself alone.
+	Counters *Counters
+	Limits   Limits
 }
 
 // Identity is what a unit is known by. Strings are printable ASCII.
@@ -81,6 +85,7 @@ type Limits struct {
 type Unit struct {
 	config   UnitConfig // with defaults filled in; does not change
 	medium   Medium
+	counters *Counters
 	mapper   Mapper // the medium, if it is one; else nil
 	shift    uint   // log2 of the logical block length
 	commands *commandSet
@@ -94,6 +99,7 @@ type Unit struct {
 	stopped      atomic.Bool
 	attention    attentions
 	reservations reservations
+	selfTests    selfTestLog
 	scratch      sync.Pool // of *[scratchSize]byte
 }
 
@@ -115,6 +121,10 @@ func NewUnit(c UnitConfig) (*Unit, error) {
 		medium:   c.Medium,
 		shift:    uint(bits.TrailingZeros32(c.BlockSize)),
 		commands: blockCommands,
+		counters: c.Counters,
+	}
+	if u.counters == nil {
+		u.counters = new(Counters)
 	}
 	u.mapper, _ = c.Medium.(Mapper)
 	u.scratch.New = func() any { return new([scratchSize]byte) }
@@ -126,6 +136,7 @@ func NewUnit(c UnitConfig) (*Unit, error) {
 // complete fills in defaults and checks the rest.
 func (c *UnitConfig) complete() error {
 	c.Identity.NAA = slices.Clone(c.Identity.NAA)
+	c.Health.Ports = slices.Clone(c.Health.Ports)
 	orDefault(&c.BlockSize, 512)
 	orDefault(&c.PhysicalBlockSize, c.BlockSize)
 	if b := c.BlockSize; b < 512 || b > 4096 || b&(b-1) != 0 {

@@ -66,7 +66,7 @@ func (u *Unit) check(c *Command, off, n int64, data [][]byte) Sense {
 		r := iov.NewReader(data)
 		expected = &r
 	}
-	at, s := u.compare(c, off, n, expected)
+	at, s := u.compare(c, &u.counters.verify, off, n, expected)
 	if s.OK() && at >= 0 {
 		return Sense{Key: KeyMiscompare, Code: ASCMiscompareDuringVerify,
 			HasInfo: true, Info: uint64(off+at) >> u.shift}
@@ -74,14 +74,14 @@ func (u *Unit) check(c *Command, off, n int64, data [][]byte) Sense {
 	return s
 }
 
-// compare reads n bytes at off. If expected is not nil, it returns the index of
+// compare reads n bytes at off, which counts as work of kind w. If expected is not nil, it returns the index of
 // the first byte that is not as expected; otherwise, or if there is none, -1.
-func (u *Unit) compare(c *Command, off, n int64, expected *iov.Reader) (at int64, s Sense) {
+func (u *Unit) compare(c *Command, w *workCounter, off, n int64, expected *iov.Reader) (at int64, s Sense) {
 	scratch := u.scratch.Get().(*[scratchSize]byte)
 	defer u.scratch.Put(scratch)
 	for done := int64(0); done < n; {
 		piece := scratch[:min(n-done, scratchSize)]
-		if s := u.load(c, [][]byte{piece}, off+done); !s.OK() {
+		if s := u.load(c, w, [][]byte{piece}, off+done); !s.OK() {
 			return -1, s
 		}
 		if expected != nil {
@@ -108,7 +108,7 @@ func preFetch(u *Unit, c *Command) Sense {
 		n = int64((u.Blocks() - e.lba) << u.shift)
 	}
 	most := int64(u.config.Limits.MaxTransfer) << u.shift
-	if _, s := u.compare(c, off, min(n, most), nil); !s.OK() {
+	if _, s := u.compare(c, &u.counters.read, off, min(n, most), nil); !s.OK() {
 		return s
 	}
 	if n <= most {
