@@ -25,9 +25,10 @@ type Command struct {
 
 	// Status is the SCSI status.
 	Status Status
-	// Sense is the sense data in fixed format, SenseSize bytes, if Status is
-	// CHECK CONDITION, and nil otherwise. It is valid until the Command is used
-	// again.
+	// Sense is the sense data if Status is CHECK CONDITION, and nil otherwise:
+	// SenseSize bytes in fixed format or, once the initiator has set D_SENSE,
+	// at most MaxSenseSize bytes in descriptor format. It is valid until the
+	// Command is used again.
 	Sense []byte
 	// Transferred is the number of bytes moved from or to Data.
 	Transferred int
@@ -36,7 +37,7 @@ type Command struct {
 	// Sense say what the initiator is to be told.
 	Err error
 
-	sense [SenseSize]byte
+	sense [MaxSenseSize]byte
 }
 
 // begin clears the outcome.
@@ -44,13 +45,19 @@ func (c *Command) begin() {
 	c.Status, c.Sense, c.Transferred, c.Err = StatusGood, nil, 0, nil
 }
 
-// end sets Status and Sense from s.
-func (c *Command) end(s Sense) {
+// end sets Status and Sense from s. A handler that succeeds with a status other
+// than GOOD has set it.
+func (c *Command) end(s Sense, descriptor bool) {
 	if s.OK() {
 		return
 	}
-	s.fixed(&c.sense)
-	c.Status, c.Sense = StatusCheckCondition, c.sense[:]
+	c.Status = StatusCheckCondition
+	if descriptor {
+		c.Sense = s.appendDescriptor(c.sense[:0])
+		return
+	}
+	s.fixed((*[SenseSize]byte)(c.sense[:]))
+	c.Sense = c.sense[:SenseSize]
 }
 
 // reply moves a response to the data buffer, cut to the allocation length.

@@ -23,10 +23,11 @@
 //     to the buffer, and the command is GOOD;
 //   - a parameter list (UNMAP) that is longer than the buffer is refused with
 //     PARAMETER LIST LENGTH ERROR;
-//   - a transfer of blocks (READ, WRITE, VERIFY with BYTCHK, WRITE SAME) that is
-//     longer than the buffer is refused before the medium is touched: CHECK
-//     CONDITION, ABORTED COMMAND, DATA PHASE ERROR, and [Command.Err] is
-//     [ErrShortBuffer], by which a transport can tell it from the unit's errors.
+//   - a transfer of blocks (READ, WRITE, VERIFY with BYTCHK, WRITE SAME, COMPARE
+//     AND WRITE, ...) that is longer than the buffer is refused before the medium
+//     is touched: CHECK CONDITION, ABORTED COMMAND, DATA PHASE ERROR, and
+//     [Command.Err] is [ErrShortBuffer], by which a transport can tell it from
+//     the unit's errors.
 //
 // A longer buffer is used as far as the command needs it.
 //
@@ -40,11 +41,12 @@
 //
 // All methods of a Unit may be called from any number of goroutines. A Command
 // belongs to one call at a time. Commands are not ordered with each other: an
-// initiator that cares waits, as the control mode page says. READ and WRITE do
-// not allocate.
+// initiator that cares waits, as the control mode page says. But COMPARE AND
+// WRITE and, block by block, ORWRITE are atomic: nothing is written between
+// what they read and what they write. READ and WRITE do not allocate.
 //
 // # Limits
 //
-// There is no protection information, no MODE SELECT, no reservation, no log
-// page, and one initiator: unit attentions and the stopped state are the unit's.
+// There is no protection information, no saved mode page, no LOG SELECT, and one
+// initiator: unit attentions, reservations and the stopped state are the unit's.
 package scsi

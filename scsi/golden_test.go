@@ -36,7 +36,7 @@ var golden = []struct {
 		00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00
 		00 60 03 00 04 c0 00 00 00 00 00 00 00 00 00 00
 		00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00`},
-	{"VPD supported pages", "12 01 00 01 00 00", "00 00 00 06 00 80 83 b0 b1 b2"},
+	{"VPD supported pages", "12 01 00 01 00 00", "00 00 00 07 00 80 83 86 b0 b1 b2"},
 	{"VPD unit serial number", "12 01 80 01 00 00", "00 80 00 0a 30 31 32 33 34 35 36 37 38 39"},
 	{"VPD device identification", "12 01 83 01 00 00", `
 		00 83 00 3a
@@ -44,8 +44,10 @@ var golden = []struct {
 		02 01 00 22 47 4f 56 4d 4d 20 20 20
 		56 69 72 74 75 61 6c 20 44 72 69 76 65 20 20 20
 		30 31 32 33 34 35 36 37 38 39`},
+	{"VPD extended INQUIRY data", "12 01 86 01 00 00",
+		"00 86 00 3c 00 01 01 00 00 00 00 00 00 1c" + strings.Repeat("00", 50)},
 	{"VPD block limits", "12 01 b0 01 00 00", `
-		00 b0 00 3c 01 00 00 00 00 01 00 00 00 00 00 00
+		00 b0 00 3c 01 ff 00 00 00 01 00 00 00 00 00 00
 		00 00 00 00 00 80 00 00 00 00 01 00 00 00 00 00
 		00 00 00 00 00 00 00 00 00 08 00 00 00 00 00 00
 		00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00`},
@@ -70,7 +72,7 @@ var golden = []struct {
 	{"MODE SENSE(6), caching, no block descriptor", "1a 08 08 00 ff 00", `
 		17 00 10 00
 		08 12 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00`},
-	{"MODE SENSE(6), control, changeable", "1a 08 4a 00 ff 00", "0f 00 10 00 0a 0a 00 00 00 00 00 00 00 00 00 00"},
+	{"MODE SENSE(6), control, changeable", "1a 08 4a 00 ff 00", "0f 00 10 00 0a 0a 04 00 08 00 00 00 00 00 00 00"},
 	{"MODE SENSE(6), control, default, all subpages", "1a 08 8a ff ff 00", "0f 00 10 00 0a 0a 00 10 00 00 00 00 00 00 00 00"},
 	{"MODE SENSE(10), control", "5a 00 0a 00 00 00 00 00 ff 00", `
 		00 1a 00 10 00 00 00 08 00 00 04 00 00 00 02 00
@@ -82,6 +84,39 @@ var golden = []struct {
 	{"REPORT SUPPORTED OPERATION CODES, INQUIRY", "a3 0c 01 12 00 00 00 00 02 00 00 00", "00 03 00 06 12 01 ff ff ff 00"},
 	{"REPORT SUPPORTED OPERATION CODES, WRITE SAME(16)", "a3 0c 01 93 00 00 00 00 02 00 00 00",
 		"00 03 00 10 93 09 ff ff ff ff ff ff ff ff ff ff ff ff 00 00"},
+	{"PERSISTENT RESERVE IN, READ KEYS", "5e 00 00 00 00 00 00 00 40 00", "00 00 00 00 00 00 00 00"},
+	{"PERSISTENT RESERVE IN, READ RESERVATION", "5e 01 00 00 00 00 00 00 40 00", "00 00 00 00 00 00 00 00"},
+	{"PERSISTENT RESERVE IN, REPORT CAPABILITIES", "5e 02 00 00 00 00 00 00 40 00", "00 08 10 80 ea 01 00 00"},
+	{"LOG SENSE, supported pages", "4d 00 40 00 00 00 00 01 00 00", "00 00 00 0b 00 02 03 05 06 0d 0e 10 15 18 2f"},
+	{"LOG SENSE, supported pages and subpages", "4d 00 40 ff 00 00 00 01 00 00", `
+		40 ff 00 18 00 00 00 ff 02 00 03 00 05 00 06 00 0d 00 0e 00 10 00 15 00 18 00 2f 00`},
+	{"LOG SENSE, write errors", "4d 00 42 00 00 00 00 01 00 00", `
+		02 00 00 54
+		00 00 22 08 00 00 00 00 00 00 00 00 
+		00 01 22 08 00 00 00 00 00 00 00 00 
+		00 02 22 08 00 00 00 00 00 00 00 00 
+		00 03 22 08 00 00 00 00 00 00 00 00 
+		00 04 22 08 00 00 00 00 00 00 00 00 
+		00 05 22 08 00 00 00 00 00 00 00 00 
+		00 06 22 08 00 00 00 00 00 00 00 00`},
+	{"LOG SENSE, read errors from parameter 6", "4d 00 43 00 00 00 06 01 00 00", "03 00 00 0c 00 06 22 08 00 00 00 00 00 00 00 00"},
+	{"LOG SENSE, non-medium errors", "4d 00 46 00 00 00 00 01 00 00", "06 00 00 0c 00 00 22 08 00 00 00 00 00 00 00 00"},
+	{"LOG SENSE, temperature", "4d 00 4d 00 00 00 00 01 00 00", "0d 00 00 0c 00 00 23 02 00 25 00 01 23 02 00 3c"},
+	{"LOG SENSE, start-stop cycles", "4d 00 4e 00 00 00 00 01 00 00", "0e 00 00 08 00 04 23 04 00 00 00 00"},
+	{"LOG SENSE, background scan", "4d 00 55 00 00 00 00 01 00 00", `
+		15 00 00 10 00 00 23 0c 00 00 17 75 00 00 00 00 00 00 00 00`},
+	{"LOG SENSE, SAS port", "4d 00 58 00 00 00 00 01 00 00", `
+		18 00 00 3c 00 01 23 38 06 00 00 01
+		00 00 00 30 10 0a 08 00 50 00 c5 00 00 00 00 02 50 06 05 b0 00 00 00 01 03 00 00 00 00 00 00 00
+		00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00`},
+	{"LOG SENSE, informational exceptions", "4d 00 6f 00 00 00 00 01 00 00", "2f 00 00 08 00 00 23 04 00 00 25 00"},
+	{"REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", "a3 0d 00 00 00 00 00 00 00 10 00 00", "08 00 00 00"},
+	{"REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS with timeouts", "a3 0d 80 00 00 00 00 00 00 10 00 00",
+		"08 00 00 0c 00 00 00 00 00 00 00 00 00 00 00 00"},
+	{"RECEIVE DIAGNOSTIC RESULTS", "1c 01 00 00 40 00", "00 00 00 01 00"},
+	{"RECEIVE DIAGNOSTIC RESULTS without PCV", "1c 00 00 00 40 00", "00 00 00 01 00"},
+	{"READ DEFECT DATA(10)", "37 00 1d 00 00 00 00 00 40 00", "00 1d 00 00"},
+	{"READ DEFECT DATA(12)", "b7 0b 00 00 00 00 00 00 00 40 00 00", "00 0b 00 00 00 00 00 00"},
 	{"REPORT SUPPORTED OPERATION CODES, READ CAPACITY(16) with timeouts", "a3 0c 82 9e 00 10 00 00 02 00 00 00", `
 		00 83 00 10 9e 10 00 00 00 00 00 00 00 00 ff ff ff ff 00 00
 		00 0a 00 00 00 00 00 00 00 00 00 00`},
@@ -126,6 +161,8 @@ func TestAllocationLength(t *testing.T) {
 	field := map[Opcode][2]int{ // the bytes of the allocation length: first and last
 		OpInquiry: {3, 4}, OpReportLUNs: {6, 9}, OpServiceActionIn16: {10, 13}, OpRequestSense: {4, 4},
 		OpModeSense6: {4, 4}, OpModeSense10: {7, 8}, OpMaintenanceIn: {6, 9},
+		OpPersistReserveIn: {7, 8}, OpLogSense: {7, 8}, OpReceiveDiagnostic: {3, 4},
+		OpReadDefectData10: {7, 8}, OpReadDefectData12: {6, 9},
 	}
 	for _, g := range golden {
 		cdb := unhex(t, g.cdb)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 )
 
 // memory is a Medium in memory. It fails the test when a Unit breaks the
@@ -15,13 +16,14 @@ type memory struct {
 	t     testing.TB
 	block int64 // all offsets and lengths are multiples
 
-	mu       sync.Mutex
-	data     []byte
-	durable  []byte // what a Flush has saved
-	calls    []string
-	flushes  int
-	failures map[string]error // by method
-	during   func()           // runs in each call
+	mu        sync.Mutex
+	data      []byte
+	durable   []byte // what a Flush has saved
+	calls     []string
+	flushes   int
+	failures  map[string]error // by method
+	during    func()           // runs in each call
+	afterRead func()           // runs after each ReadV
 
 	readOnly, discard, zeroes bool
 }
@@ -66,6 +68,14 @@ func (m *memory) vector(method string, bufs [][]byte, off int64) ([]byte, error)
 }
 
 func (m *memory) ReadV(bufs [][]byte, off int64) error {
+	err := m.readV(bufs, off)
+	if m.afterRead != nil {
+		m.afterRead()
+	}
+	return err
+}
+
+func (m *memory) readV(bufs [][]byte, off int64) error {
 	defer m.mu.Unlock()
 	p, err := m.vector("ReadV", bufs, off)
 	if err != nil {
@@ -123,6 +133,9 @@ func (m *memory) ReadOnly() bool      { return m.readOnly }
 func (m *memory) CanDiscard() bool    { return m.discard }
 func (m *memory) DiscardZeroes() bool { return m.zeroes }
 
+// Allocated makes memory a Mapper: it has storage for all that it holds.
+func (m *memory) Allocated(_, n int64) (bool, int64, error) { return true, n, nil }
+
 // fail makes a method return err from now on, or work again if err is nil.
 func (m *memory) fail(method string, err error) {
 	m.mu.Lock()
@@ -165,6 +178,13 @@ func newUnit(t testing.TB, change func(*UnitConfig, *memory)) (*Unit, *memory) {
 			NAA: []byte{0x60, 0x06, 0x05, 0xB0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12},
 		},
 		RotationRate: 1,
+		Initiator:    0x500605B000000001,
+		Health: Health{
+			Temperature:          func() int { return 37 },
+			ReferenceTemperature: 60,
+			PowerOn:              func() time.Duration { return 100*time.Hour + 5*time.Minute },
+			Ports:                []SASPort{{Address: 0x5000C50000000002, Attached: 0x500605B000000001, AttachedPhy: 3, LinkRate: 10}},
+		},
 	}
 	if change != nil {
 		change(&c, m)
@@ -201,7 +221,9 @@ func wantGood(t testing.TB, c *Command, n int) {
 func wantSense(t testing.TB, c *Command, want Sense) {
 	t.Helper()
 	got, ok := ParseSense(c.Sense)
-	if c.Status != StatusCheckCondition || !ok || len(c.Sense) != SenseSize || c.Transferred != 0 {
+	wholeSense := len(c.Sense) == SenseSize && c.Sense[0]&0x7F == responseFixed ||
+		len(c.Sense) >= 8 && len(c.Sense) == 8+int(c.Sense[7]) && c.Sense[0] == responseDescriptor
+	if c.Status != StatusCheckCondition || !ok || !wholeSense || c.Transferred != 0 {
 		t.Errorf("%v; want CHECK CONDITION with %v", c, want)
 		return
 	}

@@ -36,17 +36,21 @@ func execute(t testing.TB, u *Unit, cdb []byte, lun uint8, n, elements int) {
 		t.Errorf("% x: %d bytes of %d transferred", cdb, c.Transferred, n)
 	}
 	switch c.Status {
-	case StatusGood:
+	case StatusGood, StatusConditionMet:
 		if c.Sense != nil || c.Err != nil {
 			t.Errorf("% x: %v with sense % x", cdb, c, c.Sense)
 		}
 	case StatusCheckCondition:
 		s, ok := ParseSense(c.Sense)
-		if !ok || s.OK() || len(c.Sense) != SenseSize || c.Sense[0]&0x7F != 0x70 || c.Transferred != 0 {
+		if !ok || s.OK() || len(c.Sense) > MaxSenseSize || c.Transferred != 0 {
 			t.Errorf("% x: %v with sense % x", cdb, c, c.Sense)
 		}
 		if s.Field.In == InCDB && int(s.Field.Byte) >= len(cdb) {
 			t.Errorf("% x: the field pointer points beyond the CDB: %v", cdb, s)
+		}
+	case StatusReservationConflict:
+		if c.Sense != nil || c.Err != nil || c.Transferred != 0 {
+			t.Errorf("% x: %v", cdb, c)
 		}
 	default:
 		t.Errorf("% x: %v", cdb, c)

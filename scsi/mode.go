@@ -19,42 +19,6 @@ const (
 	allSubpages = 0xFF
 )
 
-// modePages are the mode pages by page and subpage code (SPC-4 and SBC-3). put
-// fills in size bytes after the header; nil leaves them zero. No page can be
-// changed or saved by the initiator.
-var modePages = [...]struct {
-	code, subpage byte
-	size          int
-	put           func(u *Unit, control byte, b []byte)
-}{
-	{0x01, 0, 10, nil}, // read-write error recovery: none of it is up to the initiator
-	{0x08, 0, 18, putCaching},
-	{0x0A, 0, 10, putControl},
-	{0x1C, 0, 10, putExceptions},
-}
-
-// putCaching is the caching page (SBC-3). WCE is the unit's policy.
-func putCaching(u *Unit, control byte, b []byte) {
-	const wce = 0x04
-	on := u.writeBack.Load()
-	if control == modeDefault {
-		on = u.config.WriteBack
-	}
-	if on {
-		b[0] |= wce
-	}
-}
-
-// putControl is the control page (SPC-4).
-func putControl(_ *Unit, _ byte, b []byte) {
-	b[1] = 0x10 // QUEUE ALGORITHM MODIFIER: unrestricted reordering
-}
-
-// putExceptions is the informational exceptions control page (SBC-3).
-func putExceptions(_ *Unit, _ byte, b []byte) {
-	b[0] = 0x08 // DEXCPT: there is no reporting of exceptions
-}
-
 // modeSense6 is MODE SENSE(6) (SPC-4).
 func modeSense6(u *Unit, c *Command) Sense {
 	const header = 4
@@ -121,7 +85,8 @@ func (u *Unit) appendModePages(b, cdb []byte) ([]byte, Sense) {
 		return nil, illegalRequest(ASCSavingParametersNotSupported)
 	}
 	knownPage, knownSubpage := code == allPages, false
-	for _, p := range modePages {
+	for i := range modePages {
+		p := &modePages[i]
 		if code != allPages && code != p.code {
 			continue
 		}
@@ -138,9 +103,7 @@ func (u *Unit) appendModePages(b, cdb []byte) ([]byte, Sense) {
 			b = binary.BigEndian.AppendUint16(b, uint16(p.size))
 		}
 		b = append(b, make([]byte, p.size)...)
-		if control != modeChangeable && p.put != nil {
-			p.put(u, control, b[len(b)-p.size:])
-		}
+		p.put(u, control, b[len(b)-p.size:])
 	}
 	if !knownPage {
 		return nil, invalidField(2, 5)

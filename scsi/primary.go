@@ -42,13 +42,28 @@ func reportLUNs(u *Unit, c *Command) Sense {
 	return c.reply(b[:length], binary.BigEndian.Uint32(c.CDB[6:]))
 }
 
+// reportTaskManagement is REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS (SPC-4):
+// LOGICAL UNIT RESET, which is Reset. Whether single commands can be aborted is
+// up to the transport.
+func reportTaskManagement(_ *Unit, c *Command) Sense {
+	const lurs, repd, extended = 0x08, 0x80, 16
+	length := 4
+	b := [extended]byte{0: lurs}
+	if c.CDB[2]&repd != 0 { // with the timeouts, of which none is given
+		length, b[3] = extended, extended-4
+	}
+	return c.reply(b[:length], binary.BigEndian.Uint32(c.CDB[6:]))
+}
+
 // startStopUnit is START STOP UNIT (SBC-3). The command table refuses
 // power conditions other than START_VALID and, since there is nothing to eject,
 // LOEJ.
 func startStopUnit(u *Unit, c *Command) Sense {
 	const start, noFlush = 0x01, 0x04
 	if c.CDB[4]&start != 0 {
-		u.stopped.Store(false)
+		if u.stopped.CompareAndSwap(true, false) {
+			u.counters.starts.Add(1)
+		}
 		return Sense{}
 	}
 	if c.CDB[4]&noFlush == 0 {

@@ -60,8 +60,8 @@ func unmap(u *Unit, c *Command) Sense {
 		if !s.OK() {
 			return c.refuse(s)
 		}
-		if err := u.medium.Discard(off, n); err != nil {
-			return c.failed(err, ASCWriteError)
+		if s := u.discard(c, off, n); !s.OK() {
+			return c.refuse(s)
 		}
 	}
 	return u.commit(c, false)
@@ -110,8 +110,8 @@ func writeSame(u *Unit, c *Command) Sense {
 		c.Transferred = iov.Gather(block, data)
 	}
 	if allZero(block) {
-		if err := u.medium.WriteZeroes(off, n, unmap); err != nil {
-			return c.failed(err, ASCWriteError)
+		if s := u.storeZeroes(c, off, n, unmap); !s.OK() {
+			return s
 		}
 		return u.commit(c, false)
 	}
@@ -121,8 +121,8 @@ func writeSame(u *Unit, c *Command) Sense {
 	}
 	for done := int64(0); done < n; {
 		piece := scratch[:min(n-done, scratchSize)]
-		if err := u.medium.WriteV([][]byte{piece}, off+done); err != nil {
-			return c.failed(err, ASCWriteError)
+		if s := u.store(c, [][]byte{piece}, off+done); !s.OK() {
+			return s
 		}
 		done += int64(len(piece))
 	}

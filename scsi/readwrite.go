@@ -55,8 +55,8 @@ func (u *Unit) read(c *Command, e extent, fua bool) Sense {
 			return s
 		}
 	}
-	if err := u.medium.ReadV(data, off); err != nil {
-		return c.failed(err, ASCUnrecoveredReadError)
+	if s := u.load(c, &u.counters.read, data, off); !s.OK() {
+		return s
 	}
 	c.Transferred = int(n)
 	return Sense{}
@@ -71,36 +71,11 @@ func (u *Unit) write(c *Command, e extent, fua bool) Sense {
 	if !s.OK() {
 		return s
 	}
-	if err := u.medium.WriteV(data, off); err != nil {
-		return c.failed(err, ASCWriteError)
+	if s := u.store(c, data, off); !s.OK() {
+		return s
 	}
 	c.Transferred = int(n)
 	return u.commit(c, fua)
-}
-
-// commit ends a command that has changed the medium: unless the write cache is
-// on and the initiator did not insist, the change is made durable. The cache is
-// looked at after the change, so that SetWriteCache can rely on it.
-func (u *Unit) commit(c *Command, fua bool) Sense {
-	if u.writeBack.Load() && !fua {
-		return Sense{}
-	}
-	return u.flush(c)
-}
-
-// writeOut makes what the write cache may hold durable.
-func (u *Unit) writeOut(c *Command) Sense {
-	if !u.writeBack.Load() {
-		return Sense{}
-	}
-	return u.flush(c)
-}
-
-func (u *Unit) flush(c *Command) Sense {
-	if err := u.medium.Flush(); err != nil {
-		return c.failed(err, ASCWriteError)
-	}
-	return Sense{}
 }
 
 // synchronizeCache is SYNCHRONIZE CACHE (SBC-3). The whole cache

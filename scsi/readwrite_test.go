@@ -102,6 +102,8 @@ func TestOutOfRange(t *testing.T) {
 		cdb10(OpVerify10, 0, testBlocks, 1), cdb16(OpVerify16, 0x02, math.MaxUint64, math.MaxUint32),
 		cdb10(OpWriteSame10, 0, testBlocks-1, 2), cdb16(OpWriteSame16, 0x01, math.MaxUint64, 1),
 		cdb16(OpWriteSame16, 0x01, testBlocks, 0),
+		cas(0, math.MaxUint64, 1), cdb16(OpOrWrite16, 0, testBlocks-1, 2),
+		cdb10(OpWriteAndVerify10, 0, testBlocks, 1), cdb16(OpWriteAndVerify16, 0x02, 1<<63, 1),
 		cdb10(OpSynchronizeCache10, 0, testBlocks, 0), cdb16(OpSynchronizeCache16, 0, 1, testBlocks),
 	} {
 		wantSense(t, run(u, cdb, data), illegal(ASCLBAOutOfRange))
@@ -119,6 +121,8 @@ func TestMaximumTransfer(t *testing.T) {
 	wantSense(t, run(u, cdb6(OpWrite6, 0, 9), data), inCDB(4, 7))
 	wantSense(t, run(u, cdb12(OpWrite12, 0, 0, 9), data), inCDB(6, 7))
 	wantSense(t, run(u, cdb16(OpVerify16, 0, 0, 9)), inCDB(10, 7))
+	wantSense(t, run(u, cdb16(OpOrWrite16, 0, 0, 9), data), inCDB(10, 7))
+	wantSense(t, run(u, cdb10(OpWriteAndVerify10, 0, 0, 9), data), inCDB(7, 7))
 	c := &Command{Data: [][]byte{data}}
 	u.Write(c, 0, 9, false)
 	wantSense(t, c, illegal(ASCInvalidFieldInCDB))
@@ -133,6 +137,7 @@ func TestShortBuffer(t *testing.T) {
 	for _, cdb := range [][]byte{
 		cdb6(OpRead6, 0, 2), cdb10(OpRead10, 0, 0, 2), cdb16(OpWrite16, 0, 0, 2),
 		cdb10(OpVerify10, 0x02, 0, 2), cdb12(OpWrite12, 0x08, 0, testBlocks),
+		cas(0, 0, 1), cdb16(OpOrWrite16, 0, 0, 2), cdb12(OpWriteAndVerify12, 0, 0, 2),
 	} {
 		for _, n := range []int{0, 1, 512, 1023} {
 			c := run(u, cdb, guarded[:n/2], guarded[n/2:n])
@@ -272,6 +277,8 @@ func TestWriteProtection(t *testing.T) {
 		for _, cdb := range [][]byte{
 			cdb6(OpWrite6, 0, 1), cdb10(OpWrite10, 0, 0, 1), cdb12(OpWrite12, 0, 0, 1), cdb16(OpWrite16, 0, 0, 1),
 			cdb10(OpWriteSame10, 0, 0, 1), cdb16(OpWriteSame16, 0x09, 0, 1),
+			cas(0, 0, 1), cdb16(OpOrWrite16, 0, 0, 1), cdb10(OpWriteAndVerify10, 0, 0, 1),
+			cdb12(OpWriteAndVerify12, 0, 0, 1), cdb16(OpWriteAndVerify16, 0, 0, 1),
 			{byte(OpUnmap), 0, 0, 0, 0, 0, 0, 0, byte(len(list)), 0},
 		} {
 			wantSense(t, run(u, cdb, make([]byte, 512)), Sense{Key: KeyDataProtect, Code: ASCWriteProtected})

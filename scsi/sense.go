@@ -7,9 +7,15 @@ import (
 	"math/bits"
 )
 
-// SenseSize is the length in bytes of the sense data that comes with CHECK
-// CONDITION: the fixed format without additional sense bytes.
-const SenseSize = 18
+// Lengths of sense data in bytes.
+const (
+	// SenseSize is the length of the fixed format, without additional sense
+	// bytes.
+	SenseSize = 18
+	// MaxSenseSize is the most that the descriptor format takes: a header, an
+	// information descriptor and a sense key specific one.
+	MaxSenseSize = 8 + 12 + 8
+)
 
 // Response codes, the low seven bits of byte 0 of sense data (SPC-4).
 const (
@@ -75,6 +81,14 @@ func illegalRequest(code ASC) Sense { return Sense{Key: KeyIllegalRequest, Code:
 func invalidField(at, bit int) Sense {
 	s := illegalRequest(ASCInvalidFieldInCDB)
 	s.Field = FieldPointer{In: InCDB, Byte: uint16(at), Bit: uint8(bit), HasBit: true}
+	return s
+}
+
+// invalidParameterBit refuses the field of the parameter list whose most
+// significant bit is bit of byte at.
+func invalidParameterBit(at, bit int) Sense {
+	s := invalidParameter(at)
+	s.Field.Bit, s.Field.HasBit = uint8(bit), true
 	return s
 }
 

@@ -92,7 +92,9 @@ const (
 	ASCInvalidFieldInCDB            ASC = 0x2400
 	ASCLogicalUnitNotSupported      ASC = 0x2500
 	ASCInvalidFieldInParameterList  ASC = 0x2600
+	ASCInvalidReleaseOfReservation  ASC = 0x2604
 	ASCWriteProtected               ASC = 0x2700
+	ASCSoftwareWriteProtected       ASC = 0x2702
 	ASCSpaceAllocationFailed        ASC = 0x2707
 	ASCPowerOnOrReset               ASC = 0x2900
 	ASCModeParametersChanged        ASC = 0x2A01
@@ -101,6 +103,7 @@ const (
 	ASCMediumNotPresent             ASC = 0x3A00
 	ASCInquiryDataHasChanged        ASC = 0x3F03
 	ASCReportedLUNsDataHasChanged   ASC = 0x3F0E
+	ASCSelfTestFailed               ASC = 0x3E03
 	ASCInternalTargetFailure        ASC = 0x4400
 	ASCDataPhaseError               ASC = 0x4B00
 	ASCInsufficientResources        ASC = 0x5503
@@ -128,7 +131,9 @@ var ascNames = [...]struct {
 	{ASCInvalidFieldInCDB, "INVALID FIELD IN CDB"},
 	{ASCLogicalUnitNotSupported, "LOGICAL UNIT NOT SUPPORTED"},
 	{ASCInvalidFieldInParameterList, "INVALID FIELD IN PARAMETER LIST"},
+	{ASCInvalidReleaseOfReservation, "INVALID RELEASE OF PERSISTENT RESERVATION"},
 	{ASCWriteProtected, "WRITE PROTECTED"},
+	{ASCSoftwareWriteProtected, "LOGICAL UNIT SOFTWARE WRITE PROTECTED"},
 	{ASCSpaceAllocationFailed, "SPACE ALLOCATION FAILED WRITE PROTECT"},
 	{ASCPowerOnOrReset, "POWER ON, RESET, OR BUS DEVICE RESET OCCURRED"},
 	{ASCModeParametersChanged, "MODE PARAMETERS CHANGED"},
@@ -137,6 +142,7 @@ var ascNames = [...]struct {
 	{ASCMediumNotPresent, "MEDIUM NOT PRESENT"},
 	{ASCInquiryDataHasChanged, "INQUIRY DATA HAS CHANGED"},
 	{ASCReportedLUNsDataHasChanged, "REPORTED LUNS DATA HAS CHANGED"},
+	{ASCSelfTestFailed, "LOGICAL UNIT FAILED SELF-TEST"},
 	{ASCInternalTargetFailure, "INTERNAL TARGET FAILURE"},
 	{ASCDataPhaseError, "DATA PHASE ERROR"},
 	{ASCInsufficientResources, "INSUFFICIENT RESOURCES"},

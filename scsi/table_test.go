@@ -108,7 +108,7 @@ func TestUnknownCommands(t *testing.T) {
 	}
 	wantGood(t, run(u, append(cdb10(OpRead10, 0, 0, 1), 1, 2, 3, 4, 5, 6), make([]byte, 512)), 512)
 	// Service actions that are not there.
-	wantSense(t, run(u, []byte{0x9E, 0x12, 15: 0}), inCDB(1, 4))
+	wantSense(t, run(u, []byte{0x9E, 0x13, 15: 0}), inCDB(1, 4))
 	wantSense(t, run(u, []byte{0xA3, 0x0A, 11: 0}), inCDB(1, 4))
 }
 
@@ -204,7 +204,7 @@ func TestNames(t *testing.T) {
 		"READ CAPACITY(16)":                {0x9E, 0x10},
 		"REPORT SUPPORTED OPERATION CODES": {0xA3, 0xEC},
 		"ATA PASS-THROUGH(16)":             {0x85, 0},
-		"opcode 0x9e":                      {0x9E, 0x12},
+		"opcode 0x9e":                      {0x9E, 0x13},
 		"opcode 0xff":                      {0xFF},
 		"empty CDB":                        {},
 	} {

@@ -27,13 +27,24 @@ type UnitConfig struct {
 	RotationRate uint16
 	// WriteBack enables the write cache (see Durability in the package comment).
 	WriteBack bool
+	// FixedWriteCache keeps the initiator from turning the write cache on or
+	// off by MODE SELECT. Whoever owns the unit still can.
+	FixedWriteCache bool
 	// ReadOnly protects the unit from writes, as a read-only Medium does.
 	ReadOnly bool
 	// PowerOnAttention makes the unit report POWER ON, RESET, OR BUS DEVICE RESET
 	// OCCURRED after NewUnit and Reset. A drive does; a volume behind a
 	// controller's firmware does not, since the firmware has consumed it.
 	PowerOnAttention bool
-	Limits           Limits
+	// Initiator is the SAS address of the initiator, by which PERSISTENT RESERVE
+	// IN names who has registered. 0 is not known: READ FULL STATUS, which
+	// cannot do without, is not there then.
+	Initiator uint64
+	// Health is what log pages tell beyond what the unit counts.
+	Health Health
+	// Counters are where the unit counts; nil is for itself alone.
+	Counters *Counters
+	Limits   Limits
 }
 
 // Identity is what a unit is known by. Strings are printable ASCII.
@@ -65,19 +76,31 @@ type Limits struct {
 	UnmapGranularity uint32
 	// MaxWriteSame limits one WRITE SAME. Default 256 MiB.
 	MaxWriteSame uint32
+	// MaxCompareAndWrite limits one COMPARE AND WRITE, which moves twice as
+	// much. Default 255, or half of MaxTransfer if that is less.
+	MaxCompareAndWrite uint8
 }
 
 // Unit is a logical unit. See the package comment.
 type Unit struct {
 	config   UnitConfig // with defaults filled in; does not change
 	medium   Medium
-	shift    uint // log2 of the logical block length
+	counters *Counters
+	mapper   Mapper // the medium, if it is one; else nil
+	shift    uint   // log2 of the logical block length
 	commands *commandSet
 
-	writeBack atomic.Bool
-	stopped   atomic.Bool
-	attention attentions
-	scratch   sync.Pool // of *[scratchSize]byte
+	modeMu          sync.Mutex  // held while MODE SELECT changes what follows
+	writeBack       atomic.Bool // WCE
+	descriptorSense atomic.Bool // D_SENSE
+	softProtected   atomic.Bool // SWP
+
+	changes      sync.RWMutex // see access.go
+	stopped      atomic.Bool
+	attention    attentions
+	reservations reservations
+	selfTests    selfTestLog
+	scratch      sync.Pool // of *[scratchSize]byte
 }
 
 // scratchSize is the length in bytes of the buffers in which commands that have
@@ -98,7 +121,12 @@ func NewUnit(c UnitConfig) (*Unit, error) {
 		medium:   c.Medium,
 		shift:    uint(bits.TrailingZeros32(c.BlockSize)),
 		commands: blockCommands,
+		counters: c.Counters,
 	}
+	if u.counters == nil {
+		u.counters = new(Counters)
+	}
+	u.mapper, _ = c.Medium.(Mapper)
 	u.scratch.New = func() any { return new([scratchSize]byte) }
 	u.writeBack.Store(c.WriteBack)
 	u.Reset()
@@ -108,6 +136,7 @@ func NewUnit(c UnitConfig) (*Unit, error) {
 // complete fills in defaults and checks the rest.
 func (c *UnitConfig) complete() error {
 	c.Identity.NAA = slices.Clone(c.Identity.NAA)
+	c.Health.Ports = slices.Clone(c.Health.Ports)
 	orDefault(&c.BlockSize, 512)
 	orDefault(&c.PhysicalBlockSize, c.BlockSize)
 	if b := c.BlockSize; b < 512 || b > 4096 || b&(b-1) != 0 {
@@ -166,6 +195,9 @@ func (l *Limits) complete(block, physical uint32) error {
 	orDefault(&l.MaxUnmap, uint32(4<<30/uint64(block)))
 	orDefault(&l.MaxUnmapDescriptors, 256)
 	orDefault(&l.MaxWriteSame, 256<<20/block)
+	if l.MaxCompareAndWrite == 0 {
+		l.MaxCompareAndWrite = uint8(max(1, min(255, l.MaxTransfer/2)))
+	}
 	if l.OptimalTransfer > l.MaxTransfer {
 		return fmt.Errorf("optimal transfer of %d blocks: must be at most the maximum of %d",
 			l.OptimalTransfer, l.MaxTransfer)
@@ -194,7 +226,10 @@ func (u *Unit) BlockSize() uint32 { return u.config.BlockSize }
 func (u *Unit) Blocks() uint64 { return uint64(max(u.medium.Size(), 0)) >> u.shift }
 
 // ReadOnly reports whether writes are refused.
-func (u *Unit) ReadOnly() bool { return u.config.ReadOnly || u.medium.ReadOnly() }
+func (u *Unit) ReadOnly() bool { return u.softProtected.Load() || u.protected() }
+
+// protected reports whether writes are refused whatever the initiator wants.
+func (u *Unit) protected() bool { return u.config.ReadOnly || u.medium.ReadOnly() }
 
 // WriteCache reports whether the write cache is on.
 func (u *Unit) WriteCache() bool { return u.writeBack.Load() }
@@ -209,10 +244,13 @@ func (u *Unit) SetWriteCache(on bool) error {
 }
 
 // Reset brings the unit into its state after power-on, but for the write cache:
-// started, without attentions, or with the one of PowerOnAttention. Commands
-// that are running are not affected.
+// started, with mode parameters as by default, without reservations, and
+// without attentions or with the one of PowerOnAttention. Commands that are running are not affected.
 func (u *Unit) Reset() {
 	u.stopped.Store(false)
+	u.descriptorSense.Store(false)
+	u.softProtected.Store(false)
+	u.reservations.reset()
 	u.attention.clear()
 	if u.config.PowerOnAttention {
 		u.attention.raise(ASCPowerOnOrReset)
@@ -227,7 +265,7 @@ func (u *Unit) RaiseAttention(code ASC) { u.attention.raise(code) }
 // Execute carries out the command in c.CDB and returns when it is done.
 func (u *Unit) Execute(c *Command) {
 	c.begin()
-	c.end(u.dispatch(c))
+	u.end(c, u.dispatch(c))
 }
 
 // Read reads blocks starting at lba into c.Data: a READ command that comes
@@ -238,7 +276,7 @@ func (u *Unit) Read(c *Command, lba uint64, blocks uint32, fua bool) {
 	if s.OK() {
 		s = u.read(c, extent{lba: lba, blocks: blocks}, fua)
 	}
-	c.end(s)
+	u.end(c, s)
 }
 
 // Write writes blocks starting at lba from c.Data: a WRITE command that comes
@@ -249,8 +287,11 @@ func (u *Unit) Write(c *Command, lba uint64, blocks uint32, fua bool) {
 	if s.OK() {
 		s = u.write(c, extent{lba: lba, blocks: blocks}, fua)
 	}
-	c.end(s)
+	u.end(c, s)
 }
+
+// end sets the outcome of c from s.
+func (u *Unit) end(c *Command, s Sense) { c.end(s, u.descriptorSense.Load()) }
 
 // dispatch finds the command and runs it if nothing stands against it. What it
 // finds first is reported: no such unit, no such command, a CDB that is not
@@ -282,8 +323,13 @@ func (u *Unit) admit(n needs) Sense {
 	if n&started != 0 && u.stopped.Load() {
 		return Sense{Key: KeyNotReady, Code: ASCNotReadyInitializingRequired}
 	}
-	if n&writable != 0 && u.ReadOnly() {
-		return Sense{Key: KeyDataProtect, Code: ASCWriteProtected}
+	if n&writable != 0 {
+		switch {
+		case u.protected():
+			return Sense{Key: KeyDataProtect, Code: ASCWriteProtected}
+		case u.softProtected.Load():
+			return Sense{Key: KeyDataProtect, Code: ASCSoftwareWriteProtected}
+		}
 	}
 	return Sense{}
 }

@@ -79,7 +79,7 @@ func TestBlockLimits(t *testing.T) {
 	})
 	got := make([]byte, 64)
 	wantGood(t, run(u, []byte{byte(OpInquiry), 1, 0xB0, 0, 64, 0}, got), 64)
-	want := `00 b0 00 3c 01 00 0040 00000100 00000080 00000000
+	want := `00 b0 00 3c 01 80 0040 00000100 00000080 00000000
 		000003e8 00000005 00000080 80000000 00000000000007d0` + strings.Repeat("00", 20)
 	if string(got) != string(unhex(t, want)) {
 		t.Errorf("% x", got)
@@ -106,7 +106,7 @@ func TestModeSense(t *testing.T) {
 		if got := wce(modeDefault); got != byDefault {
 			t.Errorf("%s: default WCE byte %#x", when, got)
 		}
-		if got := wce(modeChangeable); got != 0 {
+		if got := wce(modeChangeable); got != 0x04 {
 			t.Errorf("%s: changeable WCE byte %#x", when, got)
 		}
 	}

@@ -20,6 +20,7 @@ var vpdPages = [...]struct {
 }{
 	{0x80, nil, appendSerialNumber},
 	{0x83, nil, appendIdentification},
+	{0x86, nil, appendExtendedInquiry},
 	{0xB0, nil, appendBlockLimits},
 	{0xB1, nil, appendCharacteristics},
 	{0xB2, canUnmap, appendProvisioning},
@@ -74,11 +75,20 @@ func appendIdentification(u *Unit, b []byte) []byte {
 	return append(b, id.Serial...)
 }
 
+// appendExtendedInquiry is the extended INQUIRY data page (SPC-4). Offsets are
+// from the start of the page.
+func appendExtendedInquiry(_ *Unit, b []byte) []byte {
+	const simple, volatile = 0x01, 0x01 // SIMPSUP, V_SUP
+	p := [64]byte{5: simple, 6: volatile, 13: MaxSenseSize}
+	return append(b, p[vpdHeader:]...)
+}
+
 // appendBlockLimits is the block limits page (SBC-3). Offsets below are
 // from the start of the page.
 func appendBlockLimits(u *Unit, b []byte) []byte {
 	l := &u.config.Limits
-	p := [64]byte{4: 0x01} // WSNZ: WRITE SAME of 0 blocks is refused
+	p := [64]byte{4: 0x01, // WSNZ: WRITE SAME of 0 blocks is refused
+		5: l.MaxCompareAndWrite}
 	be := binary.BigEndian
 	be.PutUint16(p[6:], l.OptimalGranularity)
 	be.PutUint32(p[8:], l.MaxTransfer)

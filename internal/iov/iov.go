@@ -33,6 +33,19 @@ func Trim(v [][]byte, n int) [][]byte {
 	return v
 }
 
+// Skip returns v without its first n bytes, nothing if it is shorter. The result
+// shares v's array: the element in which the cut falls is shortened in place.
+func Skip(v [][]byte, n int) [][]byte {
+	for i, b := range v {
+		if n < len(b) {
+			v[i] = b[max(n, 0):]
+			return v[i:]
+		}
+		n -= len(b)
+	}
+	return nil
+}
+
 // Scatter copies p into v from its start and returns the number of bytes
 // copied, the smaller of both lengths.
 func Scatter(v [][]byte, p []byte) int {

@@ -31,6 +31,19 @@ func TestTrim(t *testing.T) {
 	}
 }
 
+func TestSkip(t *testing.T) {
+	const text = "abcdefgh"
+	for _, sizes := range [][]int{{}, {3}, {0, 3, 0}, {1, 1, 1, 1, 1, 1, 1, 1}, {8}, {0, 0}} {
+		for n := -1; n <= len(text)+2; n++ {
+			got := Skip(split([]byte(text), sizes...), n)
+			want := text[max(0, min(n, len(text))):]
+			if s := string(bytes.Join(got, nil)); s != want {
+				t.Errorf("Skip(%v, %d) = %q, want %q", sizes, n, s, want)
+			}
+		}
+	}
+}
+
 func TestScatterGather(t *testing.T) {
 	const text = "abcdefgh"
 	for n := 0; n <= len(text)+2; n++ {

@@ -1,0 +1,85 @@
+package scsi
+
+import "encoding/binary"
+
+// reserveInHeader is the length of what precedes the data of PERSISTENT RESERVE
+// IN: PRGENERATION, and the length of what follows (SPC-4).
+const reserveInHeader = 8
+
+// reserveIn returns the handler of a service action of PERSISTENT RESERVE IN
+// (SPC-4); add appends what follows the header.
+func reserveIn(add func(u *Unit, r *reservations, b []byte) []byte) func(*Unit, *Command) Sense {
+	return func(u *Unit, c *Command) Sense {
+		r := &u.reservations
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.reserved {
+			return c.conflict()
+		}
+		b := make([]byte, reserveInHeader, 64)
+		binary.BigEndian.PutUint32(b, r.generation)
+		b = add(u, r, b)
+		binary.BigEndian.PutUint32(b[4:], uint32(len(b)-reserveInHeader))
+		return c.reply(b, uint32(binary.BigEndian.Uint16(c.CDB[7:])))
+	}
+}
+
+// appendKeys is READ KEYS.
+func appendKeys(_ *Unit, r *reservations, b []byte) []byte {
+	if r.key == 0 {
+		return b
+	}
+	return binary.BigEndian.AppendUint64(b, r.key)
+}
+
+// appendReservation is READ RESERVATION. If all registrants hold it, there is no
+// one key to name.
+func appendReservation(_ *Unit, r *reservations, b []byte) []byte {
+	if r.held == 0 {
+		return b
+	}
+	key := r.key
+	if r.held.allRegistrants() {
+		key = 0
+	}
+	b = binary.BigEndian.AppendUint64(b, key)
+	return append(b, 0, 0, 0, 0, 0, byte(r.held), 0, 0)
+}
+
+// hasInitiator says if the initiator has a name, without which it cannot be
+// told of.
+func hasInitiator(u *Unit) bool { return u.config.Initiator != 0 }
+
+// appendFullStatus is READ FULL STATUS: the initiator with its TransportID, that
+// of SAS (SPL).
+func appendFullStatus(u *Unit, r *reservations, b []byte) []byte {
+	if r.key == 0 {
+		return b
+	}
+	const holder, port, protocolSAS = 0x01, 1, 0x06
+	var d [24 + 24]byte
+	be := binary.BigEndian
+	be.PutUint64(d[0:], r.key)
+	if r.held != 0 {
+		d[12], d[13] = holder, byte(r.held)
+	}
+	be.PutUint16(d[18:], port)
+	be.PutUint32(d[20:], 24)
+	d[24] = protocolSAS
+	be.PutUint64(d[28:], u.config.Initiator)
+	return append(b, d[:]...)
+}
+
+// reserveCapabilities is REPORT CAPABILITIES: compatible handling of RESERVE, no
+// SPEC_I_PT, no ALL_TG_PT, no persistence through power loss.
+func reserveCapabilities(u *Unit, c *Command) Sense {
+	const crh, tmv = 0x10, 0x80
+	u.reservations.mu.Lock()
+	defer u.reservations.mu.Unlock()
+	if u.reservations.reserved {
+		return c.conflict()
+	}
+	b := [8]byte{1: 8, 2: crh, 3: tmv}
+	binary.BigEndian.PutUint16(b[4:], reservationTypes)
+	return c.reply(b[:], uint32(binary.BigEndian.Uint16(c.CDB[7:])))
+}

@@ -1,0 +1,170 @@
+package scsi
+
+import (
+	"encoding/binary"
+	"math/bits"
+
+	"github.com/govmm/govmm/internal/iov"
+)
+
+// reserveOutSize is the length of the parameter list of PERSISTENT RESERVE OUT
+// without SPEC_I_PT (SPC-4).
+const reserveOutSize = 24
+
+// Places in that parameter list.
+const (
+	reserveNewKeyAt = 8  // SERVICE ACTION RESERVATION KEY
+	reserveFlagsAt  = 20 // SPEC_I_PT, ALL_TG_PT and APTPL
+)
+
+// reserveRequest is a PERSISTENT RESERVE OUT command, decoded.
+type reserveRequest struct {
+	c      *Command
+	scope  byte
+	kind   reservationType
+	key    uint64
+	newKey uint64 // SERVICE ACTION RESERVATION KEY
+	flags  byte
+}
+
+// reserveOut returns the handler of a service action of PERSISTENT RESERVE OUT
+// (SPC-4).
+func reserveOut(do func(*reservations, *reserveRequest) Sense) func(*Unit, *Command) Sense {
+	return func(u *Unit, c *Command) Sense {
+		if n := binary.BigEndian.Uint32(c.CDB[5:]); n != reserveOutSize || iov.Len(c.Data) < reserveOutSize {
+			return illegalRequest(ASCParameterListLengthError)
+		}
+		var list [reserveOutSize]byte
+		iov.Gather(list[:], c.Data)
+		q := reserveRequest{
+			c:      c,
+			scope:  c.CDB[2] >> 4,
+			kind:   reservationType(c.CDB[2] & 0x0F),
+			key:    binary.BigEndian.Uint64(list[:]),
+			newKey: binary.BigEndian.Uint64(list[reserveNewKeyAt:]),
+			flags:  list[reserveFlagsAt],
+		}
+		r := &u.reservations
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.reserved {
+			return c.conflict()
+		}
+		c.Transferred = reserveOutSize
+		if s := do(r, &q); !s.OK() {
+			return c.refuse(s)
+		}
+		return Sense{}
+	}
+}
+
+// authorized reports whether the key is that of the registration.
+func (r *reservations) authorized(q *reserveRequest) bool { return r.key != 0 && q.key == r.key }
+
+// checkKind checks the scope, of which there is only the logical unit, and the
+// type of a reservation to make.
+func (q *reserveRequest) checkKind() Sense {
+	if q.scope != 0 {
+		return invalidField(2, 7)
+	}
+	if !q.kind.valid() {
+		return invalidField(2, 3)
+	}
+	return Sense{}
+}
+
+// register is REGISTER: who is not registered has no key to give.
+func (r *reservations) register(q *reserveRequest) Sense {
+	if q.key != r.key {
+		return q.c.conflict()
+	}
+	return r.registerAnyhow(q)
+}
+
+// registerAnyhow is REGISTER AND IGNORE EXISTING KEY. A key of 0 unregisters.
+func (r *reservations) registerAnyhow(q *reserveRequest) Sense {
+	// None of these is there, as REPORT CAPABILITIES says.
+	const specIPT, allTGPT, aptpl = 0x08, 0x04, 0x01
+	if bad := q.flags & (specIPT | allTGPT | aptpl); bad != 0 {
+		return invalidParameterBit(reserveFlagsAt, bits.Len8(bad)-1)
+	}
+	switch {
+	case q.newKey != 0:
+		r.key = q.newKey
+	case r.key != 0:
+		r.unregister()
+	default:
+		return Sense{}
+	}
+	r.generation++
+	return Sense{}
+}
+
+// reserve is RESERVE.
+func (r *reservations) reserve(q *reserveRequest) Sense {
+	if !r.authorized(q) {
+		return q.c.conflict()
+	}
+	if s := q.checkKind(); !s.OK() {
+		return s
+	}
+	if r.held != 0 && r.held != q.kind {
+		return q.c.conflict()
+	}
+	r.held = q.kind
+	return Sense{}
+}
+
+// release is RELEASE.
+func (r *reservations) release(q *reserveRequest) Sense {
+	if !r.authorized(q) {
+		return q.c.conflict()
+	}
+	if r.held == 0 {
+		return Sense{}
+	}
+	if q.scope != 0 || q.kind != r.held {
+		return illegalRequest(ASCInvalidReleaseOfReservation)
+	}
+	r.held = 0
+	return Sense{}
+}
+
+// clear is CLEAR.
+func (r *reservations) clear(q *reserveRequest) Sense {
+	if !r.authorized(q) {
+		return q.c.conflict()
+	}
+	r.unregister()
+	r.generation++
+	return Sense{}
+}
+
+// preempt is PREEMPT, and PREEMPT AND ABORT: there is nobody else whose commands
+// could be aborted. Who names itself as the holder changes the reservation to
+// that of the command; otherwise the registrations with the key end, which can
+// only be its own.
+func (r *reservations) preempt(q *reserveRequest) Sense {
+	if !r.authorized(q) {
+		return q.c.conflict()
+	}
+	holder := r.held != 0 && q.newKey == r.key
+	if r.held.allRegistrants() {
+		holder = q.newKey == 0 // all others, and then who is left holds it
+	}
+	switch {
+	case holder:
+		if s := q.checkKind(); !s.OK() {
+			return s
+		}
+		r.held = q.kind
+	case q.newKey == 0:
+		return invalidParameter(reserveNewKeyAt)
+	case q.newKey != r.key:
+		return q.c.conflict()
+	default:
+		r.unregister()
+	}
+	r.generation++
+	return Sense{}
+}
