@@ -130,7 +130,7 @@ func New(cfg Config) (*Controller, error) {
 	c.logBoot()
 	c.set = raid.NewSet(c.logChange)
 	for i, d := range cfg.Drives {
-		if err := c.addDrive(d); err != nil {
+		if _, err := c.AddDrive(d); err != nil {
 			return nil, fmt.Errorf("%s: drive %d: %w", c.name, i, err)
 		}
 	}

@@ -60,7 +60,11 @@ func pdInfo(c *Controller, r *request) mfi.Status {
 	if !ok {
 		return mfi.StatusDeviceNotFound
 	}
-	unit := c.physicals[d.DeviceID].Load().unit
+	pd := c.physicals[d.DeviceID].Load()
+	if pd == nil {
+		return mfi.StatusDeviceNotFound // it was removed just now
+	}
+	unit := pd.unit
 	x := mfi.PDInfo{
 		DeviceID:       d.DeviceID,
 		Sequence:       d.Sequence,
@@ -82,7 +86,7 @@ func pdInfo(c *Controller, r *request) mfi.Status {
 	if d.Identity.Media == raid.SolidState {
 		x.MediaType = 1
 	}
-	if c.set.Drive(d.DeviceID).CanDiscard() {
+	if pd.drive.CanDiscard() {
 		x.Properties |= mfi.PDPropertyUnmap
 	}
 	return r.putOrRefuse(x.Marshal())
