@@ -53,8 +53,8 @@
 //
 // # Not here
 //
-// Package raid has no arrays of several drives, no hot spares and no patrol
-// reads, and there is no battery: the commands about them are refused as a card
-// without the hardware or the feature does. SMP and STP frames are refused. The event
+// Package raid has no arrays of several drives and no hot spares, and there is no
+// battery: the commands about them are refused as a card without the hardware or
+// the feature does. Patrol reads are disabled, and cannot be enabled. SMP and STP frames are refused. The event
 // log and the controller's properties live as long as the Controller.
 package megasas

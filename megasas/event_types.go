@@ -98,6 +98,15 @@ func (c *Controller) logChange(change raid.Change) {
 	}
 }
 
+// logPropertiesChanged logs that the guest set the controller's properties.
+func (c *Controller) logPropertiesChanged() {
+	c.events.add(mfi.Event{
+		Code:        mfi.EventPropertiesChanged,
+		Filter:      mfi.Filter(mfi.ClassInfo, mfi.LocaleController),
+		Description: "Controller properties changed",
+	})
+}
+
 // logScanRequest asks the host to look for drives again: of a drive's change of
 // state drivers take no notice.
 func (c *Controller) logScanRequest() {

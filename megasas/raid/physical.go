@@ -12,9 +12,10 @@ var ErrRemoved = errors.New("raid: the drive was removed")
 // drive, so that none can pass it by once the drive is removed.
 type PhysicalDrive struct {
 	Drive
-	id    uint16
-	gate  gate
-	array *array // guarded by Set.mu; nil while it is no member
+	id     uint16
+	gate   gate
+	array  *array // guarded by Set.mu; nil while it is no member
+	locate atomic.Bool
 	// state and sequence are written with Set.mu held.
 	state    atomic.Uint32
 	sequence atomic.Uint32
@@ -28,6 +29,9 @@ func (d *PhysicalDrive) State() DriveState { return DriveState(d.state.Load()) }
 
 // Blocks is the drive's size in blocks of 512 bytes.
 func (d *PhysicalDrive) Blocks() uint64 { return uint64(d.Size()) / BlockSize }
+
+// Locate makes the drive's lamp blink, or stops it.
+func (d *PhysicalDrive) Locate(on bool) { d.locate.Store(on) }
 
 // ReadV implements scsi.Medium.
 func (d *PhysicalDrive) ReadV(bufs [][]byte, off int64) error {

@@ -13,6 +13,7 @@ type DriveStatus struct {
 	Sequence uint16 // advances with every change of state
 	State    DriveState
 	InArray  bool
+	Locate   bool // its lamp blinks
 	Blocks   uint64
 	Identity DriveIdentity
 }
@@ -90,6 +91,7 @@ func (d *PhysicalDrive) status() DriveStatus {
 		Sequence: uint16(d.sequence.Load()),
 		State:    d.State(),
 		InArray:  d.array != nil,
+		Locate:   d.locate.Load(),
 		Blocks:   d.Blocks(),
 		Identity: d.Identity(),
 	}
