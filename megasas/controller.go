@@ -71,6 +71,7 @@ type Controller struct {
 	irq       interrupts
 	dma       pci.DMA // set by Attach
 
+	settings  settings
 	set       *raid.Set
 	logicals  [raid.MaxVolumes]atomic.Pointer[logical]
 	physicals [raid.MaxDrives]atomic.Pointer[physical]
@@ -128,9 +129,10 @@ func New(cfg Config) (*Controller, error) {
 	c.irq.pin, c.irq.mask = c.fn, maskAll
 	c.events = newEventLog(c.now, c.wakeCourier)
 	c.logBoot()
+	c.settings.init()
 	c.set = raid.NewSet(c.logChange)
 	for i, d := range cfg.Drives {
-		if err := c.addDrive(d); err != nil {
+		if _, err := c.AddDrive(d); err != nil {
 			return nil, fmt.Errorf("%s: drive %d: %w", c.name, i, err)
 		}
 	}

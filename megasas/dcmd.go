@@ -1,7 +1,10 @@
 package megasas
 
 import (
+	"errors"
+
 	"github.com/govmm/govmm/megasas/mfi"
+	"github.com/govmm/govmm/megasas/raid"
 )
 
 // command is a row of the table of management commands.
@@ -19,6 +22,7 @@ type command struct {
 var commands = [...]command{
 	{mfi.OpCtrlGetInfo, 1, controllerInfo},
 	{mfi.OpCtrlGetProperties, 1, controllerProperties},
+	{mfi.OpCtrlSetProperties, mfi.ControllerPropertiesLen, setControllerProperties},
 	{mfi.OpCtrlAlarmGet, 0, noHardware},
 	{mfi.OpCtrlAlarmEnable, 0, noHardware},
 	{mfi.OpCtrlAlarmDisable, 0, noHardware},
@@ -30,12 +34,22 @@ var commands = [...]command{
 	{mfi.OpCtrlEventCount, 4, eventCount},
 	{mfi.OpCtrlShutdown, 0, shutdown},
 	{mfi.OpCtrlHibernateShutdown, 0, hibernate},
+	{mfi.OpCtrlPRGetStatus, 1, patrolStatus},
+	{mfi.OpCtrlPRGetProperties, 1, patrolProperties},
+	{mfi.OpCtrlPRSetProperties, mfi.PatrolPropertiesLen, setPatrolProperties},
+	{mfi.OpCtrlPRStart, 0, patrolDisabled},
+	{mfi.OpCtrlPRStop, 0, patrolDisabled},
+	{mfi.OpCtrlBIOSDataGet, 1, biosData},
+	{mfi.OpCtrlBIOSDataSet, mfi.BIOSDataLen, setBIOSData},
 	{mfi.OpCtrlTimeGet, 8, timeGet},
 	{mfi.OpCtrlTimeSecsGet, 4, timeSeconds},
 	{mfi.OpCtrlCacheFlush, 0, cacheFlush},
 	{mfi.OpPDGetList, 8, pdList},
 	{mfi.OpPDListQuery, 8, pdQuery},
 	{mfi.OpPDGetInfo, 1, pdInfo},
+	{mfi.OpPDStateSet, 0, setDriveState},
+	{mfi.OpPDLocateStart, 0, func(c *Controller, r *request) mfi.Status { return locate(c, r, true) }},
+	{mfi.OpPDLocateStop, 0, func(c *Controller, r *request) mfi.Status { return locate(c, r, false) }},
 	{mfi.OpLDGetList, 8, ldList},
 	{mfi.OpLDListQuery, 8, ldQuery},
 	{mfi.OpLDGetInfo, 1, ldInfo},
@@ -74,6 +88,28 @@ func (r *request) putOrRefuse(p []byte) mfi.Status {
 		return r.refuse(err)
 	}
 	return mfi.StatusOK
+}
+
+// statusOf is the answer to a change of drives or volumes that was refused.
+func (r *request) statusOf(err error) mfi.Status {
+	if err == nil {
+		return mfi.StatusOK
+	}
+	status := mfi.StatusInvalidParameter
+	for _, x := range []struct {
+		err    error
+		status mfi.Status
+	}{
+		{raid.ErrNotFound, mfi.StatusDeviceNotFound},
+		{raid.ErrSequence, mfi.StatusInvalidSequenceNumber},
+		{raid.ErrState, mfi.StatusWrongState},
+	} {
+		if errors.Is(err, x.err) {
+			status = x.status
+			break
+		}
+	}
+	return r.refuse(&mfi.Error{Status: status, Reason: err.Error()})
 }
 
 // noHardware is the answer about a battery or an alarm that the card is without.

@@ -12,7 +12,7 @@ const (
 	maxArms        = 32 // drives in an array
 	maxSpans       = 8
 	maxArrays      = 128
-	maxLDsPerArray = 16
+	maxLDsPerArray = 1
 )
 
 // controllerInfo is CTRL_GET_INFO.
@@ -50,7 +50,7 @@ func controllerInfo(c *Controller, r *request) mfi.Status {
 		StripeMin:         p.StripeMin,
 		StripeMax:         p.StripeMax,
 		PDMix:             pdMix,
-		Properties:        c.properties(&v),
+		Properties:        c.settings.properties(),
 		PackageVersion:    p.PackageVersion,
 		MaxPDs:            raid.MaxDrives,
 		MaxLDsPerArray:    maxLDsPerArray,
@@ -89,39 +89,6 @@ func ports(v *raid.View) []uint64 {
 		}
 	}
 	return p
-}
-
-// controllerProperties is CTRL_GET_PROPERTIES.
-func controllerProperties(c *Controller, r *request) mfi.Status {
-	v := c.set.View()
-	x := c.properties(&v)
-	return r.putOrRefuse(x.Marshal())
-}
-
-// properties are the card's factory settings. Online controller reset is on.
-func (c *Controller) properties(v *raid.View) mfi.ControllerProperties {
-	x := mfi.ControllerProperties{
-		PredFailPollInterval:   300,
-		InterruptThrottleCount: 16,
-		InterruptThrottleUS:    50,
-		RebuildRate:            30,
-		PatrolReadRate:         30,
-		BGIRate:                30,
-		CCRate:                 30,
-		ReconstructionRate:     30,
-		CacheFlushInterval:     4,
-		SpinupDriveCount:       2,
-		SpinupDelay:            6,
-		ECCBucketSize:          15,
-		ECCLeakRate:            1440,
-		ExposeEnclosures:       true,
-	}
-	for _, d := range v.Drives {
-		if d.State == raid.System {
-			x.OnOff |= mfi.PropEnableJBOD
-		}
-	}
-	return x
 }
 
 // cacheFlush is CTRL_CACHE_FLUSH. Whichever of the caches the guest names, all

@@ -49,10 +49,14 @@ func ldInfo(c *Controller, r *request) mfi.Status {
 	if !ok {
 		return mfi.StatusDeviceNotFound
 	}
+	ld := c.logicals[l.Target].Load()
+	if ld == nil {
+		return mfi.StatusDeviceNotFound // it was deleted just now
+	}
 	x := mfi.LDInfo{
 		Config: ldConfig(&v, l),
 		Blocks: l.Blocks,
-		VPD83:  inquiry(c.logicals[l.Target].Load().unit, vpdIdentification, 64),
+		VPD83:  inquiry(ld.unit, vpdIdentification, 64),
 	}
 	return r.putOrRefuse(x.Marshal())
 }

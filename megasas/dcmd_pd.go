@@ -60,7 +60,11 @@ func pdInfo(c *Controller, r *request) mfi.Status {
 	if !ok {
 		return mfi.StatusDeviceNotFound
 	}
-	unit := c.physicals[d.DeviceID].Load().unit
+	pd := c.physicals[d.DeviceID].Load()
+	if pd == nil {
+		return mfi.StatusDeviceNotFound // it was removed just now
+	}
+	unit := pd.unit
 	x := mfi.PDInfo{
 		DeviceID:       d.DeviceID,
 		Sequence:       d.Sequence,
@@ -79,13 +83,47 @@ func pdInfo(c *Controller, r *request) mfi.Status {
 		Slot:           d.Identity.Slot,
 		BlockSize:      uint16(unit.BlockSize()),
 	}
+	if d.Locate {
+		x.ActiveOps = mfi.PDOpLocate
+	}
 	if d.Identity.Media == raid.SolidState {
 		x.MediaType = 1
 	}
-	if c.set.Drive(d.DeviceID).CanDiscard() {
+	if pd.drive.CanDiscard() {
 		x.Properties |= mfi.PDPropertyUnmap
 	}
 	return r.putOrRefuse(x.Marshal())
+}
+
+// driveStates are the states that a guest can ask for.
+var driveStates = map[mfi.PDState]raid.DriveState{
+	mfi.PDUnconfiguredGood: raid.UnconfiguredGood,
+	mfi.PDUnconfiguredBad:  raid.UnconfiguredBad,
+	mfi.PDOnline:           raid.Online,
+	mfi.PDOffline:          raid.Offline,
+	mfi.PDFailed:           raid.Failed,
+	mfi.PDSystem:           raid.System,
+}
+
+// setDriveState is PD_STATE_SET.
+func setDriveState(c *Controller, r *request) mfi.Status {
+	box := r.frame.Mailbox()
+	to, ok := driveStates[mfi.PDState(box.S(2))]
+	if !ok || to == raid.System && !c.settings.systemDrivesEnabled() {
+		return r.refuse(&mfi.Error{Status: mfi.StatusWrongState, Reason: "no drive can have that state"})
+	}
+	return r.statusOf(c.set.SetDriveState(box.S(0), int(box.S(1)), to))
+}
+
+// locate is PD_LOCATE_START and PD_LOCATE_STOP.
+func locate(c *Controller, r *request, on bool) mfi.Status {
+	box := r.frame.Mailbox()
+	d := c.set.Drive(box.S(0))
+	if d == nil {
+		return mfi.StatusDeviceNotFound
+	}
+	d.Locate(on)
+	return mfi.StatusOK
 }
 
 func ddfType(d raid.DriveStatus) uint16 {

@@ -26,6 +26,14 @@
 // frames, and leaves the rest to a goroutine: it waits until no worker touches
 // guest memory any more, and only then lets the firmware state become READY.
 //
+// # Hot plugging
+//
+// Drives and volumes come and go while the guest runs (drives.go). Each change is
+// an event in the log, which completes the EVENT_WAIT that the driver has
+// outstanding: it looks at the lists again and needs no rescan. Commands that
+// are at work on what leaves end first; later ones are answered DEVICE_NOT_FOUND,
+// or LD_OFFLINE while the volume is still there.
+//
 // # Locks
 //
 // Locks are taken in this order:
@@ -45,8 +53,8 @@
 //
 // # Not here
 //
-// Package raid has no arrays of several drives, no hot spares and no patrol
-// reads, and there is no battery: the commands about them are refused as a card
-// without the hardware or the feature does. SMP and STP frames are refused. The event
+// Package raid has no arrays of several drives and no hot spares, and there is no
+// battery: the commands about them are refused as a card without the hardware or
+// the feature does. Patrol reads are disabled, and cannot be enabled. SMP and STP frames are refused. The event
 // log and the controller's properties live as long as the Controller.
 package megasas

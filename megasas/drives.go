@@ -3,6 +3,7 @@ package megasas
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash/fnv"
 
@@ -11,15 +12,75 @@ import (
 	"github.com/govmm/govmm/scsi"
 )
 
-// addDrive takes in a drive and puts it to its use.
-func (c *Controller) addDrive(cfg DriveConfig) error {
+// AddDrive puts a drive into its slot and puts it to its use: it becomes a system
+// drive, or a volume is made on it. The guest is told by events, and needs no
+// rescan. It may be called at any time; the result is the drive's device id.
+func (c *Controller) AddDrive(cfg DriveConfig) (id uint16, err error) {
 	if cfg.Drive == nil {
-		return errNoDrive
+		return 0, errNoDrive
 	}
-	d, err := c.set.AddDrive(cfg.Drive)
+	d, err := c.set.AddDrive(cfg.Drive, c.exposeDrive)
 	if err != nil {
+		return 0, err
+	}
+	id = d.DeviceID()
+	if cfg.System {
+		err = c.set.SetDriveState(id, raid.AnySequence, raid.System)
+	} else {
+		_, err = c.CreateVolume(raid.VolumeConfig{Name: cfg.Name, Drives: []uint16{id}, Cache: cfg.Cache})
+	}
+	if err != nil {
+		return 0, errors.Join(err, c.RemoveDrive(id))
+	}
+	return id, nil
+}
+
+// RemoveDrive pulls a drive out of its slot. Commands that are at work on it end
+// first; when RemoveDrive has returned, the drive is not used any more. A volume
+// on it goes offline and stays so until DeleteVolume. The guest is told by
+// events. It does not flush the drive.
+func (c *Controller) RemoveDrive(id uint16) error {
+	if int(id) >= len(c.physicals) {
+		return fmt.Errorf("drive %d: %w", id, raid.ErrNotFound)
+	}
+	pd := c.physicals[id].Load()
+	if err := c.set.RemoveDrive(id); err != nil {
 		return err
 	}
+	c.physicals[id].CompareAndSwap(pd, nil) // unless a new drive is there already
+	return nil
+}
+
+// CreateVolume makes a volume of drives that are unconfigured good, and returns
+// its target id. The guest is told by an event.
+func (c *Controller) CreateVolume(cfg raid.VolumeConfig) (target uint8, err error) {
+	v, err := c.set.CreateVolume(cfg, func(v *raid.Volume) error { return c.exposeVolume(v, cfg) })
+	if err != nil {
+		return 0, err
+	}
+	return v.Target(), nil
+}
+
+// DeleteVolume deletes a volume, and frees its drives. Commands that are at work
+// on it end first. The guest is told by an event.
+func (c *Controller) DeleteVolume(target uint8) error {
+	return c.deleteVolume(target, raid.AnySequence)
+}
+
+func (c *Controller) deleteVolume(target uint8, seq int) error {
+	if int(target) >= len(c.logicals) {
+		return fmt.Errorf("volume %d: %w", target, raid.ErrNotFound)
+	}
+	ld := c.logicals[target].Load()
+	if err := c.set.DeleteVolume(target, seq); err != nil {
+		return err
+	}
+	c.logicals[target].CompareAndSwap(ld, nil) // unless a new volume is there already
+	return nil
+}
+
+// exposeDrive makes a SCSI target of a drive.
+func (c *Controller) exposeDrive(d *raid.PhysicalDrive) error {
 	id := d.Identity()
 	unit, err := scsi.NewUnit(scsi.UnitConfig{
 		Medium: d,
@@ -38,24 +99,12 @@ func (c *Controller) addDrive(cfg DriveConfig) error {
 		return err
 	}
 	c.physicals[d.DeviceID()].Store(&physical{d, unit})
-	if cfg.System {
-		return c.set.SetDriveState(d.DeviceID(), raid.System)
-	}
-	return c.addVolume(d, cfg)
+	return nil
 }
 
-// addVolume makes a volume of one drive.
-func (c *Controller) addVolume(d *raid.PhysicalDrive, cfg DriveConfig) error {
-	v, err := c.set.CreateVolume(raid.VolumeConfig{
-		Name:   cfg.Name,
-		Level:  raid.RAID0,
-		Drives: []uint16{d.DeviceID()},
-		Cache:  cfg.Cache,
-	})
-	if err != nil {
-		return err
-	}
-	id := d.Identity()
+// exposeVolume makes a SCSI target of a volume.
+func (c *Controller) exposeVolume(v *raid.Volume, cfg raid.VolumeConfig) error {
+	id := c.set.Drive(cfg.Drives[0]).Identity()
 	name := c.volumeName(id)
 	unit, err := scsi.NewUnit(scsi.UnitConfig{
 		Medium: v,

@@ -31,7 +31,7 @@ func TestEventWait(t *testing.T) {
 	if s := g.status(addr); s != mfi.StatusPending {
 		t.Fatalf("EVENT_WAIT ended without an event: %v", s)
 	}
-	if err := g.c.Drives().SetDriveState(0, raid.Offline); err != nil {
+	if err := g.c.Drives().SetDriveState(0, raid.AnySequence, raid.Offline); err != nil {
 		t.Fatal(err)
 	}
 	// A drive that goes offline takes its volume with it: three events.

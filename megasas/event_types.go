@@ -56,6 +56,13 @@ func (c *Controller) logChange(change raid.Change) {
 			Args:        mfi.ArgsPD{PD: pdRef(x.Drive)},
 			Description: "Inserted: " + pdName(x.Drive),
 		})
+	case raid.DriveRemoved:
+		c.events.add(mfi.Event{
+			Code:        mfi.EventPDRemoved,
+			Filter:      mfi.Filter(mfi.ClassWarning, mfi.LocalePD),
+			Args:        mfi.ArgsPD{PD: pdRef(x.Drive)},
+			Description: "Removed: " + pdName(x.Drive),
+		})
 	case raid.DriveStateChanged:
 		prev, now := pdState(x.Prev), pdState(x.Drive.State)
 		class := mfi.ClassInfo
@@ -69,6 +76,9 @@ func (c *Controller) logChange(change raid.Change) {
 			Description: fmt.Sprintf("State change on %s from %v(%x) to %v(%x)",
 				pdName(x.Drive), x.Prev, uint16(prev), x.Drive.State, uint16(now)),
 		})
+		if x.Prev == raid.System || x.Drive.State == raid.System {
+			c.logScanRequest()
+		}
 	case raid.VolumeCreated:
 		c.events.add(mfi.Event{
 			Code:        mfi.EventLDCreated,
@@ -76,9 +86,35 @@ func (c *Controller) logChange(change raid.Change) {
 			Args:        mfi.ArgsLD{LD: ldRef(x.Volume)},
 			Description: "Created " + ldName(x.Volume),
 		})
+	case raid.VolumeDeleted:
+		c.events.add(mfi.Event{
+			Code:        mfi.EventLDDeleted,
+			Filter:      mfi.Filter(mfi.ClassInfo, mfi.LocaleLD),
+			Args:        mfi.ArgsLD{LD: ldRef(x.Volume)},
+			Description: "Deleted " + ldName(x.Volume),
+		})
 	case raid.VolumeStateChanged:
 		c.logVolumeState(x)
 	}
+}
+
+// logPropertiesChanged logs that the guest set the controller's properties.
+func (c *Controller) logPropertiesChanged() {
+	c.events.add(mfi.Event{
+		Code:        mfi.EventPropertiesChanged,
+		Filter:      mfi.Filter(mfi.ClassInfo, mfi.LocaleController),
+		Description: "Controller properties changed",
+	})
+}
+
+// logScanRequest asks the host to look for drives again: of a drive's change of
+// state drivers take no notice.
+func (c *Controller) logScanRequest() {
+	c.events.add(mfi.Event{
+		Code:        mfi.EventHostBusScanRequest,
+		Filter:      mfi.Filter(mfi.ClassInfo, mfi.LocaleController),
+		Description: "Host bus scan requested",
+	})
 }
 
 // logDriveError logs that a drive failed to do I/O.

@@ -67,6 +67,9 @@ func (c *Controller) logicalDrive(target uint8) (*logical, mfi.Status) {
 func (r *request) scsiResult() mfi.Status {
 	cmd := &r.cmd
 	if cmd.Err != nil {
+		if status, gone := leftWhile(cmd.Err); gone {
+			return status
+		}
 		if errors.Is(cmd.Err, scsi.ErrShortBuffer) {
 			return r.refuse(&mfi.Error{Status: mfi.StatusInvalidSGL, Reason: "command moves more data than the frame has"})
 		}
@@ -80,6 +83,18 @@ func (r *request) scsiResult() mfi.Status {
 		r.putSense(cmd.Sense)
 	}
 	return mfi.StatusSCSIDoneWithError
+}
+
+// leftWhile tells whether a command failed because what it was for left while it
+// was on its way, and what that is answered with: the same as a moment later.
+func leftWhile(err error) (status mfi.Status, gone bool) {
+	switch {
+	case errors.Is(err, raid.ErrOffline):
+		return mfi.StatusLDOffline, true
+	case errors.Is(err, raid.ErrDeleted), errors.Is(err, raid.ErrRemoved):
+		return mfi.StatusDeviceNotFound, true
+	}
+	return mfi.StatusOK, false
 }
 
 // putSense writes sense data where the frame says, as much as the guest has

@@ -225,7 +225,7 @@ func TestDriveFails(t *testing.T) {
 	}
 	d.failing.Store(false)
 
-	if err := g.c.Drives().SetDriveState(0, raid.Offline); err != nil {
+	if err := g.c.Drives().SetDriveState(0, raid.AnySequence, raid.Offline); err != nil {
 		t.Fatal(err)
 	}
 	if _, s := g.poll(r); s != mfi.StatusLDOffline {
@@ -234,7 +234,7 @@ func TestDriveFails(t *testing.T) {
 	if list := memory(g.mustDCMD(mfi.OpLDListQuery, 268, byte(mfi.LDQueryExposedToHost))); list.u32(4) != 0 {
 		t.Error("an offline volume is exposed to the host")
 	}
-	if err := g.c.Drives().SetDriveState(0, raid.Online); err != nil {
+	if err := g.c.Drives().SetDriveState(0, raid.AnySequence, raid.Online); err != nil {
 		t.Fatal(err)
 	}
 	if _, s := g.poll(r); s != mfi.StatusOK {

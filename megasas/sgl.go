@@ -35,6 +35,18 @@ func (r *request) dataLen() uint64 {
 	return min(uint64(r.frame.DataLen()), r.frame.SGL().Total())
 }
 
+// take fills p from guest memory. What the guest gives less of is refused.
+func (r *request) take(p []byte) error {
+	if r.dataLen() < uint64(len(p)) {
+		return &mfi.Error{Status: mfi.StatusInvalidParameter, Reason: "command comes with too little data"}
+	}
+	if err := r.mapData(uint64(len(p))); err != nil {
+		return err
+	}
+	iov.Gather(p, r.data)
+	return nil
+}
+
 // put copies p, or as much of it as the guest has room for, to guest memory.
 func (r *request) put(p []byte) error {
 	p = p[:min(uint64(len(p)), r.dataLen())]

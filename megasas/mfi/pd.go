@@ -81,6 +81,9 @@ const (
 // PDPropertyUnmap is the bit of PDInfo.Properties for drives that take UNMAP.
 const PDPropertyUnmap = 1 << 13
 
+// PDOpLocate is the bit of PDInfo.ActiveOps of a drive whose lamp blinks.
+const PDOpLocate = 1 << 5
+
 // PDInfoLen is the size of PDInfo.
 const PDInfoLen = 512
 
@@ -106,6 +109,7 @@ type PDInfo struct {
 	EnclosureID    uint16
 	EnclosureIndex uint8
 	Slot           uint8
+	ActiveOps      uint32 // PDOp bits
 	AllowedOps     uint32
 	MediaType      uint8 // 0 rotating, 1 solid state
 	Temperature    uint8 // degrees Celsius
@@ -139,6 +143,7 @@ func (x *PDInfo) Marshal() []byte {
 	b.u16(0x100, x.EnclosureID)
 	b.u8(0x102, x.EnclosureIndex)
 	b.u8(0x103, x.Slot)
+	b.u32(0x104, x.ActiveOps)
 	if len(x.VPD83) > 64 {
 		b.bytes(0x126, 64, x.VPD83[64:])
 	}

@@ -25,6 +25,9 @@ func (r record) str(off, n int, s string) {
 	copy(r[off:], s)
 }
 
+func (r record) get16(off int) uint16 { return binary.LittleEndian.Uint16(r[off:]) }
+func (r record) get32(off int) uint32 { return binary.LittleEndian.Uint32(r[off:]) }
+
 // bytes stores p in a field of n bytes, cut to fit.
 func (r record) bytes(off, n int, p []byte) {
 	copy(r[off:off+n], p)

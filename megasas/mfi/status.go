@@ -14,10 +14,15 @@ const (
 	StatusInvalidParameter      Status = 0x03
 	StatusInvalidSequenceNumber Status = 0x04
 	StatusAbortNotPossible      Status = 0x05
+	StatusConfigConflict        Status = 0x0b
 	StatusDeviceNotFound        Status = 0x0c
+	StatusDriveTooSmall         Status = 0x0d
 	StatusFlushFailed           Status = 0x15
+	StatusLDMaxConfigured       Status = 0x1a
+	StatusLDWrongRAIDLevel      Status = 0x1e
 	StatusNoHWPresent           Status = 0x22
 	StatusNotFound              Status = 0x23
+	StatusPRDisabled            Status = 0x27
 	StatusSCSIDoneWithError     Status = 0x2d // scsi_status and sense hold the result
 	StatusSCSIIOFailed          Status = 0x2e
 	StatusShutdownFailed        Status = 0x30

@@ -2,12 +2,13 @@ package raid
 
 import (
 	"fmt"
-	"sync/atomic"
 
 	"github.com/govmm/govmm/scsi"
 )
 
-// Drive is a disk drive as it sits in its slot: storage, and who it is.
+// Drive is a disk drive as it sits in its slot: storage, and who it is. After
+// it was removed from a Set its storage is not touched any more, but who it is,
+// its size and its abilities may still be asked for.
 type Drive interface {
 	scsi.Medium
 	Identity() DriveIdentity
@@ -110,22 +111,3 @@ func (s DriveState) String() string {
 	}
 	return fmt.Sprintf("DriveState(%d)", uint8(s))
 }
-
-// PhysicalDrive is a drive that a Set knows.
-type PhysicalDrive struct {
-	Drive
-	id    uint16
-	array *array // guarded by Set.mu; nil while it is no member
-	// state and sequence are written with Set.mu held.
-	state    atomic.Uint32
-	sequence atomic.Uint32
-}
-
-// DeviceID is the drive's number, below 256.
-func (d *PhysicalDrive) DeviceID() uint16 { return d.id }
-
-// State is the drive's state now.
-func (d *PhysicalDrive) State() DriveState { return DriveState(d.state.Load()) }
-
-// Blocks is the drive's size in blocks of 512 bytes.
-func (d *PhysicalDrive) Blocks() uint64 { return uint64(d.Size()) / BlockSize }

@@ -38,6 +38,10 @@ func twoVolumes(t *testing.T) (*Set, *[]string) {
 		switch x := c.(type) {
 		case DriveInserted:
 			log = append(log, fmt.Sprintf("drive %d inserted", x.Drive.DeviceID))
+		case DriveRemoved:
+			log = append(log, fmt.Sprintf("drive %d removed", x.Drive.DeviceID))
+		case VolumeDeleted:
+			log = append(log, fmt.Sprintf("volume %d deleted", x.Volume.Target))
 		case DriveStateChanged:
 			log = append(log, fmt.Sprintf("drive %d %v to %v #%d", x.Drive.DeviceID, x.Prev, x.Drive.State, x.Drive.Sequence))
 		case VolumeCreated:
@@ -47,12 +51,12 @@ func twoVolumes(t *testing.T) (*Set, *[]string) {
 		}
 	})
 	for slot := range uint8(3) {
-		if _, err := s.AddDrive(disk(slot, 1<<20+100)); err != nil {
+		if _, err := s.AddDrive(disk(slot, 1<<20+100), nil); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for id := range uint16(2) {
-		if _, err := s.CreateVolume(VolumeConfig{Name: fmt.Sprint("v", id), Drives: []uint16{id}}); err != nil {
+		if _, err := s.CreateVolume(VolumeConfig{Name: fmt.Sprint("v", id), Drives: []uint16{id}}, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -91,7 +95,7 @@ func TestViewAgrees(t *testing.T) {
 func TestStates(t *testing.T) {
 	s, log := twoVolumes(t)
 	*log = nil
-	if err := s.SetDriveState(1, Failed); err != nil {
+	if err := s.SetDriveState(1, AnySequence, Failed); err != nil {
 		t.Fatal(err)
 	}
 	if s.Volume(0).State() != VolumeOptimal || s.Volume(1).State() != VolumeOffline {
@@ -112,7 +116,7 @@ func TestStates(t *testing.T) {
 	if err := s.Volume(0).ReadV(buf, 0); err != nil {
 		t.Errorf("read from the other volume: %v", err)
 	}
-	if err := s.SetDriveState(1, Online); err != nil {
+	if err := s.SetDriveState(1, AnySequence, Online); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{"drive 1 online to failed #2", "volume 1 optimal to offline #1",
@@ -139,12 +143,12 @@ func TestStateChanges(t *testing.T) {
 		{2, UnconfiguredBad, true},
 		{2, UnconfiguredGood, true},
 	} {
-		err := s.SetDriveState(tt.id, tt.to)
+		err := s.SetDriveState(tt.id, AnySequence, tt.to)
 		if (err == nil) != tt.ok || err != nil && !errors.Is(err, ErrState) {
 			t.Errorf("drive %d to %v: %v", tt.id, tt.to, err)
 		}
 	}
-	if err := s.SetDriveState(9, System); err == nil {
+	if err := s.SetDriveState(9, AnySequence, System); err == nil {
 		t.Error("an absent drive changed its state")
 	}
 }
@@ -152,15 +156,15 @@ func TestStateChanges(t *testing.T) {
 func TestRefused(t *testing.T) {
 	s, _ := twoVolumes(t)
 	for want, err := range map[string]error{
-		"only level 0 on one drive": second(s.CreateVolume(VolumeConfig{Drives: []uint16{1, 2}})),
-		"RAID level 5":              second(s.CreateVolume(VolumeConfig{Level: 5, Drives: []uint16{2}})),
-		"drive 0 is online":         second(s.CreateVolume(VolumeConfig{Drives: []uint16{0}})),
-		"no drive has device id 7":  second(s.CreateVolume(VolumeConfig{Drives: []uint16{7}})),
-		"no such cache policy":      second(s.CreateVolume(VolumeConfig{Drives: []uint16{2}, Cache: 9})),
-		"at most 15 characters":     second(s.CreateVolume(VolumeConfig{Name: "sixteen chars !!", Drives: []uint16{2}})),
-		"slot 1 is taken":           second(s.AddDrive(disk(1, 1<<20))),
-		"511 bytes":                 second(s.AddDrive(disk(5, 511))),
-		"printable ASCII":           second(s.AddDrive(NewDrive(ram{size: 1 << 20}, DriveIdentity{Product: "Größe", Slot: 9}))),
+		"only level 0 on one drive":    second(s.CreateVolume(VolumeConfig{Drives: []uint16{1, 2}}, nil)),
+		"RAID level 5":                 second(s.CreateVolume(VolumeConfig{Level: 5, Drives: []uint16{2}}, nil)),
+		"drive 0 is online":            second(s.CreateVolume(VolumeConfig{Drives: []uint16{0}}, nil)),
+		"drive 7: raid: there is none": second(s.CreateVolume(VolumeConfig{Drives: []uint16{7}}, nil)),
+		"no such cache policy":         second(s.CreateVolume(VolumeConfig{Drives: []uint16{2}, Cache: 9}, nil)),
+		"at most 15 characters":        second(s.CreateVolume(VolumeConfig{Name: "sixteen chars !!", Drives: []uint16{2}}, nil)),
+		"slot 1 is taken":              second(s.AddDrive(disk(1, 1<<20), nil)),
+		"511 bytes":                    second(s.AddDrive(disk(5, 511), nil)),
+		"printable ASCII":              second(s.AddDrive(NewDrive(ram{size: 1 << 20}, DriveIdentity{Product: "Größe", Slot: 9}), nil)),
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
@@ -180,7 +184,7 @@ func TestFlushAll(t *testing.T) {
 	s := NewSet(nil)
 	broken := errors.New("broken")
 	for slot, err := range []error{nil, broken, nil} {
-		if _, err := s.AddDrive(NewDrive(ram{1 << 20, err}, DriveIdentity{Slot: uint8(slot)})); err != nil {
+		if _, err := s.AddDrive(NewDrive(ram{1 << 20, err}, DriveIdentity{Slot: uint8(slot)}), nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -193,19 +197,19 @@ func TestLimits(t *testing.T) {
 	s := NewSet(nil)
 	for i := range MaxDrives {
 		d := NewDrive(ram{size: 1 << 20}, DriveIdentity{Enclosure: uint16(i / 8), Slot: uint8(i % 8)})
-		if _, err := s.AddDrive(d); err != nil {
+		if _, err := s.AddDrive(d, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := s.AddDrive(disk(200, 1<<20)); err == nil {
+	if _, err := s.AddDrive(disk(200, 1<<20), nil); err == nil {
 		t.Error("a drive too many")
 	}
 	for i := range uint16(MaxVolumes) {
-		if _, err := s.CreateVolume(VolumeConfig{Drives: []uint16{i}}); err != nil {
+		if _, err := s.CreateVolume(VolumeConfig{Drives: []uint16{i}}, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := s.CreateVolume(VolumeConfig{Drives: []uint16{100}}); err == nil {
+	if _, err := s.CreateVolume(VolumeConfig{Drives: []uint16{100}}, nil); err == nil {
 		t.Error("a volume too many")
 	}
 	if s.Drive(255) != nil || s.Volume(255) != nil {

@@ -13,15 +13,19 @@ type DriveStatus struct {
 	Sequence uint16 // advances with every change of state
 	State    DriveState
 	InArray  bool
+	Locate   bool // its lamp blinks
 	Blocks   uint64
 	Identity DriveIdentity
 }
+
+// NoDrive is the device id of a drive that is missing.
+const NoDrive = 0xffff
 
 // ArrayStatus is an array at one moment.
 type ArrayStatus struct {
 	Ref    uint16
 	Blocks uint64   // used on each drive
-	Drives []uint16 // device ids
+	Drives []uint16 // device ids; NoDrive where one was removed
 }
 
 // VolumeStatus is a volume at one moment.
@@ -87,6 +91,7 @@ func (d *PhysicalDrive) status() DriveStatus {
 		Sequence: uint16(d.sequence.Load()),
 		State:    d.State(),
 		InArray:  d.array != nil,
+		Locate:   d.locate.Load(),
 		Blocks:   d.Blocks(),
 		Identity: d.Identity(),
 	}
@@ -96,7 +101,11 @@ func (d *PhysicalDrive) status() DriveStatus {
 func (a *array) status() ArrayStatus {
 	s := ArrayStatus{Ref: a.ref}
 	for i, d := range a.drives {
-		s.Drives = append(s.Drives, d.id)
+		id := d.id
+		if d.gate.shut() {
+			id = NoDrive
+		}
+		s.Drives = append(s.Drives, id)
 		if b := d.Blocks(); i == 0 || b < s.Blocks {
 			s.Blocks = b
 		}

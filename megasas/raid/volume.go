@@ -60,27 +60,31 @@ func (s VolumeState) String() string {
 	return fmt.Sprintf("VolumeState(%d)", uint8(s))
 }
 
-// ErrOffline is the error of I/O to a volume that is offline.
-var ErrOffline = errors.New("raid: the volume is offline")
-
 // VolumeConfig describes a volume to create.
 type VolumeConfig struct {
 	Name   string // at most 15 characters
 	Level  Level
 	Drives []uint16 // device ids of the members, unconfigured good
 	Cache  CachePolicy
+	Blocks uint64 // size in blocks of 512 bytes; 0 is all that the drives have
 }
 
 func (c *VolumeConfig) check() error {
-	if len(c.Name) > 15 {
-		return fmt.Errorf("volume name %q: at most 15 characters", c.Name)
+	if err := checkVolumeName(c.Name); err != nil {
+		return err
 	}
 	if c.Level != RAID0 || len(c.Drives) != 1 {
-		return fmt.Errorf("volume %q: RAID level %d on %d drives: only level 0 on one drive can be made",
-			c.Name, c.Level, len(c.Drives))
+		return fmt.Errorf("volume %q: RAID level %d on %d drives: %w", c.Name, c.Level, len(c.Drives), ErrLevel)
 	}
 	if c.Cache > WriteBack {
 		return fmt.Errorf("volume %q: no such cache policy: %d", c.Name, c.Cache)
+	}
+	return nil
+}
+
+func checkVolumeName(name string) error {
+	if len(name) > 15 {
+		return fmt.Errorf("volume name %q: at most 15 characters", name)
 	}
 	return nil
 }
@@ -94,13 +98,15 @@ type array struct {
 // Volume is a virtual drive. It is the medium that hosts see.
 type Volume struct {
 	target uint8
-	name   string
 	level  Level
-	cache  CachePolicy
 	stripe uint8 // log2 of blocks
+	blocks uint64
 	array  *array
+	gate   gate // shut when the volume is deleted
 
 	sequence atomic.Uint32 // written with Set.mu held
+	name     string        // guarded by Set.mu
+	cache    CachePolicy   // guarded by Set.mu
 }
 
 // defaultStripe is 64 KiB.
@@ -109,11 +115,8 @@ const defaultStripe = 7
 // Target is the number by which hosts address the volume.
 func (v *Volume) Target() uint8 { return v.target }
 
-// Cache is the volume's cache policy.
-func (v *Volume) Cache() CachePolicy { return v.cache }
-
 // Blocks is the volume's size in blocks of 512 bytes.
-func (v *Volume) Blocks() uint64 { return v.member().Blocks() }
+func (v *Volume) Blocks() uint64 { return v.blocks }
 
 // State follows from the states of the volume's drives.
 func (v *Volume) State() VolumeState {
@@ -125,54 +128,69 @@ func (v *Volume) State() VolumeState {
 
 func (v *Volume) member() *PhysicalDrive { return v.array.drives[0] }
 
-func (v *Volume) online() error {
+// enter lets I/O to the volume begin. If it returns nil, v.gate.leave has to
+// follow.
+func (v *Volume) enter() error {
+	if !v.gate.enter() {
+		return ErrDeleted
+	}
 	if v.State() == VolumeOffline {
+		v.gate.leave()
 		return ErrOffline
 	}
 	return nil
 }
 
+// leave ends I/O, and says what the failure of a member is to the volume.
+func (v *Volume) leave(err error) error {
+	v.gate.leave()
+	if errors.Is(err, ErrRemoved) {
+		return ErrOffline
+	}
+	return err
+}
+
 // Size implements scsi.Medium.
-func (v *Volume) Size() int64 { return int64(v.Blocks() * BlockSize) }
+func (v *Volume) Size() int64 { return int64(v.blocks * BlockSize) }
 
 // ReadV implements scsi.Medium.
 func (v *Volume) ReadV(bufs [][]byte, off int64) error {
-	if err := v.online(); err != nil {
+	if err := v.enter(); err != nil {
 		return err
 	}
-	return v.member().ReadV(bufs, off)
+	return v.leave(v.member().ReadV(bufs, off))
 }
 
 // WriteV implements scsi.Medium.
 func (v *Volume) WriteV(bufs [][]byte, off int64) error {
-	if err := v.online(); err != nil {
+	if err := v.enter(); err != nil {
 		return err
 	}
-	return v.member().WriteV(bufs, off)
+	return v.leave(v.member().WriteV(bufs, off))
 }
 
 // WriteZeroes implements scsi.Medium.
 func (v *Volume) WriteZeroes(off, n int64, unmap bool) error {
-	if err := v.online(); err != nil {
+	if err := v.enter(); err != nil {
 		return err
 	}
-	return v.member().WriteZeroes(off, n, unmap)
+	return v.leave(v.member().WriteZeroes(off, n, unmap))
 }
 
 // Discard implements scsi.Medium.
 func (v *Volume) Discard(off, n int64) error {
-	if err := v.online(); err != nil {
+	if err := v.enter(); err != nil {
 		return err
 	}
-	return v.member().Discard(off, n)
+	return v.leave(v.member().Discard(off, n))
 }
 
 // Flush implements scsi.Medium.
 func (v *Volume) Flush() error {
-	if err := v.online(); err != nil {
+	if err := v.enter(); err != nil {
 		return err
 	}
-	return v.member().Flush()
+	return v.leave(v.member().Flush())
 }
 
 // ReadOnly implements scsi.Medium.
