@@ -52,6 +52,7 @@ func TestArgsMeanTheSame(t *testing.T) {
 			"--serial", "none", "--serial", "file:/tmp/log",
 		},
 		{"--kernel", kernel, "--append", "", "--serial", "fd:3"},
+		{"--firmware", kernel, "--bios-debug", "log", "--disk", "path=" + raw + ",format=raw"},
 	} {
 		first := parseRun(t, args...)
 		again := parseRun(t, first.args()...)
