@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -66,5 +67,23 @@ func TestMissingBIOSNamesThePackage(t *testing.T) {
 	_, err := firstFile([]string{missing})
 	if err == nil || !strings.Contains(err.Error(), "install the package seabios") || !strings.Contains(err.Error(), missing) {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestBootOrder(t *testing.T) {
+	for _, tt := range []struct {
+		order []int
+		disks int
+		want  []int
+	}{
+		{nil, 3, []int{0, 1, 2}},
+		{[]int{3, 1}, 4, []int{2, 0, 1, 3}},
+		{[]int{1}, 1, []int{0}},
+		{nil, 0, nil},
+	} {
+		b := bootFlag{tt.order}
+		if got := b.targets(tt.disks); !slices.Equal(got, tt.want) {
+			t.Errorf("%s of %d disks: targets %v, want %v", &b, tt.disks, got, tt.want)
+		}
 	}
 }

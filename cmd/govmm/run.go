@@ -22,6 +22,7 @@ const defaultCmdline = "console=ttyS0 quiet loglevel=4 panic=-1 reboot=a tsc=rel
 type runFlags struct {
 	kernel, initrd, cmdline string
 	firmware, biosDebug     string
+	boot                    bootFlag
 	disks                   []string
 	memory                  byteSize
 	cpus                    int
@@ -42,7 +43,7 @@ first --disk, /dev/sdb the second.
 
 With --kernel it starts a Linux kernel directly. Without, it starts a BIOS, which
 boots from the first disk that has a boot loader, in the order in which they are
-given. The BIOS is SeaBIOS, which has a driver for the controller; --firmware
+given or that --boot says. The BIOS is SeaBIOS, which has a driver for the controller; --firmware
 names another build of it than the one that is installed (Debian: package
 seabios). It shows the text screen, and so the boot loader's menu, on COM1; for an
 operating system to go on there, it has to be set up for a serial console.
@@ -112,6 +113,7 @@ func (f *runFlags) register(cmd *cobra.Command) {
 	fl.StringVar(&f.initrd, "initrd", "", "initial RAM disk")
 	fl.StringVar(&f.cmdline, "append", defaultCmdline, "kernel command line")
 	fl.StringVar(&f.firmware, "firmware", "", "BIOS to start if there is no kernel (default: SeaBIOS where it is installed)")
+	fl.Var(&f.boot, "boot", "disks to boot from first, by number: the first --disk is 1")
 	fl.StringVar(&f.biosDebug, "bios-debug", "", "write what the BIOS says to its developers to this `FILE`")
 	fl.StringArrayVar(&f.disks, "disk", nil, "a disk, as path=FILE[,KEY=VALUE]...; may be given several times")
 	fl.Var(&f.memory, "memory", "memory of the guest; without a unit in MiB")
@@ -128,6 +130,7 @@ func (f *runFlags) complete(cmd *cobra.Command) {
 	f.accel.complete(cmd, "accel")
 	for name, complete := range map[string]cobra.CompletionFunc{
 		"append": cobra.NoFileCompletions,
+		"boot":   cobra.NoFileCompletions,
 		"memory": cobra.NoFileCompletions,
 		"cpus":   cobra.NoFileCompletions,
 		"disk":   completeDisk,

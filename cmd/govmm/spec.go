@@ -11,6 +11,7 @@ type machineSpec struct {
 	kernel, initrd, cmdline string // files; no initrd if empty
 	bios                    string // file that is started if there is no kernel
 	biosDebug               string // file, or empty
+	boot                    bootFlag
 	disks                   []diskSpec
 	memory                  uint64 // bytes
 	cpus                    int
@@ -25,7 +26,7 @@ const minMemory = 16 << 20
 func (f *runFlags) machine() (machineSpec, error) {
 	spec := machineSpec{
 		kernel: f.kernel, initrd: f.initrd, cmdline: f.cmdline,
-		bios: f.firmware, biosDebug: f.biosDebug,
+		bios: f.firmware, biosDebug: f.biosDebug, boot: f.boot,
 		memory:  f.memory.bytes,
 		cpus:    f.cpus,
 		serials: f.serial.specs,
@@ -64,6 +65,8 @@ func (s *machineSpec) findBoot() error {
 	switch {
 	case s.bios != "":
 		return fmt.Errorf("--firmware %s: %s", s.bios, noFirmware)
+	case len(s.boot.order) > 0:
+		return fmt.Errorf("--boot %s: %s", &s.boot, noFirmware)
 	case s.biosDebug != "":
 		return fmt.Errorf("--bios-debug %s: %s", s.biosDebug, noFirmware)
 	}
@@ -117,6 +120,9 @@ func (s *machineSpec) args() []string {
 		args = append(args, "--kernel", s.kernel, "--append", s.cmdline)
 	} else {
 		args = append(args, "--firmware", s.bios)
+	}
+	if len(s.boot.order) > 0 {
+		args = append(args, "--boot", s.boot.String())
 	}
 	if s.biosDebug != "" {
 		args = append(args, "--bios-debug", s.biosDebug)

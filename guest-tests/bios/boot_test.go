@@ -53,7 +53,7 @@ func TestBootSector(t *testing.T) {
 
 	d := newDisk(t, map[int64][]byte{0: s.end(t), source: pattern(first, step)})
 	t.Run("run", func(t *testing.T) {
-		m := newMachine(t, vmm.Config{CPUs: cpus}, nil, d)
+		m := newMachine(t, vmm.Config{CPUs: cpus, Memory: 4 << 30}, nil, d)
 		m.run(t, vmm.PowerOff)
 		const want = "STARTED\nREAD\nWROTE\nTICKED\n"
 		if got := m.serial.String(); got != want {
@@ -62,7 +62,7 @@ func TestBootSector(t *testing.T) {
 		if got := m.screen.String(); !strings.Contains(got, "Booting from Hard Disk") || !strings.Contains(got, "@") {
 			t.Errorf("the text screen on COM1: %q", got)
 		}
-		for _, want := range []string{"MegaRAID", "Running on QEMU (i440fx)", "Found 2 cpu(s)", "Booting from Hard Disk..."} {
+		for _, want := range []string{"MegaRAID", "Running on QEMU (i440fx)", "Found 2 cpu(s)", "0000000100000000 - 0000000140000000 = 1 RAM", "Booting from Hard Disk..."} {
 			if !strings.Contains(m.debug.String(), want) {
 				t.Errorf("the firmware does not say %q:\n%s", want, &m.debug)
 			}
