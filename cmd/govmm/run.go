@@ -43,10 +43,11 @@ first --disk, /dev/sdb the second.
 
 With --kernel it starts a Linux kernel directly. Without, it starts a BIOS, which
 boots from the first disk that has a boot loader, in the order in which they are
-given or that --boot says. The BIOS is SeaBIOS, which has a driver for the controller; --firmware
-names another build of it than the one that is installed (Debian: package
-seabios). It shows the text screen, and so the boot loader's menu, on COM1; for an
-operating system to go on there, it has to be set up for a serial console.
+given, or that --boot says. The BIOS is SeaBIOS, which has a driver for the
+controller; --firmware names another build of it than the one that is installed
+(Debian: package seabios). The text screen, and so the menu of a boot loader, is
+shown on COM1. An operating system goes on there if it is set up for a serial
+console.
 
 On a terminal every key goes to the guest, Ctrl-C too. Ctrl-A X stops the
 machine, Ctrl-A H lists such keys. Signals that ask to stop (SIGTERM, SIGINT,

@@ -18,8 +18,8 @@ func pattern(first, step byte) []byte {
 }
 
 // TestBootSector holds that a disk boots: its first sector runs, reads another
-// one by the BIOS, changes it and writes it elsewhere, hears the clock tick, and
-// switches the machine off.
+// one by the BIOS, changes it and writes it elsewhere, hears the clock tick, gets
+// a key from the terminal on COM1, and switches the machine off.
 func TestBootSector(t *testing.T) {
 	const (
 		source, target = 5, 20480
@@ -47,15 +47,19 @@ func TestBootSector(t *testing.T) {
 	s.raw(0xF4)                               // hlt
 	s.raw(0xB4, 0x00, 0xCD, 0x1A, 0x39, 0xDA) // int 1ah, ah=0; cmp dx, bx
 	s.jump(jumpEqual, "sleep")                //
-	s.say("ticked").powerOff()
+	s.say("ticked").say("key")
+	s.raw(0xB4, 0x00, 0xCD, 0x16)           // int 16h, ah=0: wait for a key
+	s.raw(0x3C, key[0]).failIf(jumpUnequal) // cmp al, key
+	s.say("typed").powerOff()
 	s.packet("from", buffer, source).packet("to", buffer, target)
 	s.text("started", "STARTED\n").text("read", "READ\n").text("wrote", "WROTE\n").text("ticked", "TICKED\n")
+	s.text("key", keyCue).text("typed", "TYPED\n")
 
 	d := newDisk(t, map[int64][]byte{0: s.end(t), source: pattern(first, step)})
 	t.Run("run", func(t *testing.T) {
 		m := newMachine(t, vmm.Config{CPUs: cpus, Memory: 4 << 30}, nil, d)
 		m.run(t, vmm.PowerOff)
-		const want = "STARTED\nREAD\nWROTE\nTICKED\n"
+		const want = "STARTED\nREAD\nWROTE\nTICKED\n" + keyCue + "TYPED\n"
 		if got := m.serial.String(); got != want {
 			t.Errorf("the boot sector said %q, want %q", got, want)
 		}
@@ -64,7 +68,7 @@ func TestBootSector(t *testing.T) {
 		}
 		for _, want := range []string{"MegaRAID", "Running on QEMU (i440fx)", "Found 2 cpu(s)", "0000000100000000 - 0000000140000000 = 1 RAM", "Booting from Hard Disk..."} {
 			if !strings.Contains(m.debug.String(), want) {
-				t.Errorf("the firmware does not say %q:\n%s", want, &m.debug)
+				t.Errorf("the firmware does not say %q:\n%s", want, m.debug)
 			}
 		}
 		checkACPI(t, m, cpus)

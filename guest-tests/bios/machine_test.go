@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -24,6 +26,10 @@ const (
 	controllerSlot = 5
 	memory         = 64 << 20
 	diskSize       = 16 << 20
+
+	// When a boot sector says keyCue, key is typed at COM1.
+	keyCue = "KEY?\n"
+	key    = "k"
 
 	// bootLimit is far more than a start takes, also where KVM interprets.
 	bootLimit = 3 * time.Minute
@@ -89,14 +95,40 @@ func (d disk) sector(t *testing.T, lba int64) []byte {
 
 // buffer is output of a machine.
 type buffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer // guarded by mu
+	mu     sync.Mutex
+	text   bytes.Buffer // guarded by mu
+	more   sync.Cond    // on mu: text has grown, or does not any more
+	closed bool         // guarded by mu
+}
+
+func newBuffer() *buffer {
+	b := &buffer{}
+	b.more.L = &b.mu
+	return b
 }
 
 func (b *buffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.more.Broadcast()
 	return b.text.Write(p)
+}
+
+// waitFor waits for a text, or for the end of the output.
+func (b *buffer) waitFor(text string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for !b.closed && !bytes.Contains(b.text.Bytes(), []byte(text)) {
+		b.more.Wait()
+	}
+}
+
+// close ends the output.
+func (b *buffer) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	b.more.Broadcast()
 }
 
 func (b *buffer) String() string {
@@ -105,12 +137,25 @@ func (b *buffer) String() string {
 	return b.text.String()
 }
 
+// typist is input that comes when the output of a machine has a certain text.
+type typist struct {
+	watched *buffer
+	cue     string
+	keys    io.Reader
+}
+
+// Read waits for the cue, or for the end of the machine.
+func (k *typist) Read(p []byte) (int, error) {
+	k.watched.waitFor(k.cue)
+	return k.keys.Read(p)
+}
+
 // machine is a machine that starts SeaBIOS.
 type machine struct {
 	*vmm.Machine
-	screen buffer // COM1: what SeaBIOS shows of the text screen
-	serial buffer // COM2: what the boot sector says
-	debug  buffer // SeaBIOS's messages
+	screen *buffer // COM1: what SeaBIOS shows of the text screen
+	serial *buffer // COM2: what the boot sector says
+	debug  *buffer // SeaBIOS's messages
 }
 
 // newMachine builds a machine with disks behind its controller. c has what the
@@ -127,10 +172,11 @@ func newMachine(t *testing.T, c vmm.Config, order []string, disks ...disk) *mach
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &machine{}
+	m := &machine{screen: newBuffer(), serial: newBuffer(), debug: newBuffer()}
+	keys := &typist{m.serial, keyCue, strings.NewReader(key)}
 	c.Memory, c.CPUs = max(c.Memory, memory), max(c.CPUs, 1)
-	c.Serial = []vmm.SerialConfig{{Out: &m.screen}, {Out: &m.serial}}
-	c.BIOS = &vmm.BIOS{Image: bytes.NewReader(image), BootOrder: order, Debug: &m.debug}
+	c.Serial = []vmm.SerialConfig{{In: keys, Out: m.screen}, {Out: m.serial}}
+	c.BIOS = &vmm.BIOS{Image: bytes.NewReader(image), BootOrder: order, Debug: m.debug}
 	m.Machine, err = vmm.New(c)
 	var open *kvm.OpenError
 	if errors.As(err, &open) {
@@ -157,6 +203,7 @@ func newMachine(t *testing.T, c vmm.Config, order []string, disks ...disk) *mach
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		m.serial.close()
 		if err := m.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
@@ -179,6 +226,6 @@ func (m *machine) run(t *testing.T, want vmm.Outcome) {
 	got, err := m.Run(ctx)
 	t.Logf("%v after %v, %d exits with an access", got, time.Since(begun).Round(time.Millisecond), m.Stats().Accesses())
 	if err != nil || got != want {
-		t.Fatalf("the machine ended with %v, %v, want %v\n%+v\nscreen:\n%q\nboot sector:\n%s\nfirmware:\n%s", got, err, want, m.Stats(), m.screen.String(), &m.serial, &m.debug)
+		t.Fatalf("the machine ended with %v, %v, want %v\n%+v\nscreen:\n%q\nboot sector:\n%s\nfirmware:\n%s", got, err, want, m.Stats(), m.screen, m.serial, m.debug)
 	}
 }
