@@ -20,7 +20,9 @@
 // written outside the RAM of the Layout. Files are read straight into guest
 // memory where the Memory offers windows, else through one small buffer.
 //
-// The ACPI tables are made by the package acpi below this one.
+// For a machine that starts its BIOS instead there are the places of its ROM and
+// the memory map that it is told; the package fwcfg below this one is how it is
+// told. The ACPI tables are made by the package acpi.
 //
 // The package keeps no state: everything is a function of its arguments, and
 // values may be used from any goroutine.

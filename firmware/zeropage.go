@@ -14,10 +14,9 @@ const (
 	zpE820Entries   = 0x1E8 // u8
 	zpSetupHeader   = 0x1F1 // as in the file
 	zpSetupHeaderHi = 0x290 // what may follow the header begins here
-	zpE820Table     = 0x2D0 // up to 128 × {u64 base, u64 size, u32 type}
+	zpE820Table     = 0x2D0 // up to 128 entries as of EncodeE820
 
-	zpE820Max      = 128
-	zpE820EntryLen = 20
+	zpE820Max = 128
 )
 
 // setupDataSeed is the type of a setup_data node with random bytes.
@@ -46,12 +45,7 @@ func (g *guest) enterZeroPage(header []byte, info bootInfo, rip uint64) (Entry, 
 		return Entry{}, fmt.Errorf("memory map: %d ranges, the boot protocol has room for %d", len(info.e820), zpE820Max)
 	}
 	zp[zpE820Entries] = byte(len(info.e820))
-	for i, r := range info.e820 {
-		p := zp[zpE820Table+i*zpE820EntryLen:]
-		le.PutUint64(p, r.Base)
-		le.PutUint64(p[8:], r.Size)
-		le.PutUint32(p[16:], uint32(r.Type))
-	}
+	copy(zp[zpE820Table:], EncodeE820(info.e820))
 
 	le.PutUint64(zp[hdrSetupData:], 0)
 	if len(info.seed) > 0 {

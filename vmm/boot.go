@@ -15,11 +15,26 @@ const seedSize = 64
 // pciPorts is where I/O BARs go, clear of the ports of the chipset.
 var pciPorts = pci.Space{Base: 0xC000, Size: 0x4000}
 
-// boot puts tables and kernel into the guest's RAM and the boot processor at the
-// kernel's first instruction.
+// boot makes the machine ready for its first instruction.
 //
-// Preconditions: RAM and devices are in their reset state.
+// Preconditions: RAM, devices and processors are in their reset state.
 func (m *Machine) boot() error {
+	if m.config.BIOS != nil {
+		return m.bootBIOS()
+	}
+	return m.bootKernel()
+}
+
+// bootKernel puts tables and kernel into the guest's RAM and the boot processor
+// at the kernel's first instruction.
+//
+// Preconditions: RAM, devices and processors are in their reset state.
+func (m *Machine) bootKernel() error {
+	for _, c := range m.cpus {
+		if err := afterBIOS(c.vcpu); err != nil {
+			return fmt.Errorf("vCPU %d: %w", c.vcpu.ID(), err)
+		}
+	}
 	config := m.acpiConfig()
 	if err := m.programBridges(config.Power.PM1Event); err != nil {
 		return err
@@ -69,6 +84,10 @@ func (m *Machine) acpiConfig() acpi.Config {
 	c.PCI.MMIO64 = acpi.Window(m.layout.MMIO64())
 	c.PCI.ISASlot = slotISA
 	c.PCI.Route = pciRoute
+	if m.config.BIOS != nil {
+		c.PCI.Route = biosRoute
+		c.LevelIRQs = biosIRQs()
+	}
 	c.Mouse = true
 	c.Serial = nil
 	for _, p := range serialPorts()[:len(m.config.Serial)] {

@@ -16,7 +16,8 @@ type chips struct {
 	keyboard *chipset.Keyboard
 	rtc      *chipset.RTC
 	pm       *chipset.PM
-	pmBase   uint64 // where the PM block is decoded, 0 if it is not; changed under the lock of the PIIX4 function
+	debug    *chipset.DebugPort // of the firmware, or nil
+	pmBase   uint64             // where the PM block is decoded, 0 if it is not; changed under the lock of the PIIX4 function
 }
 
 // ISA interrupts.
@@ -88,7 +89,7 @@ func (m *Machine) addChips() error {
 		SCI:      m.platform.line(irqSCI),
 		S5:       sleepTypeOff,
 		PowerOff: func() { m.finish(PowerOff, nil) },
-		ACPI:     true,
+		ACPI:     m.config.BIOS == nil, // else the guest asks for it
 	})
 	m.onRelease(func(context.Context) error { c.pm.Close(); return nil })
 	ranges := []portRange{
@@ -101,12 +102,20 @@ func (m *Machine) addChips() error {
 		{"PCI configuration", portPCIConfig, 8, m.pciBus.ConfigMechanism1(chipset.NewResetControl(reset))},
 	}
 	ranges = append(ranges, m.addSerial()...)
+	if err := m.mapPorts(ranges); err != nil {
+		return err
+	}
+	return m.addBridges()
+}
+
+// mapPorts puts chips at their ports.
+func (m *Machine) mapPorts(ranges []portRange) error {
 	for _, r := range ranges {
 		if err := m.ports.MapNamed(r.name, r.base, r.size, r.handler); err != nil {
 			return err
 		}
 	}
-	return m.addBridges()
+	return nil
 }
 
 // addSerial creates the serial ports of the configuration.
@@ -133,7 +142,7 @@ func (m *Machine) addBridges() error {
 		f        *pci.Function
 	}{
 		{slotHostBridge, 0, pci.NewHostBridge()},
-		{slotISA, functionISA, pci.NewPIIX3(nil)},
+		{slotISA, functionISA, pci.NewPIIX3(m.moveLinks)},
 		{slotISA, functionPM, pci.NewPIIX4PM(m.movePM)},
 	} {
 		if err := m.pciBus.Attach(p.slot, p.fn, p.f); err != nil {
@@ -183,6 +192,12 @@ func (m *Machine) flushChips(ctx context.Context) error {
 		if err := s.Flush(ctx); err != nil {
 			return fmt.Errorf("%s: %w", serialPorts()[i].name, err)
 		}
+	}
+	if m.chips.debug == nil {
+		return nil
+	}
+	if err := m.chips.debug.Flush(ctx); err != nil {
+		return fmt.Errorf("debug port: %w", err)
 	}
 	return nil
 }

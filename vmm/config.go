@@ -1,6 +1,7 @@
 package vmm
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -21,10 +22,31 @@ type Config struct {
 	// its command line. Package firmware says which kernels are understood.
 	Kernel, Initrd firmware.Source
 	Cmdline        string
+	// BIOS is what is started if there is no Kernel.
+	BIOS *BIOS
 	// Serial has up to two serial ports: COM1 and COM2.
 	Serial []SerialConfig
 	// Logger gets what a person who runs the machine should know; nil discards.
 	Logger *slog.Logger
+}
+
+// BIOS describes the firmware of a machine that boots from its disks, as a PC
+// does.
+type BIOS struct {
+	// Image is SeaBIOS, as built for virtual machines.
+	Image firmware.Source
+	// BootOrder lists the devices to boot from, first choice first, by their
+	// Open Firmware paths. A device that it does not list comes after those.
+	BootOrder []string
+	// Debug gets what the firmware has to say to its developers; nil: it says
+	// nothing.
+	Debug io.Writer
+}
+
+// DiskPath is the Open Firmware path of a disk behind a RAID controller or SCSI
+// adapter: the unit 0 of a target on function 0 of a PCI slot.
+func DiskPath(slot, target int) string {
+	return fmt.Sprintf("/pci@i0cf8/raid@%x/channel@0/disk@%x,0", slot, target)
 }
 
 // SerialConfig is what is at the other end of a serial line.
@@ -43,6 +65,9 @@ func (c *Config) check(s *kvm.System) error {
 	}
 	if limit := len(serialPorts()); len(c.Serial) > limit {
 		return fmt.Errorf("%d serial ports: at most %d", len(c.Serial), limit)
+	}
+	if c.Kernel != nil && c.BIOS != nil {
+		return errors.New("a kernel and a BIOS: only one of them can be started")
 	}
 	return nil
 }

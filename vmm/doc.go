@@ -1,7 +1,7 @@
 // Package vmm is the machine: a PC with an i440FX host bridge, a PIIX south
 // bridge, one PCI bus, serial ports and processors that KVM runs. It boots a
-// Linux kernel directly, without a BIOS, and ends when the guest switches it off
-// or resets it, or when it is told to.
+// Linux kernel directly, or starts a BIOS that boots from a disk, and ends when
+// the guest switches it off or resets it, or when it is told to.
 //
 // A machine is built by [New], gets its PCI devices by [Machine.AddDevice], is
 // run once by [Machine.Run], and must be closed:
@@ -20,23 +20,34 @@
 // address; the device's handler runs on the vCPU's thread and must not wait. A
 // guest that has nothing to do sleeps in the kernel; nothing here polls.
 //
+// # A start through a BIOS
+//
+// The BIOS is SeaBIOS: its ROM ends at 4 GiB, and a copy of its last 256 KiB lies
+// below 1 MiB, where all is RAM and stays writable whatever the guest asks of the
+// host bridge. It learns of the machine from the device of package fwcfg. There
+// is no system management mode, which SeaBIOS is told, and no VGA: SeaBIOS shows
+// the text screen on COM1.
+//
 // # Interrupts
 //
 // The interrupt controllers and the timer are the kernel's. ISA interrupts 0 to
 // 15 arrive at the I/O APIC pins of the same number, but for the timer's, which
 // arrives at pin 2. The pins of PCI slots are wired to pins 16 to 23 (see
-// pciRoute), level triggered.
+// pciRoute), level triggered. A machine with a BIOS has them wired to the links of
+// the PIIX3 instead, which the BIOS connects to ISA interrupts 10 and 11 (see
+// biosRoute): so they reach guests that use the 8259s and guests that use the I/O
+// APIC. Its ACPI tables name these interrupts, not the links.
 //
 // # Concurrency and locks
 //
 // All methods of a Machine may be called from any goroutine, except that AddPCI
 // and AddDevice come before Run, and Close comes after it. The machine has one
-// lock of its own, over how it ended, which is held while vCPUs are kicked. The
-// locks of package pci may be held when the machine is called as its Platform;
-// the machine then only takes the lock of a bus.Space.
+// lock of its own, over how it ended, which is held while vCPUs are kicked, and
+// one for each ISA interrupt, which is held while that is driven. The locks of
+// package pci may be held when the machine is called as its Platform; the machine
+// then only takes the lock of a bus.Space or of an ISA interrupt.
 //
 // # Not supported
 //
-// A start through a BIOS, a reset in place, pause, save and restore, hot-plug,
-// more than one PCI bus.
+// A reset in place, pause, save and restore, hot-plug, more than one PCI bus.
 package vmm

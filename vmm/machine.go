@@ -25,15 +25,18 @@ type Machine struct {
 
 	vm    *kvm.VM
 	ram   *memory.Memory
+	rom   firmware.ROM // of a machine with a BIOS
 	ports *bus.Space
 	mmio  *bus.Space
 
-	platform *platform
-	pciBus   *pci.Bus
-	chips    chips
-	cpus     []*cpu
-	devices  []Device
-	releases []func(context.Context) error // what undoes New's steps, in order
+	platform    *platform
+	links       interruptLinks // of a machine with a BIOS
+	pciBus      *pci.Bus
+	chips       chips
+	cpus        []*cpu
+	devices     []Device
+	memorySlots int                           // of KVM, in use
+	releases    []func(context.Context) error // what undoes New's steps, in order
 
 	started atomic.Bool
 	ending  atomic.Bool   // vCPUs leave their loops; set before they are kicked
@@ -95,12 +98,17 @@ func New(c Config) (_ *Machine, err error) {
 	m.ports = bus.NewSpace("port", math.MaxUint16)
 	m.mmio = bus.NewSpace("memory", math.MaxUint64)
 	m.platform = &platform{vm: m.vm, ram: m.ram, ports: m.ports, mmio: m.mmio, log: m.log}
-	m.pciBus = pci.NewBus(m.platform, pciRoute)
+	m.pciBus = pci.NewBus(m.platform, m.routing())
 	if err := m.addChips(); err != nil {
 		return nil, err
 	}
 	if err := m.addCPUs(system, leaves); err != nil {
 		return nil, err
+	}
+	if c.BIOS != nil {
+		if err := m.addBIOS(c.BIOS); err != nil {
+			return nil, err
+		}
 	}
 	return m, nil
 }
@@ -125,10 +133,16 @@ func (m *Machine) addMemory() (err error) {
 		return err
 	}
 	m.onRelease(ignoring(m.ram.Close))
-	for i, s := range m.ram.Slots() {
-		if err := m.vm.SetMemory(i, s.Base, s.Mem, 0); err != nil {
+	return m.showMemory(m.ram, 0)
+}
+
+// showMemory enters the ranges of a memory into the guest's address space.
+func (m *Machine) showMemory(mem *memory.Memory, flags kvm.MemoryFlags) error {
+	for _, s := range mem.Slots() {
+		if err := m.vm.SetMemory(m.memorySlots, s.Base, s.Mem, flags); err != nil {
 			return err
 		}
+		m.memorySlots++
 	}
 	return nil
 }

@@ -32,10 +32,7 @@ func newMachine(t testing.TB, p *payload.Program, c Config) *Machine {
 	c.Memory = max(c.Memory, 16*mib)
 	c.CPUs = max(c.CPUs, 1)
 	m, err := New(c)
-	var open *kvm.OpenError
-	if errors.As(err, &open) {
-		t.Skip(err)
-	}
+	skipWithoutKVM(t, err)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,6 +42,15 @@ func newMachine(t testing.TB, p *payload.Program, c Config) *Machine {
 		}
 	})
 	return m
+}
+
+// skipWithoutKVM skips a test if that is what an error of New is about.
+func skipWithoutKVM(t testing.TB, err error) {
+	t.Helper()
+	var open *kvm.OpenError
+	if errors.As(err, &open) {
+		t.Skip(err)
+	}
 }
 
 // runTo runs the machine and wants it to end in a certain way.
@@ -294,10 +300,7 @@ func TestBadConfigurations(t *testing.T) {
 			t.Errorf("%s: accepted", tt.name)
 			continue
 		}
-		var open *kvm.OpenError
-		if errors.As(err, &open) {
-			t.Skip(err)
-		}
+		skipWithoutKVM(t, err)
 		if !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %q does not say %q", tt.name, err, tt.want)
 		}

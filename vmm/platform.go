@@ -3,6 +3,7 @@ package vmm
 import (
 	"errors"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 
 	"github.com/govmm/govmm/pci"
@@ -20,6 +21,8 @@ type platform struct {
 	mmio  *bus.Space
 	log   *slog.Logger
 
+	isa [isaIRQs]isaLine
+
 	lineChanges atomic.Uint64
 	messages    atomic.Uint64
 	undelivered atomic.Uint64 // messages that the guest blocks, or that go nowhere
@@ -28,6 +31,7 @@ type platform struct {
 
 // Interrupt lines.
 const (
+	isaIRQs     = 16
 	pciFirstGSI = 16
 	pciGSIs     = 8
 )
@@ -42,17 +46,46 @@ const (
 	messageSize = 1 << 20
 )
 
+// isaLine is an ISA interrupt. A PCI function may share it with a chip: it is
+// asserted while either asserts it.
+type isaLine struct {
+	mu        sync.Mutex // held while the line is driven, so that levels keep their order
+	pci, chip bool       // guarded by mu
+}
+
+// Preconditions: l.mu is held.
+func (l *isaLine) level() bool { return l.pci || l.chip }
+
 // SetIRQ implements pci.Platform.
 func (p *platform) SetIRQ(gsi int, asserted bool) {
+	if gsi < 0 || gsi >= len(p.isa) {
+		p.drive(gsi, asserted)
+		return
+	}
+	l := &p.isa[gsi]
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pci = asserted
+	p.drive(gsi, l.level())
+}
+
+// line is the handle of an ISA interrupt for the one chip that has it.
+func (p *platform) line(irq int) func(asserted bool) {
+	l := &p.isa[irq]
+	return func(asserted bool) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.chip = asserted
+		p.drive(irq, l.level())
+	}
+}
+
+// drive sets the level of a line.
+func (p *platform) drive(gsi int, asserted bool) {
 	p.lineChanges.Add(1)
 	if err := p.vm.SetIRQ(gsi, asserted); err != nil && !p.lineFailed.Swap(true) {
 		p.log.Error("an interrupt line can't be driven", "gsi", gsi, "err", err)
 	}
-}
-
-// line is the handle of an ISA interrupt for a chip.
-func (p *platform) line(irq int) func(asserted bool) {
-	return func(asserted bool) { p.SetIRQ(irq, asserted) }
 }
 
 var errBlocked = errors.New("vmm: the guest's local APIC takes no messages")

@@ -29,26 +29,30 @@ const (
 	lvtRegisterLen = 4
 )
 
-// powerOn brings a fresh vCPU into the state in which a BIOS leaves a processor:
-// floating point usable, all memory write-back, the 8259's interrupts let through
-// by the local APIC.
+// powerOn prepares a fresh vCPU, which is in its architectural reset state, for
+// its first instruction.
 //
 // All extended states are enabled, as some firmware does, for the sake of KVM on
 // processors whose virtualization extension is emulated without the XSETBV
 // intercept: there KVM never learns what the guest enables, and would report
 // sizes of the state that the guest finds inconsistent.
 func powerOn(v *kvm.VCPU, extendedStates uint64) error {
+	if extendedStates == 0 {
+		return nil
+	}
+	return v.SetXCR0(extendedStates)
+}
+
+// afterBIOS brings a vCPU from its reset state to the one in which a BIOS leaves
+// a processor: floating point usable, all memory write-back, the 8259's
+// interrupts let through by the local APIC.
+func afterBIOS(v *kvm.VCPU) error {
 	lapic, err := v.LAPIC()
 	if err != nil {
 		return err
 	}
 	for reg, value := range map[int]uint32{lapicLINT0: deliverExtInt, lapicLINT1: deliverNMI} {
 		binary.LittleEndian.PutUint32(lapic.Regs[reg:reg+lvtRegisterLen], value)
-	}
-	if extendedStates != 0 {
-		if err := v.SetXCR0(extendedStates); err != nil {
-			return err
-		}
 	}
 	return errors.Join(
 		v.SetFPU(fpuControlReset, mxcsrReset),

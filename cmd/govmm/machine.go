@@ -82,18 +82,9 @@ func (a *app) buildMachine(spec machineSpec, quit func()) (_ *machine, err error
 		}
 	}()
 	log := slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	config := vmm.Config{Memory: spec.memory, CPUs: spec.cpus, Cmdline: spec.cmdline, Logger: log}
-	kernel, err := m.host.openSource(spec.kernel)
-	if err != nil {
+	config := vmm.Config{Memory: spec.memory, CPUs: spec.cpus, Logger: log}
+	if err := m.host.openBoot(&config, spec); err != nil {
 		return nil, err
-	}
-	config.Kernel = kernel
-	if spec.initrd != "" {
-		initrd, err := m.host.openSource(spec.initrd)
-		if err != nil {
-			return nil, err
-		}
-		config.Initrd = initrd
 	}
 	drives, err := m.host.openDrives(spec.disks)
 	if err != nil {

@@ -21,6 +21,8 @@ const defaultCmdline = "console=ttyS0 quiet loglevel=4 panic=-1 reboot=a tsc=rel
 // runFlags are the flags of govmm run.
 type runFlags struct {
 	kernel, initrd, cmdline string
+	firmware, biosDebug     string
+	boot                    bootFlag
 	disks                   []string
 	memory                  byteSize
 	cpus                    int
@@ -33,11 +35,19 @@ type runFlags struct {
 func (a *app) runCommand() *cobra.Command {
 	var f runFlags
 	cmd := &cobra.Command{
-		Use:   "run --kernel FILE|host [flags]",
+		Use:   "run [--kernel FILE|host] [flags]",
 		Short: "Run a virtual machine",
-		Long: `run boots a Linux kernel in a virtual machine and shows its console here until
-the guest powers off. Its disks are behind a MegaRAID SAS 9260-8i controller:
-/dev/sda is the first --disk, /dev/sdb the second.
+		Long: `run boots a virtual machine and shows its console here until the guest powers
+off. Its disks are behind a MegaRAID SAS 9260-8i controller: /dev/sda is the
+first --disk, /dev/sdb the second.
+
+With --kernel it starts a Linux kernel directly. Without, it starts a BIOS, which
+boots from the first disk that has a boot loader, in the order in which they are
+given, or that --boot says. The BIOS is SeaBIOS, which has a driver for the
+controller; --firmware names another build of it than the one that is installed
+(Debian: package seabios). The text screen, and so the menu of a boot loader, is
+shown on COM1. An operating system goes on there if it is set up for a serial
+console.
 
 On a terminal every key goes to the guest, Ctrl-C too. Ctrl-A X stops the
 machine, Ctrl-A H lists such keys. Signals that ask to stop (SIGTERM, SIGINT,
@@ -80,6 +90,9 @@ Exit status:
     govmm run --kernel host --disk path=debian.qcow2 \
         --append "console=ttyS0 root=/dev/sda1 ro"
 
+  Boot a disk as a PC would:
+    govmm run --disk path=debian.qcow2 --memory 1G
+
   Two disks, the second one read-only, and 2 GiB of memory:
     govmm run --kernel vmlinuz --disk path=a.qcow2 \
         --disk path=b.raw,format=raw,readonly=on --memory 2G`,
@@ -100,6 +113,9 @@ func (f *runFlags) register(cmd *cobra.Command) {
 	fl.StringVar(&f.kernel, "kernel", "", "kernel to boot: a bzImage or an ELF vmlinux, or \"host\" for the one that runs here")
 	fl.StringVar(&f.initrd, "initrd", "", "initial RAM disk")
 	fl.StringVar(&f.cmdline, "append", defaultCmdline, "kernel command line")
+	fl.StringVar(&f.firmware, "firmware", "", "BIOS to start if there is no kernel (default: SeaBIOS where it is installed)")
+	fl.Var(&f.boot, "boot", "disks to boot from first, by number: the first --disk is 1")
+	fl.StringVar(&f.biosDebug, "bios-debug", "", "write what the BIOS says to its developers to this `FILE`")
 	fl.StringArrayVar(&f.disks, "disk", nil, "a disk, as path=FILE[,KEY=VALUE]...; may be given several times")
 	fl.Var(&f.memory, "memory", "memory of the guest; without a unit in MiB")
 	fl.IntVar(&f.cpus, "cpus", 1, "processors of the guest")
@@ -115,6 +131,7 @@ func (f *runFlags) complete(cmd *cobra.Command) {
 	f.accel.complete(cmd, "accel")
 	for name, complete := range map[string]cobra.CompletionFunc{
 		"append": cobra.NoFileCompletions,
+		"boot":   cobra.NoFileCompletions,
 		"memory": cobra.NoFileCompletions,
 		"cpus":   cobra.NoFileCompletions,
 		"disk":   completeDisk,

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 )
@@ -10,6 +9,9 @@ import (
 // means the same in the nested machine.
 type machineSpec struct {
 	kernel, initrd, cmdline string // files; no initrd if empty
+	bios                    string // file that is started if there is no kernel
+	biosDebug               string // file, or empty
+	boot                    bootFlag
 	disks                   []diskSpec
 	memory                  uint64 // bytes
 	cpus                    int
@@ -24,6 +26,7 @@ const minMemory = 16 << 20
 func (f *runFlags) machine() (machineSpec, error) {
 	spec := machineSpec{
 		kernel: f.kernel, initrd: f.initrd, cmdline: f.cmdline,
+		bios: f.firmware, biosDebug: f.biosDebug, boot: f.boot,
 		memory:  f.memory.bytes,
 		cpus:    f.cpus,
 		serials: f.serial.specs,
@@ -45,18 +48,29 @@ func (f *runFlags) machine() (machineSpec, error) {
 		}
 		spec.disks = append(spec.disks, d)
 	}
-	if err := spec.findKernel(); err != nil {
+	if err := spec.findBoot(); err != nil {
 		return spec, err
 	}
 	return spec, spec.checkFiles()
 }
 
-// findKernel resolves "--kernel host".
-func (s *machineSpec) findKernel() error {
-	switch s.kernel {
-	case "":
-		return errors.New("no kernel to boot: give --kernel FILE, or --kernel host for the one of this machine")
-	case hostKernelName:
+const noFirmware = "a kernel starts without firmware; leave out --kernel to boot from the disks"
+
+// findBoot resolves what is started: a kernel, or a BIOS that boots from the
+// disks.
+func (s *machineSpec) findBoot() error {
+	if s.kernel == "" {
+		return s.findBIOS()
+	}
+	switch {
+	case s.bios != "":
+		return fmt.Errorf("--firmware %s: %s", s.bios, noFirmware)
+	case len(s.boot.order) > 0:
+		return fmt.Errorf("--boot %s: %s", &s.boot, noFirmware)
+	case s.biosDebug != "":
+		return fmt.Errorf("--bios-debug %s: %s", s.biosDebug, noFirmware)
+	}
+	if s.kernel == hostKernelName {
 		release, err := kernelRelease()
 		if err != nil {
 			return err
@@ -78,6 +92,9 @@ func (s *machineSpec) findKernel() error {
 func (s *machineSpec) checkFiles() error {
 	type file struct{ flag, path string }
 	files := []file{{"--kernel", s.kernel}}
+	if s.kernel == "" {
+		files = []file{{"--firmware", s.bios}}
+	}
 	if s.initrd != "" {
 		files = append(files, file{"--initrd", s.initrd})
 	}
@@ -98,9 +115,17 @@ func (s *machineSpec) checkFiles() error {
 
 // args are the arguments of "govmm run" for this machine.
 func (s *machineSpec) args() []string {
-	args := []string{
-		"--kernel", s.kernel, "--append", s.cmdline,
-		"--memory", formatSize(s.memory), "--cpus", fmt.Sprint(s.cpus),
+	args := []string{"--memory", formatSize(s.memory), "--cpus", fmt.Sprint(s.cpus)}
+	if s.kernel != "" {
+		args = append(args, "--kernel", s.kernel, "--append", s.cmdline)
+	} else {
+		args = append(args, "--firmware", s.bios)
+	}
+	if len(s.boot.order) > 0 {
+		args = append(args, "--boot", s.boot.String())
+	}
+	if s.biosDebug != "" {
+		args = append(args, "--bios-debug", s.biosDebug)
 	}
 	if s.initrd != "" {
 		args = append(args, "--initrd", s.initrd)

@@ -52,6 +52,8 @@ func TestArgsMeanTheSame(t *testing.T) {
 			"--serial", "none", "--serial", "file:/tmp/log",
 		},
 		{"--kernel", kernel, "--append", "", "--serial", "fd:3"},
+		{"--firmware", kernel, "--bios-debug", "log", "--disk", "path=" + raw + ",format=raw"},
+		{"--firmware", kernel, "--boot", "order=2,1", "--disk", "path=" + raw + ",format=raw", "--disk", "path=" + odd},
 	} {
 		first := parseRun(t, args...)
 		again := parseRun(t, first.args()...)

@@ -279,6 +279,7 @@ func TestRTCMemory(t *testing.T) {
 		{"extended memory", 0x30, []byte{0xFF, 0xFF}},
 		{"above 16 MiB", 0x34, []byte{0x00, 0xBF}},
 		{"above 4 GiB", 0x5B, []byte{0x00, 0x40, 0x01}},
+		{"boot order: hard disk, CD-ROM", 0x3D, []byte{0x32}},
 		{"processors", 0x5F, []byte{3}},
 		{"floppy drives", 0x10, []byte{0}},
 	} {

@@ -119,6 +119,10 @@ const (
 	nvramAbove16MiB = 0x34 // in blocks of 64 KiB
 	nvramAbove4GiB  = 0x5B // in blocks of 64 KiB, 3 bytes
 	nvramCPUs       = 0x5F // less one
+
+	nvramBoot    = 0x3D // bits 3:0 first, bits 7:4 second device to boot from
+	bootHardDisk = 2
+	bootCDROM    = 3
 )
 
 // describeMachine fills in what firmware wants to know.
@@ -136,5 +140,6 @@ func describeMachine(ram *[128]byte, c RTCConfig) {
 	put(nvramExtended2, 2, above(mib)/kib)
 	put(nvramAbove16MiB, 2, above(16*mib)/blockSize)
 	put(nvramAbove4GiB, 3, c.HighMemory/blockSize)
+	put(nvramBoot, 1, bootCDROM<<4|bootHardDisk)
 	put(nvramCPUs, 1, uint64(max(c.CPUs, 1)-1))
 }

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/govmm/govmm/vmm"
+)
+
+// biosPaths are the places where distributions install SeaBIOS as built for
+// virtual machines. Its 128 KiB build has no driver for the controller.
+func biosPaths() []string {
+	return []string{
+		"/usr/share/seabios/bios-256k.bin",
+		"/usr/share/qemu/bios-256k.bin",
+		"/usr/local/share/qemu/bios-256k.bin",
+	}
+}
+
+// findBIOS checks a machine without a kernel, and finds its BIOS.
+func (s *machineSpec) findBIOS() error {
+	switch {
+	case s.initrd != "":
+		return fmt.Errorf("--initrd %s: is for a kernel, and there is no --kernel", s.initrd)
+	case s.cmdline != defaultCmdline:
+		return fmt.Errorf("--append %q: is for a kernel, and there is no --kernel", s.cmdline)
+	}
+	for _, n := range s.boot.order {
+		if n > len(s.disks) {
+			return fmt.Errorf("--boot %s: there is no disk %d", &s.boot, n)
+		}
+	}
+	if len(s.disks) == 0 && s.bios == "" {
+		return errors.New("nothing to boot: give --kernel FILE, --kernel host for the one of this machine, or --disk FILE to boot from")
+	}
+	if s.bios != "" {
+		return nil
+	}
+	var err error
+	s.bios, err = firstFile(biosPaths())
+	return err
+}
+
+// firstFile is the first of the paths where there is a file.
+func firstFile(paths []string) (string, error) {
+	for _, path := range paths {
+		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("no BIOS to boot the disk with: install the package seabios, or give --firmware FILE (looked for %s)", strings.Join(paths, ", "))
+}
+
+// openBoot opens what the machine starts.
+func (c *closers) openBoot(config *vmm.Config, spec machineSpec) error {
+	if spec.kernel == "" {
+		return c.openBIOS(config, spec)
+	}
+	kernel, err := c.openSource(spec.kernel)
+	if err != nil {
+		return err
+	}
+	config.Kernel, config.Cmdline = kernel, spec.cmdline
+	if spec.initrd == "" {
+		return nil
+	}
+	initrd, err := c.openSource(spec.initrd)
+	if err != nil {
+		return err
+	}
+	config.Initrd = initrd
+	return nil
+}
+
+// bootFlag is the value of --boot: the disks to boot from first.
+type bootFlag struct {
+	order []int // numbers of disks, from 1
+}
+
+const bootOrderKey = "order="
+
+// String is what Set takes, or nothing.
+func (b *bootFlag) String() string {
+	if len(b.order) == 0 {
+		return ""
+	}
+	var numbers []string
+	for _, n := range b.order {
+		numbers = append(numbers, strconv.Itoa(n))
+	}
+	return bootOrderKey + strings.Join(numbers, ",")
+}
+
+func (*bootFlag) Type() string { return "order=N,..." }
+
+// Set reads the value.
+func (b *bootFlag) Set(text string) error {
+	list, ok := strings.CutPrefix(text, bootOrderKey)
+	if !ok {
+		return fmt.Errorf("must be %sN,N... with the numbers of disks", bootOrderKey)
+	}
+	b.order = nil
+	for _, field := range strings.Split(list, ",") {
+		n, err := strconv.Atoi(field)
+		if err != nil || n < 1 {
+			return fmt.Errorf("%q is not the number of a disk: the first one is 1", field)
+		}
+		if slices.Contains(b.order, n) {
+			return fmt.Errorf("disk %d comes twice", n)
+		}
+		b.order = append(b.order, n)
+	}
+	return nil
+}
+
+// targets lists the controller's targets in the order in which to boot from
+// them: those that the user named, then the others.
+func (b *bootFlag) targets(disks int) []int {
+	var targets []int
+	for _, n := range b.order {
+		targets = append(targets, n-1)
+	}
+	for target := range disks {
+		if !slices.Contains(b.order, target+1) {
+			targets = append(targets, target)
+		}
+	}
+	return targets
+}
+
+// openBIOS opens the BIOS, and tells it the boot order.
+func (c *closers) openBIOS(config *vmm.Config, spec machineSpec) error {
+	image, err := c.openSource(spec.bios)
+	if err != nil {
+		return err
+	}
+	bios := &vmm.BIOS{Image: image}
+	for _, target := range spec.boot.targets(len(spec.disks)) {
+		bios.BootOrder = append(bios.BootOrder, vmm.DiskPath(controllerSlot, target))
+	}
+	if spec.biosDebug != "" {
+		f, err := os.Create(spec.biosDebug)
+		if err != nil {
+			return fmt.Errorf("--bios-debug: %w", err)
+		}
+		c.add(f.Close)
+		bios.Debug = f
+	}
+	config.BIOS = bios
+	return nil
+}

@@ -1,0 +1,58 @@
+package firmware
+
+import "fmt"
+
+// Where the ROM of a PC is seen: all of it below 4 GiB, and the end of it, which
+// has the code that runs in real mode, below 1 MiB too. SeaBIOS runs from all of
+// the 256 KiB there once it believes them to be RAM.
+const (
+	romEnd    = 1 << 32
+	shadowEnd = lowEnd
+	maxShadow = shadowEnd - VideoEnd
+)
+
+// Sizes that a ROM may have, in bytes: it ends above the hypervisor's pages.
+const (
+	unitROM = 64 << 10
+	maxROM  = romEnd - (IdentityMapBase + hypervisorPages*pageSize)
+)
+
+// ROM is a BIOS.
+type ROM struct {
+	src  Source
+	size uint64
+}
+
+// OpenROM checks the size of a BIOS image.
+func OpenROM(src Source) (ROM, error) {
+	size := src.Size()
+	if size < unitROM || size > maxROM || size%unitROM != 0 {
+		return ROM{}, fmt.Errorf("BIOS image of %d bytes: must be a multiple of %s, at most %s", size, FormatSize(unitROM), FormatSize(maxROM))
+	}
+	return ROM{src, uint64(size)}, nil
+}
+
+// Range is where the ROM is: it ends at 4 GiB, 16 bytes after the first
+// instruction of a processor.
+func (r ROM) Range() Range { return Range{romEnd - r.size, r.size} }
+
+// Shadow is the RAM below 1 MiB that has a copy of the end of the ROM when the
+// machine starts.
+func (r ROM) Shadow() Range {
+	n := min(r.size, maxShadow)
+	return Range{shadowEnd - n, n}
+}
+
+// Load writes the ROM into rom, which is the memory at its Range.
+func (r ROM) Load(rom Memory) error {
+	g := guest{rom, r.Range()}
+	return g.copyIn(r.src, 0, r.Range().Base, r.size)
+}
+
+// LoadShadow writes the copy below 1 MiB into ram. A restart needs it again,
+// because a BIOS keeps its variables in it.
+func (r ROM) LoadShadow(ram Memory) error {
+	shadow := r.Shadow()
+	g := guest{ram, shadow}
+	return g.copyIn(r.src, int64(r.size-shadow.Size), shadow.Base, shadow.Size)
+}

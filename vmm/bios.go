@@ -1,0 +1,120 @@
+package vmm
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/govmm/govmm/firmware"
+	"github.com/govmm/govmm/firmware/acpi"
+	"github.com/govmm/govmm/firmware/fwcfg"
+	"github.com/govmm/govmm/vmm/chipset"
+	"github.com/govmm/govmm/vmm/kvm"
+	"github.com/govmm/govmm/vmm/memory"
+)
+
+// portFirmwareDebug takes SeaBIOS's debug messages.
+const portFirmwareDebug = 0x402
+
+// Files of the firmware configuration device beside those of package fwcfg.
+const (
+	fileE820      = "etc/e820"
+	fileBootOrder = "bootorder"
+	fileConsole   = "etc/sercon-port" // u16: the serial port that shows the text screen
+)
+
+// addBIOS gives the machine its firmware.
+func (m *Machine) addBIOS(b *BIOS) error {
+	if err := m.addROM(b.Image); err != nil {
+		return err
+	}
+	return m.addFirmwarePorts(b.Debug)
+}
+
+// addROM puts the BIOS below 4 GiB, where only the guest can read it.
+func (m *Machine) addROM(image firmware.Source) error {
+	var err error
+	if m.rom, err = firmware.OpenROM(image); err != nil {
+		return err
+	}
+	rom, err := memory.New([]memory.Range{memory.Range(m.rom.Range())}, memory.Options{})
+	if err != nil {
+		return err
+	}
+	m.onRelease(ignoring(rom.Close))
+	if err := m.rom.Load(rom); err != nil {
+		return err
+	}
+	return m.showMemory(rom, kvm.MemoryReadOnly)
+}
+
+// addFirmwarePorts creates the devices that only firmware talks to.
+func (m *Machine) addFirmwarePorts(debug io.Writer) error {
+	contents, err := m.firmwareConfig()
+	if err != nil {
+		return err
+	}
+	config, err := fwcfg.New(m.ram, contents)
+	if err != nil {
+		return err
+	}
+	ranges := []portRange{{"firmware configuration", fwcfg.Base, fwcfg.Size, config}}
+	if debug != nil {
+		m.chips.debug = chipset.NewDebugPort(debug)
+		m.onRelease(m.chips.debug.Close)
+		ranges = append(ranges, portRange{"firmware messages", portFirmwareDebug, 1, m.chips.debug})
+	}
+	return m.mapPorts(ranges)
+}
+
+// firmwareConfig is what the BIOS is told about the machine.
+func (m *Machine) firmwareConfig() (fwcfg.Config, error) {
+	tables, err := acpi.Build(m.acpiConfig())
+	if err != nil {
+		return fwcfg.Config{}, err
+	}
+	files, err := fwcfg.ACPI(tables)
+	if err != nil {
+		return fwcfg.Config{}, err
+	}
+	files = append(files, fwcfg.File{Name: fileE820, Data: firmware.EncodeE820(m.layout.BIOSMap())})
+	if order := m.config.BIOS.BootOrder; len(order) > 0 {
+		files = append(files, fwcfg.File{Name: fileBootOrder, Data: []byte(strings.Join(order, "\n") + "\x00")})
+	}
+	if len(m.config.Serial) > 0 {
+		files = append(files, fwcfg.File{Name: fileConsole, Data: word(serialPorts()[0].base)})
+	}
+	cpus := word(uint16(m.config.CPUs))
+	return fwcfg.Config{
+		Items: map[fwcfg.Key][]byte{
+			fwcfg.KeyCPUs:         cpus,
+			fwcfg.KeyMaxCPUs:      cpus, // their APICs are numbered from 0
+			fwcfg.KeyIRQ0Override: {1},  // as kvm.PCRoutes wires it
+		},
+		Files: files,
+	}, nil
+}
+
+func word(v uint16) []byte { return binary.LittleEndian.AppendUint16(nil, v) }
+
+// bootBIOS shadows the BIOS. The processors are at its first instruction, where a
+// reset puts them.
+//
+// The chipset is told that reads below 1 MiB go to RAM, as if the BIOS had
+// copied itself there. Its attributes of that memory are kept but have no
+// effect: all of it is RAM, and writable.
+//
+// Preconditions: RAM, devices and processors are in their reset state.
+func (m *Machine) bootBIOS() error {
+	const (
+		regPAM0  = 0x59
+		readsRAM = 0x10
+	)
+	if err := m.rom.LoadShadow(m.ram); err != nil {
+		return fmt.Errorf("BIOS: %w", err)
+	}
+	m.pciBus.Function(slotHostBridge, 0).WriteConfig(regPAM0, []byte{readsRAM})
+	m.log.Debug("BIOS loaded", "rom", m.rom.Range(), "shadow", m.rom.Shadow())
+	return nil
+}
