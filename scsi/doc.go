@@ -21,8 +21,8 @@
 // implies. Nothing is read or written beyond it, and:
 //   - a response (INQUIRY, MODE SENSE, ...) is cut to the allocation length and
 //     to the buffer, and the command is GOOD;
-//   - a parameter list (UNMAP, MODE SELECT, ...) that is longer than the buffer is refused with
-//     PARAMETER LIST LENGTH ERROR;
+//   - a parameter list (UNMAP, MODE SELECT, ...) that is longer than the buffer is
+//     refused with PARAMETER LIST LENGTH ERROR;
 //   - a transfer of blocks (READ, WRITE, VERIFY with BYTCHK, WRITE SAME, COMPARE
 //     AND WRITE, ...) that is longer than the buffer is refused before the medium
 //     is touched: CHECK CONDITION, ABORTED COMMAND, DATA PHASE ERROR, and
