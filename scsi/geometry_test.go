@@ -58,14 +58,15 @@ func commandsAt(lba uint32, n uint16, old, data []byte) []blockCommand {
 // Each command moves and changes whole logical blocks at its address, aligned to
 // physical blocks or not, and no others, up to the last block and no further.
 func TestCommandsInEveryGeometry(t *testing.T) {
+	const blocks = 64
 	for _, g := range geometries {
 		for _, at := range []struct {
 			lba uint32
 			n   uint16
-		}{{0, 1}, {3, 8}, {1000, 24}, {testBlocks - 1, 1}} {
+		}{{0, 1}, {3, 8}, {40, 24}, {blocks - 1, 1}} {
 			size := int(at.n) * int(g.logical)
 			start := int(at.lba) * int(g.logical)
-			content := pattern(testBlocks*int(g.logical), 0x42)
+			content := pattern(blocks*int(g.logical), 0x42)
 			old, data := content[start:start+size], pattern(size, 0x99)
 			for _, c := range commandsAt(at.lba, at.n, old, data) {
 				name := fmt.Sprintf("%s: %s", g.name, CommandName(c.cdb))
