@@ -3,8 +3,9 @@ package scsi
 import "github.com/govmm/govmm/internal/iov"
 
 // The functions of this file are the only ones that move data to or from the
-// medium. What changes it holds Unit.changes shared, for as long as the call to
-// the medium takes; a read-modify-write holds it exclusively.
+// medium, but for SANITIZE, which has it for itself. What changes the medium
+// holds Unit.changes shared, for as long as the call takes; a read-modify-write
+// holds it exclusively.
 
 // load reads from the medium, and counts that as work of kind w.
 func (u *Unit) load(c *Command, w *workCounter, data [][]byte, off int64) Sense {
@@ -31,6 +32,9 @@ func (u *Unit) store(c *Command, data [][]byte, off int64) Sense {
 
 // storeAlone is store for a caller that holds changes.
 func (u *Unit) storeAlone(c *Command, data [][]byte, off int64) Sense {
+	if s := u.sanitizing.check(); !s.OK() {
+		return s
+	}
 	n := int64(iov.Len(data))
 	return u.done(c, &u.counters.write, n, u.medium.WriteV(data, off), ASCWriteError)
 }
@@ -39,6 +43,9 @@ func (u *Unit) storeAlone(c *Command, data [][]byte, off int64) Sense {
 func (u *Unit) storeZeroes(c *Command, off, n int64, unmap bool) Sense {
 	u.changes.RLock()
 	defer u.changes.RUnlock()
+	if s := u.sanitizing.check(); !s.OK() {
+		return s
+	}
 	return u.done(c, &u.counters.write, n, u.medium.WriteZeroes(off, n, unmap), ASCWriteError)
 }
 
@@ -46,6 +53,9 @@ func (u *Unit) storeZeroes(c *Command, off, n int64, unmap bool) Sense {
 func (u *Unit) discard(c *Command, off, n int64) Sense {
 	u.changes.RLock()
 	defer u.changes.RUnlock()
+	if s := u.sanitizing.check(); !s.OK() {
+		return s
+	}
 	return u.done(c, &u.counters.write, 0, u.medium.Discard(off, n), ASCWriteError)
 }
 

@@ -21,8 +21,8 @@
 // implies. Nothing is read or written beyond it, and:
 //   - a response (INQUIRY, MODE SENSE, ...) is cut to the allocation length and
 //     to the buffer, and the command is GOOD;
-//   - a parameter list (UNMAP) that is longer than the buffer is refused with
-//     PARAMETER LIST LENGTH ERROR;
+//   - a parameter list (UNMAP, MODE SELECT, ...) that is longer than the buffer is
+//     refused with PARAMETER LIST LENGTH ERROR;
 //   - a transfer of blocks (READ, WRITE, VERIFY with BYTCHK, WRITE SAME, COMPARE
 //     AND WRITE, ...) that is longer than the buffer is refused before the medium
 //     is touched: CHECK CONDITION, ABORTED COMMAND, DATA PHASE ERROR, and
@@ -47,6 +47,10 @@
 //
 // # Limits
 //
-// There is no protection information, no saved mode page, no LOG SELECT, and one
-// initiator: unit attentions, reservations and the stopped state are the unit's.
+// There is one initiator: unit attentions, reservations and the stopped state
+// are the unit's. There is no protection information, no saved mode or log
+// parameter, no LOG SELECT, no extended self-test and no ATA PASS-THROUGH. IMMED
+// never makes a command return earlier; SANITIZE, for which that would matter,
+// refuses it. The state of reservations and of a failed SANITIZE is not kept
+// beyond the Unit.
 package scsi

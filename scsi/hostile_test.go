@@ -15,7 +15,15 @@ const fence = 64
 // checks what must hold for every command.
 func execute(t testing.TB, u *Unit, cdb []byte, lun uint8, n, elements int) {
 	t.Helper()
+	executeOn(t, u, cdb, lun, bytes.Repeat([]byte{0x5A}, n), elements)
+}
+
+// executeOn is execute for a buffer with the given content.
+func executeOn(t testing.TB, u *Unit, cdb []byte, lun uint8, content []byte, elements int) {
+	t.Helper()
+	n := len(content)
 	memory := bytes.Repeat([]byte{0x5A}, n+2*fence)
+	copy(memory[fence:], content)
 	buffer := memory[fence : fence+n : fence+n]
 	c := &Command{CDB: slices.Clone(cdb), LUN: lun}
 	for rest := buffer; elements > 0; elements-- {
@@ -121,6 +129,68 @@ func TestManyAtOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// listCommands are those that take a parameter list, by the place of its length,
+// of 8, 16 or 32 bits, in the CDB.
+var listCommands = []struct {
+	cdb             []byte
+	lengthAt, bytes int
+}{
+	{[]byte{byte(OpModeSelect6), 0x10, 5: 0}, 4, 1},
+	{[]byte{byte(OpModeSelect10), 0x10, 9: 0}, 7, 2},
+	{[]byte{byte(OpSendDiagnostic), 0x10, 5: 0}, 3, 2},
+	{[]byte{byte(OpUnmap), 9: 0}, 7, 2},
+	{[]byte{byte(OpSanitize), saSanitizeOverwrite, 9: 0}, 7, 2},
+	{[]byte{byte(OpPersistReserveOut), saRegister, 9: 0}, 5, 4},
+	{[]byte{byte(OpPersistReserveOut), saReserve, 5, 9: 0}, 5, 4},
+	{[]byte{byte(OpPersistReserveOut), saPreempt, 7, 9: 0}, 5, 4},
+	{[]byte{byte(OpPersistReserveOut), saRegisterAndIgnore, 9: 0}, 5, 4},
+}
+
+// executeList runs a command of listCommands with a list, and a length that may
+// say otherwise.
+func executeList(t testing.TB, u *Unit, which int, list []byte, length uint16) {
+	t.Helper()
+	c := listCommands[which%len(listCommands)]
+	cdb := slices.Clone(c.cdb)
+	cdb[c.lengthAt+c.bytes-1] = byte(length)
+	if c.bytes > 1 {
+		cdb[c.lengthAt+c.bytes-2] = byte(length >> 8)
+	}
+	executeOn(t, u, cdb, 0, list, 3)
+}
+
+// Parameter lists of noise that is mostly small numbers, cut anywhere.
+func TestParameterListsOfNoise(t *testing.T) {
+	random := rand.New(rand.NewPCG(5, 6))
+	u := hostileUnit(t, 512)
+	for range 5000 {
+		list := make([]byte, random.IntN(40))
+		for i := range list {
+			list[i] = byte(random.Uint32() & random.Uint32() & random.Uint32())
+		}
+		length := len(list)
+		if random.IntN(4) == 0 {
+			length = random.IntN(64)
+		}
+		executeList(t, u, random.IntN(len(listCommands)), list, uint16(length))
+	}
+}
+
+func FuzzParameterList(f *testing.F) {
+	f.Add(uint8(0), append(make([]byte, 4), caching(true)...), uint16(24))
+	f.Add(uint8(1), append(make([]byte, 8), control(4, 8)...), uint16(20))
+	f.Add(uint8(3), unmapParameters(unmapRange{0, 1}), uint16(24))
+	f.Add(uint8(4), overwriteList(0x81, 1, 2, 3), uint16(7))
+	for which := range listCommands {
+		f.Add(uint8(which), make([]byte, 24), uint16(24))
+	}
+	f.Fuzz(func(t *testing.T, which uint8, list []byte, length uint16) {
+		u := hostileUnit(t, 512)
+		executeList(t, u, int(which), list, length)
+		executeList(t, u, int(which)+1, list, length)
+	})
 }
 
 // The initiator may change its memory while a command looks at it: what was

@@ -30,6 +30,7 @@ const (
 	OpReadDefectData10   Opcode = 0x37
 	OpWriteSame10        Opcode = 0x41
 	OpUnmap              Opcode = 0x42
+	OpSanitize           Opcode = 0x48
 	OpLogSense           Opcode = 0x4D
 	OpModeSelect10       Opcode = 0x55
 	OpReserve10          Opcode = 0x56
@@ -58,6 +59,10 @@ const (
 
 // Service actions, which tell the commands of one operation code apart.
 const (
+	saSanitizeOverwrite   = 0x01 // of SANITIZE
+	saSanitizeBlockErase  = 0x02
+	saSanitizeExitFailure = 0x1F
+
 	saReadKeys           = 0x00 // of PERSISTENT RESERVE IN
 	saReadReservation    = 0x01
 	saReportCapabilities = 0x02
@@ -87,7 +92,6 @@ var otherNames = [...]struct {
 	{0x07, "REASSIGN BLOCKS"},
 	{0x3B, "WRITE BUFFER"},
 	{0x3C, "READ BUFFER"},
-	{0x48, "SANITIZE"},
 	{0x4C, "LOG SELECT"},
 	{0x7F, "variable-length CDB"},
 	{0x83, "third-party copy out"},

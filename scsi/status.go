@@ -83,6 +83,7 @@ const (
 	ASCNoAdditionalSense            ASC = 0x0000
 	ASCNotReadyCauseNotReportable   ASC = 0x0400
 	ASCNotReadyInitializingRequired ASC = 0x0402
+	ASCSanitizeInProgress           ASC = 0x041B
 	ASCWriteError                   ASC = 0x0C00
 	ASCUnrecoveredReadError         ASC = 0x1100
 	ASCParameterListLengthError     ASC = 0x1A00
@@ -99,6 +100,7 @@ const (
 	ASCPowerOnOrReset               ASC = 0x2900
 	ASCModeParametersChanged        ASC = 0x2A01
 	ASCCapacityDataHasChanged       ASC = 0x2A09
+	ASCSanitizeFailed               ASC = 0x3103
 	ASCSavingParametersNotSupported ASC = 0x3900
 	ASCMediumNotPresent             ASC = 0x3A00
 	ASCInquiryDataHasChanged        ASC = 0x3F03
@@ -122,6 +124,7 @@ var ascNames = [...]struct {
 	{ASCNoAdditionalSense, "NO ADDITIONAL SENSE INFORMATION"},
 	{ASCNotReadyCauseNotReportable, "LOGICAL UNIT NOT READY, CAUSE NOT REPORTABLE"},
 	{ASCNotReadyInitializingRequired, "LOGICAL UNIT NOT READY, INITIALIZING COMMAND REQUIRED"},
+	{ASCSanitizeInProgress, "LOGICAL UNIT NOT READY, SANITIZE IN PROGRESS"},
 	{ASCWriteError, "WRITE ERROR"},
 	{ASCUnrecoveredReadError, "UNRECOVERED READ ERROR"},
 	{ASCParameterListLengthError, "PARAMETER LIST LENGTH ERROR"},
@@ -138,6 +141,7 @@ var ascNames = [...]struct {
 	{ASCPowerOnOrReset, "POWER ON, RESET, OR BUS DEVICE RESET OCCURRED"},
 	{ASCModeParametersChanged, "MODE PARAMETERS CHANGED"},
 	{ASCCapacityDataHasChanged, "CAPACITY DATA HAS CHANGED"},
+	{ASCSanitizeFailed, "SANITIZE COMMAND FAILED"},
 	{ASCSavingParametersNotSupported, "SAVING PARAMETERS NOT SUPPORTED"},
 	{ASCMediumNotPresent, "MEDIUM NOT PRESENT"},
 	{ASCInquiryDataHasChanged, "INQUIRY DATA HAS CHANGED"},

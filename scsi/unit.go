@@ -95,6 +95,7 @@ type Unit struct {
 	descriptorSense atomic.Bool // D_SENSE
 	softProtected   atomic.Bool // SWP
 
+	sanitizing   sanitizeState
 	changes      sync.RWMutex // see access.go
 	stopped      atomic.Bool
 	attention    attentions
@@ -322,6 +323,11 @@ func (u *Unit) admit(n needs) Sense {
 	}
 	if n&started != 0 && u.stopped.Load() {
 		return Sense{Key: KeyNotReady, Code: ASCNotReadyInitializingRequired}
+	}
+	if n&started != 0 {
+		if s := u.sanitizing.check(); !s.OK() {
+			return s
+		}
 	}
 	if n&writable != 0 {
 		switch {
