@@ -100,13 +100,12 @@ func (im *Image) dropBitmaps() error {
 	if err := im.rewriteHeader(); err != nil {
 		return err
 	}
-	if broken != nil {
-		return nil
-	}
-	im.mu.Lock()
-	defer im.mu.Unlock()
-	for _, r := range runs {
-		im.release(r.cluster, r.count, true)
+	if broken == nil {
+		im.mu.Lock()
+		defer im.mu.Unlock()
+		for _, r := range runs {
+			im.release(r.cluster, r.count, true)
+		}
 	}
 	return nil
 }

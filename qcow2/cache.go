@@ -30,6 +30,9 @@ type cache struct {
 	spare    [][]byte
 }
 
+// maxSpare is how many buffers of evicted pages are kept for the next ones.
+const maxSpare = 64
+
 // load is a page on its way in. Waiters read err after done is closed.
 type load struct {
 	done chan struct{}
@@ -138,7 +141,9 @@ func (c *cache) evict() {
 		}
 		p := c.ring[c.hand]
 		if p.evictable() && !p.used.Swap(false) {
-			c.spare = append(c.spare, p.buf)
+			if len(c.spare) < maxSpare {
+				c.spare = append(c.spare, p.buf)
+			}
 			c.remove(c.hand)
 			return
 		}

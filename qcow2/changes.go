@@ -51,12 +51,6 @@ const (
 	minDirtyPages = 64
 )
 
-// idle reports whether there is nothing to commit and nothing to free.
-func (ch *changes) idle(im *Image) bool {
-	return ch.l1.empty() && ch.refTable.empty() && len(ch.released) == 0 && len(ch.retired) == 0 &&
-		len(im.l2.dirty) == 0 && len(im.refs.dirty) == 0
-}
-
 // weigh sets pressing. Preconditions: mu is held exclusively.
 func (im *Image) weigh() {
 	ch := &im.changes
@@ -162,9 +156,6 @@ func (im *Image) collectHoles(holes *[]freeing) error {
 
 // retire drops a reference to cluster c, or puts it on the list of holes.
 func (im *Image) retire(c int64, punch bool, holes *[]freeing) error {
-	if im.meta[c] == metaL2 {
-		im.l2.dropTable(c<<im.g.clusterBits, im.g.clusterSize)
-	}
 	if punch {
 		count, err := im.refcount(c)
 		if err != nil {

@@ -191,9 +191,10 @@ func TestRepairFailures(t *testing.T) {
 		if tt.unfixable {
 			continue
 		}
+		damaged := newImage(t, tt.o)
+		tt.edit(damaged)
 		for n := 1; ; n++ {
-			f := newImage(t, tt.o)
-			tt.edit(f)
+			f := damaged.reopened()
 			im, err := Open(f, Options{ForRepair: true})
 			if err != nil {
 				t.Fatal(err)

@@ -34,6 +34,9 @@ type batch struct {
 	used       int      // of pool
 }
 
+// maxPool is how many buffers a batch keeps for the next.
+const maxPool = 256
+
 // Flush makes every write that returned before durable. Concurrent flushes
 // share their work.
 func (im *Image) Flush() error {
@@ -138,6 +141,9 @@ func (b *batch) reset() {
 	b.pages, b.fresh = b.pages[:0], b.fresh[:0]
 	b.tableBegun, b.lateBegun = false, false
 	b.used = 0
+	if len(b.pool) > maxPool {
+		b.pool = nil
+	}
 }
 
 // addPage copies a dirty page.

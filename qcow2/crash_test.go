@@ -124,11 +124,11 @@ func consistent(f *memFile, o Options) error {
 // synced kept in order, lost, or kept in random parts.
 func TestCrash(t *testing.T) {
 	rounds, samples := 2, 3
-	if testing.Short() {
-		rounds = 1
+	if raceDetector {
+		rounds, samples = 1, 1 // one goroutine, and everything takes ten times as long
 	}
 	for i, c := range configs() {
-		c.o.Size = min(c.o.Size, 16*c.o.ClusterSize)
+		c.o.Size = min(c.o.Size, 16*c.o.ClusterSize, 256*kib)
 		t.Run(c.String(), func(t *testing.T) {
 			t.Parallel()
 			seed := rand.Uint64()
@@ -174,17 +174,21 @@ func TestCrash(t *testing.T) {
 // whole run succeeds. Whatever fails says so; the image stays usable, and after
 // a restart it is consistent and holds what was flushed.
 func TestFailures(t *testing.T) {
+	stride := 1
+	if raceDetector {
+		stride = 5
+	}
 	for i, c := range configs() {
-		c.o.Size = min(c.o.Size, 16*c.o.ClusterSize)
+		c.o.Size = min(c.o.Size, 16*c.o.ClusterSize, 256*kib)
 		t.Run(c.String(), func(t *testing.T) {
 			t.Parallel()
 			seed := rand.Uint64()
 			t.Logf("seed %d", seed)
-			for n := 1; ; n++ {
+			for n := 1; ; n += stride {
 				rng := rand.New(rand.NewPCG(seed, uint64(i)))
 				d := newDisk(t, c, rng)
 				if done := d.failNth(rng, c, n); done {
-					t.Logf("%d failures", n-1)
+					t.Logf("%d operations", n-1)
 					return
 				}
 			}

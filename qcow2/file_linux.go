@@ -111,7 +111,7 @@ func (f *OSFile) transfer(op string, bufs [][]byte, off int64,
 			n, err = f.vectored(bufs, skip, off, many)
 		}
 		switch {
-		case err == unix.EINTR:
+		case errors.Is(err, unix.EINTR):
 			continue
 		case err != nil:
 			return f.wrap(op, err)
@@ -253,7 +253,8 @@ func (f *OSFile) fallocate(mode uint32, off, n int64) error {
 // unsupported reports whether an fallocate mode is refused for good: by the
 // file system, the kind of device, or a kernel without the call.
 func unsupported(err error) bool {
-	return err == unix.EOPNOTSUPP || err == unix.ENOSYS || err == unix.ENODEV || err == unix.EINVAL
+	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) ||
+		errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EINVAL)
 }
 
 // Close implements File.
@@ -268,7 +269,7 @@ func (f *OSFile) wrap(op string, err error) error {
 
 func retryEINTR(call func() error) error {
 	for {
-		if err := call(); err != unix.EINTR {
+		if err := call(); !errors.Is(err, unix.EINTR) {
 			return err
 		}
 	}

@@ -242,13 +242,7 @@ func (im *Image) Close() error {
 // requests in progress a cluster's way back takes three commits.
 // Preconditions: the image is paused.
 func (im *Image) drain() error {
-	for {
-		im.mu.Lock()
-		idle := im.changes.idle(im)
-		im.mu.Unlock()
-		if idle {
-			return nil
-		}
+	for !im.idle() {
 		if err := im.commit(); err != nil {
 			return err
 		}
@@ -256,6 +250,22 @@ func (im *Image) drain() error {
 			return err
 		}
 	}
+	return nil
+}
+
+// idle reports whether there is nothing to commit and nothing to free. It waits
+// for the commit or the reclaim of a Flush in progress, which a pause does not
+// keep out.
+func (im *Image) idle() bool {
+	im.commitMu.Lock()
+	defer im.commitMu.Unlock()
+	im.reclaimMu.Lock()
+	defer im.reclaimMu.Unlock()
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	ch := &im.changes
+	return ch.l1.empty() && ch.refTable.empty() && len(ch.released) == 0 && len(ch.retired) == 0 &&
+		len(im.l2.dirty) == 0 && len(im.refs.dirty) == 0
 }
 
 // fillLastCluster makes the file end on the last data cluster's end. Only the

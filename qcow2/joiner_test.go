@@ -36,7 +36,7 @@ func TestJoiner(t *testing.T) {
 		for range callers {
 			wg.Go(func() {
 				leads, err := j.do(run)
-				if err != failure {
+				if !errors.Is(err, failure) {
 					t.Errorf("a caller that came later got %v", err)
 				}
 				mu.Lock()

@@ -210,9 +210,7 @@ func (op operation) run(im *Image, rng *rand.Rand) error {
 func (op operation) apply(im *Image, model []byte) {
 	switch op.kind {
 	case "write":
-		for i := range op.n {
-			model[op.off+i] = op.fill
-		}
+		copy(model[op.off:], pattern(op.fill, op.n)[0])
 	case "zero", "unmap":
 		clear(model[op.off : op.off+op.n])
 	case "discard":

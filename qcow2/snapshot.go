@@ -3,6 +3,7 @@ package qcow2
 import (
 	"bufio"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 )
@@ -67,7 +68,7 @@ func readSnapshot(r io.Reader) (snapshot, error) {
 }
 
 func tableTooBig(err error) error {
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("%w: snapshot table is too big (at most %d bytes)", ErrInvalid, maxSnapshotBytes)
 	}
 	return err

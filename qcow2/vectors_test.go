@@ -1,6 +1,7 @@
 package qcow2
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"os"
@@ -27,11 +28,7 @@ func osFile(t testing.TB, name string) *OSFile {
 }
 
 func pattern(b byte, n int64) [][]byte {
-	p := make([]byte, n)
-	for i := range p {
-		p[i] = b
-	}
-	return [][]byte{p}
+	return [][]byte{bytes.Repeat([]byte{b}, int(n))}
 }
 
 // TestLayoutVectors holds images that we write against the ones that qemu-img

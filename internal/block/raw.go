@@ -72,10 +72,11 @@ func (r *raw) Discard(off, n int64) error {
 	if err := r.check(off, n, true); err != nil || n == 0 {
 		return err
 	}
-	if err := r.f.PunchHole(off, n); !errors.Is(err, errors.ErrUnsupported) {
-		return err
+	err := r.f.PunchHole(off, n)
+	if errors.Is(err, errors.ErrUnsupported) {
+		err = nil
 	}
-	return nil
+	return err
 }
 
 func (r *raw) Flush() error {
