@@ -88,6 +88,7 @@ type Controller struct {
 	waits       waits
 	news        chan struct{} // there are new events
 
+	faults Faults
 	stats  counters
 	closed atomic.Bool
 	done   chan struct{}  // closed by Close
@@ -124,6 +125,7 @@ func New(cfg Config) (*Controller, error) {
 	c.fw.settled.L = &c.fw.mu
 	c.fw.epoch.Store(1)
 	c.fw.boot = c.p.Boot
+	c.faults.c = c
 	c.replies.init()
 	c.fn = c.newFunction()
 	c.irq.pin, c.irq.mask = c.fn, maskAll

@@ -54,6 +54,10 @@ var commands = [...]command{
 	{mfi.OpLDListQuery, 8, ldQuery},
 	{mfi.OpLDGetInfo, 1, ldInfo},
 	{mfi.OpLDGetProp, 1, ldProperties},
+	{mfi.OpLDSetProp, mfi.LDPropertiesLen, setLDProperties},
+	{mfi.OpLDDelete, 0, deleteLD},
+	{mfi.OpCfgAdd, mfi.ConfigHeaderLen, configAdd},
+	{mfi.OpCfgClear, 0, configClear},
 	{mfi.OpCfgRead, mfi.ConfigHeaderLen, configRead},
 	{mfi.OpBBUGetStatus, 0, noHardware},
 	{mfi.OpBBUGetCapacity, 0, noHardware},
@@ -103,6 +107,10 @@ func (r *request) statusOf(err error) mfi.Status {
 		{raid.ErrNotFound, mfi.StatusDeviceNotFound},
 		{raid.ErrSequence, mfi.StatusInvalidSequenceNumber},
 		{raid.ErrState, mfi.StatusWrongState},
+		{raid.ErrConflict, mfi.StatusConfigConflict},
+		{raid.ErrSize, mfi.StatusDriveTooSmall},
+		{raid.ErrLevel, mfi.StatusLDWrongRAIDLevel},
+		{raid.ErrFull, mfi.StatusLDMaxConfigured},
 	} {
 		if errors.Is(err, x.err) {
 			status = x.status

@@ -81,7 +81,7 @@ func ldConfig(v *raid.View, l raid.VolumeStatus) mfi.LDConfig {
 			Sequence:      l.Sequence,
 			Name:          l.Name,
 			DefaultCache:  cacheBits(l.Cache),
-			CurrentCache:  cacheBits(l.Cache),
+			CurrentCache:  cacheBits(cacheInForce(l.Cache)),
 			Access:        access(l),
 			DiskCache:     mfi.DiskCacheUnchanged,
 			NoBackgroundI: true,
@@ -97,14 +97,24 @@ func ldConfig(v *raid.View, l raid.VolumeStatus) mfi.LDConfig {
 	}
 }
 
-// cacheBits is a cache policy on the wire. Write-back is in force without a
-// battery, and says so.
+// cacheBits is a cache policy on the wire.
 func cacheBits(p raid.CachePolicy) uint8 {
 	bits := uint8(mfi.CacheAllowWrite | mfi.CacheAllowRead)
-	if p == raid.WriteBack {
+	switch p {
+	case raid.WriteBack:
 		bits |= mfi.CacheWriteBack | mfi.CacheWriteBackBadBBU
+	case raid.WriteBackWithBattery:
+		bits |= mfi.CacheWriteBack
 	}
 	return bits
+}
+
+// cacheInForce is what is done of a cache policy while there is no battery.
+func cacheInForce(p raid.CachePolicy) raid.CachePolicy {
+	if p == raid.WriteBackWithBattery {
+		return raid.WriteThrough
+	}
+	return p
 }
 
 func access(l raid.VolumeStatus) uint8 {
@@ -114,35 +124,61 @@ func access(l raid.VolumeStatus) uint8 {
 	return mfi.AccessReadWrite
 }
 
-// configRead is CFG_READ.
-func configRead(c *Controller, r *request) mfi.Status {
-	v := c.set.View()
-	var x mfi.Config
-	for _, a := range v.Arrays {
-		array := mfi.Array{Blocks: a.Blocks, Ref: a.Ref}
-		for _, id := range a.Drives {
-			d, _ := v.Drive(id)
-			array.Drives = append(array.Drives, mfi.ArrayDrive{
-				DeviceID: id,
-				Sequence: d.Sequence,
-				State:    pdState(d.State),
-				Slot:     d.Identity.Slot,
-			})
-		}
-		x.Arrays = append(x.Arrays, array)
+// parseCache is the policy that bits on the wire ask for. There is no read-ahead,
+// and nothing adapts.
+func parseCache(bits uint8) (raid.CachePolicy, error) {
+	const known = mfi.CacheWriteBack | mfi.CacheWriteBackBadBBU | mfi.CacheAllowWrite | mfi.CacheAllowRead
+	switch {
+	case bits&^known != 0:
+		return 0, &mfi.Error{Status: mfi.StatusInvalidParameter, Reason: "cache policy that the firmware has not"}
+	case bits&mfi.CacheWriteBack == 0:
+		return raid.WriteThrough, nil
+	case bits&mfi.CacheWriteBackBadBBU == 0:
+		return raid.WriteBackWithBattery, nil
 	}
-	for _, l := range v.Volumes {
-		x.LDs = append(x.LDs, ldConfig(&v, l))
-	}
-	return r.putOrRefuse(x.Marshal())
+	return raid.WriteBack, nil
 }
 
-// arrayBlocks is the size of an array on each of its drives.
-func arrayBlocks(v *raid.View, ref uint16) uint64 {
-	for _, a := range v.Arrays {
-		if a.Ref == ref {
-			return a.Blocks
-		}
+// setLDProperties is LD_SET_PROP: name and cache policy. With the change to
+// write-through, all that was accepted becomes durable.
+func setLDProperties(c *Controller, r *request) mfi.Status {
+	var p [mfi.LDPropertiesLen]byte
+	if err := r.take(p[:]); err != nil {
+		return r.refuse(err)
 	}
-	return 0
+	box, x := r.frame.Mailbox(), mfi.ParseLDProperties(&p)
+	target := box[0]
+	c.settings.changing.Lock()
+	defer c.settings.changing.Unlock()
+	v := c.set.View()
+	l, ok := v.Volume(target)
+	if !ok {
+		return mfi.StatusDeviceNotFound
+	}
+	cache, err := parseCache(x.DefaultCache)
+	if err != nil {
+		return r.refuse(err)
+	}
+	if x.Target != target || x.Access != access(l) || x.DiskCache != mfi.DiskCacheUnchanged {
+		return r.refuse(&mfi.Error{Status: mfi.StatusInvalidParameter, Reason: "only name and cache policy can be set"})
+	}
+	err = c.set.SetVolumeProperties(target, int(box.S(1)), raid.VolumeProperties{Name: x.Name, Cache: cache})
+	if err != nil {
+		return r.statusOf(err)
+	}
+	ld := c.logicals[target].Load()
+	if ld == nil {
+		return mfi.StatusDeviceNotFound
+	}
+	if err := ld.unit.SetWriteCache(cacheInForce(cache) == raid.WriteBack); err != nil {
+		c.log.Error("flushing a volume failed", "target", target, "err", err)
+		return mfi.StatusFlushFailed
+	}
+	return mfi.StatusOK
+}
+
+// deleteLD is LD_DELETE.
+func deleteLD(c *Controller, r *request) mfi.Status {
+	box := r.frame.Mailbox()
+	return r.statusOf(c.deleteVolume(box[0], int(box.S(1))))
 }

@@ -3,6 +3,7 @@ package megasas
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -34,9 +35,10 @@ func TestSizeSweep(t *testing.T) {
 		mfi.OpLDGetInfo:      {1},
 		mfi.OpLDGetProp:      {1},
 	}
+	destructive := []mfi.Opcode{mfi.OpCtrlEventClear, mfi.OpCtrlShutdown, mfi.OpCfgClear, mfi.OpLDDelete}
 	ops := []mfi.Opcode{mfi.OpCtrlEventWait}
 	for _, c := range commands {
-		if c.op != mfi.OpCtrlEventClear && c.op != mfi.OpCtrlShutdown {
+		if !slices.Contains(destructive, c.op) {
 			ops = append(ops, c.op)
 		}
 	}
@@ -177,7 +179,7 @@ func TestAbsentAndUnsupported(t *testing.T) {
 		{mfi.OpLDListQuery, []byte{9}, mfi.StatusInvalidParameter},
 		{mfi.OpPDListQuery, []byte{9}, mfi.StatusInvalidParameter},
 		{mfi.OpBBUGetStatus, nil, mfi.StatusNoHWPresent},
-		{mfi.OpCfgAdd, nil, mfi.StatusInvalidDCMD},
+		{mfi.OpCfgMakeSpare, nil, mfi.StatusInvalidDCMD},
 		{mfi.OpClusterResetLD, nil, mfi.StatusInvalidDCMD},
 		{0xdeadbeef, nil, mfi.StatusInvalidDCMD},
 	} {

@@ -34,6 +34,12 @@
 // are at work on what leaves end first; later ones are answered DEVICE_NOT_FOUND,
 // or LD_OFFLINE while the volume is still there.
 //
+// # Faults
+//
+// [Controller.Faults] makes the controller fail on purpose, so that what drivers
+// do about it can be tested: commands that never end or end badly, interrupts
+// that are lost, firmware that stops and a reset that does not help.
+//
 // # Locks
 //
 // Locks are taken in this order:
@@ -44,6 +50,7 @@
 //	raid.Set's          drives and volumes
 //	waits.mu            EVENT_WAIT frames that are held
 //	eventLog.mu         the event log
+//	Faults.mu           commands that are to fail; never held with another
 //	replies.mu          replies waiting for the ring
 //	interrupts.mu       interrupt status and mask; held while package pci's
 //	                    Interrupt methods run, so that levels keep their order

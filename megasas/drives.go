@@ -54,11 +54,29 @@ func (c *Controller) RemoveDrive(id uint16) error {
 // CreateVolume makes a volume of drives that are unconfigured good, and returns
 // its target id. The guest is told by an event.
 func (c *Controller) CreateVolume(cfg raid.VolumeConfig) (target uint8, err error) {
-	v, err := c.set.CreateVolume(cfg, func(v *raid.Volume) error { return c.exposeVolume(v, cfg) })
+	list, err := c.createVolumes([]raid.VolumeConfig{cfg})
 	if err != nil {
 		return 0, err
 	}
-	return v.Target(), nil
+	return list[0].Target(), nil
+}
+
+// createVolumes makes several volumes, all or none.
+func (c *Controller) createVolumes(configs []raid.VolumeConfig) ([]*raid.Volume, error) {
+	var exposed []*logical
+	list, err := c.set.CreateVolumes(configs, func(v *raid.Volume, cfg raid.VolumeConfig) error {
+		ld, err := c.exposeVolume(v, cfg)
+		if err == nil {
+			exposed = append(exposed, ld)
+		}
+		return err
+	})
+	if err != nil {
+		for _, ld := range exposed {
+			c.logicals[ld.volume.Target()].CompareAndSwap(ld, nil)
+		}
+	}
+	return list, err
 }
 
 // DeleteVolume deletes a volume, and frees its drives. Commands that are at work
@@ -103,7 +121,7 @@ func (c *Controller) exposeDrive(d *raid.PhysicalDrive) error {
 }
 
 // exposeVolume makes a SCSI target of a volume.
-func (c *Controller) exposeVolume(v *raid.Volume, cfg raid.VolumeConfig) error {
+func (c *Controller) exposeVolume(v *raid.Volume, cfg raid.VolumeConfig) (*logical, error) {
 	id := c.set.Drive(cfg.Drives[0]).Identity()
 	name := c.volumeName(id)
 	unit, err := scsi.NewUnit(scsi.UnitConfig{
@@ -116,14 +134,15 @@ func (c *Controller) exposeVolume(v *raid.Volume, cfg raid.VolumeConfig) error {
 			NAA:      name,
 		},
 		RotationRate: rotation(id),
-		WriteBack:    cfg.Cache == raid.WriteBack,
+		WriteBack:    cacheInForce(cfg.Cache) == raid.WriteBack,
 		Limits:       scsi.Limits{MaxTransfer: c.p.MaxRequestSectors},
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	c.logicals[v.Target()].Store(&logical{v, unit})
-	return nil
+	ld := &logical{v, unit}
+	c.logicals[v.Target()].Store(ld)
+	return ld, nil
 }
 
 // driveName is a drive's NAA name, if it has one.

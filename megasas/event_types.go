@@ -86,6 +86,13 @@ func (c *Controller) logChange(change raid.Change) {
 			Args:        mfi.ArgsLD{LD: ldRef(x.Volume)},
 			Description: "Created " + ldName(x.Volume),
 		})
+	case raid.VolumePropertiesChanged:
+		c.events.add(mfi.Event{
+			Code:        mfi.EventLDPropertiesSet,
+			Filter:      mfi.Filter(mfi.ClassInfo, mfi.LocaleLD),
+			Args:        mfi.ArgsLD{LD: ldRef(x.Volume)},
+			Description: "Properties updated on " + ldName(x.Volume),
+		})
 	case raid.VolumeDeleted:
 		c.events.add(mfi.Event{
 			Code:        mfi.EventLDDeleted,
@@ -104,6 +111,15 @@ func (c *Controller) logPropertiesChanged() {
 		Code:        mfi.EventPropertiesChanged,
 		Filter:      mfi.Filter(mfi.ClassInfo, mfi.LocaleController),
 		Description: "Controller properties changed",
+	})
+}
+
+// logConfigCleared logs that all volumes were deleted.
+func (c *Controller) logConfigCleared() {
+	c.events.add(mfi.Event{
+		Code:        mfi.EventConfigCleared,
+		Filter:      mfi.Filter(mfi.ClassInfo, mfi.LocaleConfig),
+		Description: "Configuration cleared",
 	})
 }
 

@@ -124,7 +124,7 @@ func TestBatch(t *testing.T) {
 func TestFaultInterrupt(t *testing.T) {
 	cfg := nullDisk()
 	g := running(t, cfg, 1008)
-	g.c.Fault(0x123, 0x45)
+	g.c.Faults().Fault(0x123, 0x45, true)
 	<-g.m.msi
 	if s := g.read(0x30); s != 4 {
 		t.Errorf("interrupt status %#x, want 4", s)

@@ -86,3 +86,33 @@ func SAS9260() Personality {
 		registers: gen2Registers[:],
 	}
 }
+
+// PERCH700 is the Dell PERC H700 Adapter: the same controller with Dell's names.
+func PERCH700() Personality {
+	p := perc("PERC H700")
+	p.SubDevice = 0x1f16
+	return p
+}
+
+// PERCH800 is the Dell PERC H800 Adapter: the same with its ports outside.
+func PERCH800() Personality {
+	p := perc("PERC H800")
+	p.SubDevice = 0x1f15
+	return p
+}
+
+// perc is what Dell's cards have in common.
+func perc(model string) Personality {
+	p := SAS9260()
+	p.SubVendor = 0x1028
+	p.Product = model + " Adapter"
+	p.PackageVersion = "12.10.6-0001"
+	p.Components = []mfi.Component{
+		{Name: "APP", Version: "2.100.03-1584", BuildDate: "Jun 01 2012", BuildTime: "10:00:00"},
+		{Name: "BTBL", Version: "2.02.00.00-0000", BuildDate: "Sep 16 2009", BuildTime: "21:37:06"},
+	}
+	p.VolumeVendor = "DELL"
+	p.VolumeProduct = model
+	p.VolumeRevision = "2.10"
+	return p
+}

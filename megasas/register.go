@@ -116,5 +116,10 @@ func (c *Controller) readMask() uint32        { return c.irq.readMask() }
 func (c *Controller) writeMask(v uint32)      { c.irq.setMask(v) }
 func (c *Controller) writeClear(v uint32)     { c.irq.clear(v) }
 func (c *Controller) readDiagnostic() uint32  { return c.fw.readDiagnostic() }
-func (c *Controller) writeSequence(v uint32)  { c.fw.unlock(v) }
 func (c *Controller) writeQueuePort(v uint32) { c.post(uint64(v &^ frameCountMask)) }
+
+func (c *Controller) writeSequence(v uint32) {
+	if !c.faults.locked.Load() {
+		c.fw.unlock(v)
+	}
+}

@@ -149,5 +149,7 @@ func (c *Controller) postBatch(contexts []uint64) {
 		return
 	}
 	c.stats.batches.Add(1)
-	c.irq.replied()
+	if !c.faults.dropped(len(contexts)) {
+		c.irq.replied()
+	}
 }

@@ -79,6 +79,10 @@ func (r *request) run() (exclusive bool) {
 		r.complete(r.refuse(err))
 		return false
 	}
+	if rule := r.c.faults.take(r.frame); rule != nil {
+		r.suffer(rule)
+		return false
+	}
 	if r.frame.Cmd() == mfi.CmdInit {
 		return true
 	}

@@ -8,6 +8,10 @@ import (
 
 // settings are what the guest can set about the card itself.
 type settings struct {
+	// changing is held while the properties of volumes are set, so that what was
+	// set last is in force.
+	changing sync.Mutex
+
 	mu    sync.Mutex
 	props mfi.ControllerProperties // guarded by mu
 	bios  mfi.BIOSData             // guarded by mu

@@ -71,7 +71,7 @@ func (c *Controller) writeDiagnostic(v uint32) {
 	c.abandon(mfi.StateUndefined)
 	c.irq.reset(true)
 	c.logBoot()
-	c.settle(c.p.Boot)
+	c.settle(c.faults.boot(c.p.Boot))
 }
 
 func (c *Controller) writeDoorbell(v uint32) {
@@ -221,16 +221,6 @@ func (c *Controller) awaitSettled() {
 	for c.fw.settling {
 		c.fw.settled.Wait()
 	}
-}
-
-// Fault stops the firmware, as an error inside it does: the guest finds the
-// state FAULT with the code (12 bits) and sub-code, and is told by an interrupt.
-// A reset of the controller ends it.
-func (c *Controller) Fault(code uint16, sub uint8) {
-	c.fw.mu.Lock()
-	defer c.fw.mu.Unlock()
-	c.halt(code, sub)
-	c.irq.stateChanged()
 }
 
 // halt stops the firmware until a reset.

@@ -14,6 +14,7 @@ const (
 	EventLogCleared         EventCode = 0x001e
 	EventShutdownReceived   EventCode = 0x002a
 	EventTimeEstablished    EventCode = 0x002c
+	EventLDPropertiesSet    EventCode = 0x0049
 	EventLDStateChange      EventCode = 0x0051 // *
 	EventPDError            EventCode = 0x0057
 	EventPDInserted         EventCode = 0x005b // *

@@ -121,6 +121,21 @@ func (x *LDProperties) Marshal() []byte {
 	return b
 }
 
+// ParseLDProperties reads the payload of LD_SET_PROP.
+func ParseLDProperties(p *[LDPropertiesLen]byte) LDProperties {
+	b := record(p[:])
+	return LDProperties{
+		Target:        b[0],
+		Sequence:      b.get16(2),
+		Name:          b.text(4, 16),
+		DefaultCache:  b[20],
+		Access:        b[21],
+		DiskCache:     b[22],
+		CurrentCache:  b[23],
+		NoBackgroundI: b[24] != 0,
+	}
+}
+
 // LDParameters is the shape of a logical drive. The RAID levels are DDF's.
 type LDParameters struct {
 	PrimaryLevel, Qualifier, SecondaryLevel uint8
@@ -166,6 +181,29 @@ type LDConfig struct {
 	Properties LDProperties
 	Parameters LDParameters
 	Spans      []Span // at most 8
+}
+
+func parseLDConfig(b record) LDConfig {
+	p := b[LDPropertiesLen:]
+	x := LDConfig{
+		Properties: ParseLDProperties((*[LDPropertiesLen]byte)(b)),
+		Parameters: LDParameters{
+			PrimaryLevel:   p[0],
+			Qualifier:      p[1],
+			SecondaryLevel: p[2],
+			StripeSize:     p[3],
+			DrivesPerSpan:  p[4],
+			SpanDepth:      p[5],
+			State:          LDState(p[6]),
+			InitState:      p[7],
+			Consistent:     p[8] != 0,
+		},
+	}
+	for i := range min(int(x.Parameters.SpanDepth), maxSpans) {
+		r := b[0x40+spanLen*i:]
+		x.Spans = append(x.Spans, Span{Start: r.get64(0), Blocks: r.get64(8), Array: r.get16(16)})
+	}
+	return x
 }
 
 func (x *LDConfig) marshal(b record) {

@@ -1,6 +1,9 @@
 package mfi
 
-import "encoding/binary"
+import (
+	"bytes"
+	"encoding/binary"
+)
 
 // record is a payload under construction: fields are written where they belong,
 // the rest stays zero.
@@ -25,6 +28,13 @@ func (r record) str(off, n int, s string) {
 	copy(r[off:], s)
 }
 
+// text returns the string in a field of n bytes, up to its NUL.
+func (r record) text(off, n int) string {
+	s, _, _ := bytes.Cut(r[off:off+n], []byte{0})
+	return string(s)
+}
+
+func (r record) get64(off int) uint64 { return binary.LittleEndian.Uint64(r[off:]) }
 func (r record) get16(off int) uint16 { return binary.LittleEndian.Uint16(r[off:]) }
 func (r record) get32(off int) uint32 { return binary.LittleEndian.Uint32(r[off:]) }
 

@@ -27,9 +27,13 @@ type VolumeStateChanged struct {
 	Prev   VolumeState
 }
 
-func (DriveInserted) change()      {}
-func (DriveRemoved) change()       {}
-func (DriveStateChanged) change()  {}
-func (VolumeCreated) change()      {}
-func (VolumeDeleted) change()      {}
-func (VolumeStateChanged) change() {}
+// VolumePropertiesChanged is a volume with new properties.
+type VolumePropertiesChanged struct{ Volume VolumeStatus }
+
+func (DriveInserted) change()           {}
+func (DriveRemoved) change()            {}
+func (DriveStateChanged) change()       {}
+func (VolumeCreated) change()           {}
+func (VolumeDeleted) change()           {}
+func (VolumeStateChanged) change()      {}
+func (VolumePropertiesChanged) change() {}

@@ -10,6 +10,7 @@ var (
 	ErrSequence = errors.New("raid: it changed since")
 	ErrLevel    = errors.New("only level 0 on one drive can be made")
 	ErrSize     = errors.New("raid: the drives are too small")
+	ErrConflict = errors.New("raid: the number is taken")
 	ErrFull     = errors.New("raid: no number is free")
 )
 

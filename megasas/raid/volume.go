@@ -24,6 +24,9 @@ type CachePolicy uint8
 const (
 	WriteThrough CachePolicy = iota // when it is durable
 	WriteBack                       // when it is accepted
+	// WriteBackWithBattery is WriteBack while a battery keeps what was accepted.
+	// There is none: until there is, it is WriteThrough.
+	WriteBackWithBattery
 )
 
 // String returns the policy in words.
@@ -33,6 +36,8 @@ func (p CachePolicy) String() string {
 		return "write-through"
 	case WriteBack:
 		return "write-back"
+	case WriteBackWithBattery:
+		return "write-back with battery"
 	}
 	return fmt.Sprintf("CachePolicy(%d)", uint8(p))
 }
@@ -67,6 +72,19 @@ type VolumeConfig struct {
 	Drives []uint16 // device ids of the members, unconfigured good
 	Cache  CachePolicy
 	Blocks uint64 // size in blocks of 512 bytes; 0 is all that the drives have
+
+	Stripe uint8 // log2 of blocks; 0 is 64 KiB
+
+	// Numbers that the volume must get. nil is the lowest that are free.
+	Place *Place
+	// Sequences are the drives' sequence numbers that this builds on. nil is any.
+	Sequences []uint16
+}
+
+// Place is where a volume is in the books.
+type Place struct {
+	Target uint8
+	Array  uint16 // reference of the array under it
 }
 
 func (c *VolumeConfig) check() error {
@@ -76,8 +94,15 @@ func (c *VolumeConfig) check() error {
 	if c.Level != RAID0 || len(c.Drives) != 1 {
 		return fmt.Errorf("volume %q: RAID level %d on %d drives: %w", c.Name, c.Level, len(c.Drives), ErrLevel)
 	}
-	if c.Cache > WriteBack {
-		return fmt.Errorf("volume %q: no such cache policy: %d", c.Name, c.Cache)
+	if c.Sequences != nil && len(c.Sequences) != len(c.Drives) {
+		return fmt.Errorf("volume %q: %d sequence numbers for %d drives", c.Name, len(c.Sequences), len(c.Drives))
+	}
+	return checkCache(c.Cache)
+}
+
+func checkCache(p CachePolicy) error {
+	if p > WriteBackWithBattery {
+		return fmt.Errorf("no such cache policy: %d", p)
 	}
 	return nil
 }

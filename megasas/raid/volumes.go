@@ -1,6 +1,7 @@
 package raid
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -16,61 +17,64 @@ func inSequence(seq int, now *atomic.Uint32) error {
 	return nil
 }
 
-// CreateVolume makes a volume, and an array of its drives under it. Its target
-// id is the lowest that is free. prepare, if not nil, is called before anybody
-// can see the volume: if it fails, there is none.
-func (s *Set) CreateVolume(c VolumeConfig, prepare func(*Volume) error) (*Volume, error) {
-	if err := c.check(); err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	target := s.freeTarget()
-	if target < 0 {
-		return nil, fmt.Errorf("volume %q: at most %d volumes: %w", c.Name, MaxVolumes, ErrFull)
-	}
-	a, err := s.newArray(&c)
+// CreateVolume makes a volume, and an array of its drives under it. prepare, if
+// not nil, is called before anybody can see the volume: if it fails, there is
+// none.
+func (s *Set) CreateVolume(c VolumeConfig, prepare func(*Volume, VolumeConfig) error) (*Volume, error) {
+	list, err := s.CreateVolumes([]VolumeConfig{c}, prepare)
 	if err != nil {
 		return nil, err
 	}
-	v := &Volume{
-		target: uint8(target),
-		name:   c.Name,
-		level:  c.Level,
-		cache:  c.Cache,
-		stripe: defaultStripe,
-		blocks: c.Blocks,
-		array:  a,
+	return list[0], nil
+}
+
+// CreateVolumes makes several volumes, all or none.
+func (s *Set) CreateVolumes(configs []VolumeConfig, prepare func(*Volume, VolumeConfig) error) ([]*Volume, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var plan []*Volume
+	for i := range configs {
+		v, err := s.plan(&configs[i], plan)
+		if err != nil {
+			return nil, err
+		}
+		plan = append(plan, v)
 	}
-	if v.blocks == 0 {
-		v.blocks = a.status().Blocks
-	}
-	v.sequence.Store(s.volumeSequence[target])
-	if prepare != nil {
-		if err := prepare(v); err != nil {
+	for i, v := range plan {
+		if prepare == nil {
+			break
+		}
+		if err := prepare(v, configs[i]); err != nil {
 			return nil, err
 		}
 	}
-	s.arrays = append(s.arrays, a)
-	slices.SortFunc(s.arrays, func(a, b *array) int { return int(a.ref) - int(b.ref) })
-	for _, d := range a.drives {
-		d.array = a
-		s.moveDrive(d, Online)
+	for _, v := range plan {
+		s.create(v)
 	}
-	s.volumes[target].Store(v)
-	s.observe(VolumeCreated{v.status()})
-	return v, nil
+	return plan, nil
 }
 
-// newArray is the array for a volume, of drives that are free.
+// plan checks a volume to be made beside those that are, and others of the plan.
 //
 // Preconditions: s.mu is held.
-func (s *Set) newArray(c *VolumeConfig) (*array, error) {
-	a := &array{ref: s.freeRef()}
-	for _, id := range c.Drives {
+func (s *Set) plan(c *VolumeConfig, others []*Volume) (*Volume, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	place, err := s.place(c, others)
+	if err != nil {
+		return nil, fmt.Errorf("volume %q: %w", c.Name, err)
+	}
+	a := &array{ref: place.Array}
+	for i, id := range c.Drives {
 		d := s.Drive(id)
 		if d == nil || d.gate.shut() {
 			return nil, fmt.Errorf("volume %q: %w", c.Name, errNoDrive(id))
+		}
+		if c.Sequences != nil {
+			if err := inSequence(int(c.Sequences[i]), &d.sequence); err != nil {
+				return nil, fmt.Errorf("volume %q: drive %d: %w", c.Name, id, err)
+			}
 		}
 		if d.State() != UnconfiguredGood {
 			return nil, fmt.Errorf("%w: drive %d is %v, a new volume needs %v", ErrState, id, d.State(), UnconfiguredGood)
@@ -78,9 +82,105 @@ func (s *Set) newArray(c *VolumeConfig) (*array, error) {
 		if d.Blocks() < c.Blocks {
 			return nil, fmt.Errorf("volume %q: %w: drive %d has %d blocks of %d", c.Name, ErrSize, id, d.Blocks(), c.Blocks)
 		}
+		if slices.ContainsFunc(others, func(o *Volume) bool { return slices.Contains(o.array.drives, d) }) {
+			return nil, fmt.Errorf("volume %q: drive %d: %w", c.Name, id, ErrConflict)
+		}
 		a.drives = append(a.drives, d)
 	}
-	return a, nil
+	v := &Volume{
+		target: place.Target,
+		name:   c.Name,
+		level:  c.Level,
+		cache:  c.Cache,
+		stripe: c.Stripe,
+		blocks: c.Blocks,
+		array:  a,
+	}
+	if v.stripe == 0 {
+		v.stripe = defaultStripe
+	}
+	if v.blocks == 0 {
+		v.blocks = a.status().Blocks
+	}
+	v.sequence.Store(s.volumeSequence[v.target])
+	return v, nil
+}
+
+// place gives a new volume its numbers.
+//
+// Preconditions: s.mu is held.
+func (s *Set) place(c *VolumeConfig, others []*Volume) (Place, error) {
+	targetFree := func(target int) bool {
+		return s.volumes[target].Load() == nil &&
+			!slices.ContainsFunc(others, func(o *Volume) bool { return int(o.target) == target })
+	}
+	refFree := func(ref uint16) bool {
+		taken := func(a *array) bool { return a.ref == ref }
+		return !slices.ContainsFunc(s.arrays, taken) &&
+			!slices.ContainsFunc(others, func(o *Volume) bool { return taken(o.array) })
+	}
+	if p := c.Place; p != nil {
+		switch {
+		case p.Target >= MaxVolumes:
+			return Place{}, fmt.Errorf("target id %d: below %d: %w", p.Target, MaxVolumes, ErrFull)
+		case !targetFree(int(p.Target)):
+			return Place{}, fmt.Errorf("target id %d: %w", p.Target, ErrConflict)
+		case !refFree(p.Array):
+			return Place{}, fmt.Errorf("array %d: %w", p.Array, ErrConflict)
+		}
+		return *p, nil
+	}
+	var p Place
+	for ; !refFree(p.Array); p.Array++ {
+	}
+	for target := range MaxVolumes {
+		if targetFree(target) {
+			p.Target = uint8(target)
+			return p, nil
+		}
+	}
+	return Place{}, fmt.Errorf("at most %d volumes: %w", MaxVolumes, ErrFull)
+}
+
+// create makes a volume that was planned.
+//
+// Preconditions: s.mu is held.
+func (s *Set) create(v *Volume) {
+	s.arrays = append(s.arrays, v.array)
+	slices.SortFunc(s.arrays, func(a, b *array) int { return int(a.ref) - int(b.ref) })
+	for _, d := range v.array.drives {
+		d.array = v.array
+		s.moveDrive(d, Online)
+	}
+	s.volumes[v.target].Store(v)
+	s.observe(VolumeCreated{v.status()})
+}
+
+// VolumeProperties are what can be changed about a volume.
+type VolumeProperties struct {
+	Name  string // at most 15 characters
+	Cache CachePolicy
+}
+
+// SetVolumeProperties changes a volume's properties. seq is the volume's sequence
+// number that this builds on, or AnySequence.
+func (s *Set) SetVolumeProperties(target uint8, seq int, p VolumeProperties) error {
+	if err := errors.Join(checkVolumeName(p.Name), checkCache(p.Cache)); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := s.Volume(target)
+	if v == nil {
+		return errNoVolume(target)
+	}
+	if err := inSequence(seq, &v.sequence); err != nil {
+		return fmt.Errorf("volume %d: %w", target, err)
+	}
+	v.name, v.cache = p.Name, p.Cache
+	v.sequence.Add(1)
+	s.observe(VolumePropertiesChanged{v.status()})
+	return nil
 }
 
 // DeleteVolume deletes a volume, and its array with it: the drives become
@@ -130,29 +230,3 @@ func (s *Set) release(d *PhysicalDrive) {
 }
 
 func errNoVolume(target uint8) error { return fmt.Errorf("volume %d: %w", target, ErrNotFound) }
-
-// freeTarget is the lowest target id that is free, or -1.
-//
-// Preconditions: s.mu is held.
-func (s *Set) freeTarget() int {
-	for i := range s.volumes {
-		if s.volumes[i].Load() == nil {
-			return i
-		}
-	}
-	return -1
-}
-
-// freeRef is the lowest array reference that is free.
-//
-// Preconditions: s.mu is held.
-func (s *Set) freeRef() uint16 {
-	ref := uint16(0)
-	for _, a := range s.arrays { // sorted
-		if a.ref != ref {
-			break
-		}
-		ref++
-	}
-	return ref
-}
