@@ -69,6 +69,9 @@ func (im *Image) Check(o CheckOptions) (CheckResult, error) {
 func (im *Image) check(o CheckOptions) (CheckResult, error) {
 	im.mu.Lock()
 	defer im.mu.Unlock()
+	if err := im.restoreHeader(); err != nil {
+		return CheckResult{}, err
+	}
 	size, err := im.f.Size()
 	if err != nil {
 		return CheckResult{}, err

@@ -3,10 +3,11 @@
 //
 // Built are clusters of 512 bytes to 2 MiB, refcounts of 1 to 64 bits, plain,
 // zero and unallocated clusters, reading of deflate-compressed clusters, backing
-// files, discard, a consistency check with repair, and images that hold internal
-// snapshots or bitmaps (snapshots stay intact; bitmaps, which a writer that does
-// not maintain them invalidates, are dropped by the first writable open). An
-// image that needs an external data file, extended L2 entries, zstd or
+// files, discard, a consistency check with repair, and internal snapshots of the
+// disk, which are created, applied and deleted while the image is in use. The
+// machine's state in a snapshot is kept, but not read. Bitmaps, which a writer
+// that does not maintain them invalidates, are dropped by the first writable
+// open. An image that needs an external data file, extended L2 entries, zstd or
 // encryption is refused at Open with an error that names the feature.
 //
 // # Concurrency
@@ -21,6 +22,8 @@
 //     the in-flight list; a request for the same guest clusters waits for it,
 //     any other passes.
 //   - Flushes that arrive while one is running share the next one.
+//   - Check and operations on snapshots wait until the requests that are running
+//     have ended, and new ones wait for them.
 //
 // Lock order: commitMu, reclaimMu, then mu. The mutexes of gate, joiner, the decoded-cluster
 // cache and OSFile are leaves: nothing is locked under them.
@@ -48,4 +51,11 @@
 // ended (epochs), and after its hole is punched. A crash on the way leaks it,
 // and nothing worse. A commit that fails leaves everything it tried to write
 // dirty, so that the next one tries again.
+//
+// An operation on snapshots changes refcounts, COPIED flags, L1 table, snapshot
+// table and disk size together. It writes all that is new to free clusters and
+// syncs; then one write to the header's first sector switches to it, and the
+// change is done or, after a crash before, has not begun. Free clusters must
+// hold the refcount blocks and L2 tables twice meanwhile, and the time it takes
+// grows with them: some milliseconds per GiB of data in 64 KiB clusters.
 package qcow2

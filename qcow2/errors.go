@@ -24,4 +24,6 @@ var (
 	ErrTooLarge = errors.New("image is at the limit of its format")
 	// ErrBacking means that the backing file is needed but was not opened.
 	ErrBacking = errors.New("backing file is not open")
+	// ErrNoSnapshot means that the image has no snapshot of that ID or name.
+	ErrNoSnapshot = errors.New("no such snapshot")
 )

@@ -65,6 +65,7 @@ type Image struct {
 	alloc    allocator
 	inflight []*allocation
 	changes  changes
+	stray    *header // to be written before anything else; see rootChange
 
 	commitMu  sync.Mutex
 	batch     batch // guarded by commitMu

@@ -14,9 +14,6 @@ type Info struct {
 	Snapshots     []SnapshotInfo
 }
 
-// SnapshotInfo names an internal snapshot.
-type SnapshotInfo struct{ ID, Name string }
-
 // Info returns a description of the image.
 func (im *Image) Info() Info {
 	im.mu.RLock()
@@ -33,8 +30,8 @@ func (im *Image) Info() Info {
 		BackingFile:   h.backingFile,
 		BackingFormat: h.backingFormat(),
 	}
-	for _, s := range im.snaps {
-		info.Snapshots = append(info.Snapshots, SnapshotInfo{s.id, s.name})
+	for i := range im.snaps {
+		info.Snapshots = append(info.Snapshots, im.snaps[i].info())
 	}
 	return info
 }

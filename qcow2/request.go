@@ -8,28 +8,38 @@ type request struct {
 	epoch uint64
 }
 
-// begin checks the range of a request, waits until requests may run, and
+// begin waits until requests may run, checks the range of a request, and
 // returns the request, which ends with end.
 func (im *Image) begin(op string, bufs [][]byte, off, n int64, write bool) (*request, error) {
-	if size := im.Size(); off < 0 || n < 0 || off > size-n {
-		return nil, fmt.Errorf("%w: %s of %d bytes at %d, size %d", ErrRange, op, n, off, size)
-	}
-	if write {
-		if im.readOnly {
-			return nil, fmt.Errorf("%s at %d: %w", op, off, ErrReadOnly)
-		}
-		if im.corrupt.Load() {
-			return nil, fmt.Errorf("%s at %d: %w", op, off, ErrCorrupt)
-		}
-	}
 	t, err := im.epochs.enter()
 	if err != nil {
+		return nil, err
+	}
+	// Only inside is the size what it will be until the end of the request.
+	if err := im.admit(op, off, n, write); err != nil {
+		im.epochs.exit(t)
 		return nil, err
 	}
 	rq := im.requests.Get().(*request)
 	rq.epoch = t
 	rq.vec.bufs, rq.vec.skip = bufs, 0
 	return rq, nil
+}
+
+// admit refuses requests that the image can't serve.
+func (im *Image) admit(op string, off, n int64, write bool) error {
+	if size := im.Size(); off < 0 || n < 0 || off > size-n {
+		return fmt.Errorf("%w: %s of %d bytes at %d, size %d", ErrRange, op, n, off, size)
+	}
+	if write {
+		if im.readOnly {
+			return fmt.Errorf("%s at %d: %w", op, off, ErrReadOnly)
+		}
+		if im.corrupt.Load() {
+			return fmt.Errorf("%s at %d: %w", op, off, ErrCorrupt)
+		}
+	}
+	return nil
 }
 
 func (im *Image) end(rq *request) {

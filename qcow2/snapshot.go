@@ -6,20 +6,29 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 )
 
-// snapshot is what a reader and writer of the active disk needs to know of an
-// internal snapshot: where its L1 table is.
+// snapshot is a record of the snapshot table.
 type snapshot struct {
-	l1Offset int64
-	l1Size   int64 // entries
-	id, name string
-	record   int64 // bytes of its record in the snapshot table
+	l1Offset  int64
+	l1Size    int64 // entries
+	id, name  string
+	dateSec   uint32 // since 1970
+	dateNsec  uint32
+	vmClock   uint64 // nanoseconds that the machine had run
+	vmState   uint64 // bytes of machine state behind the disk
+	diskSize  uint64 // bytes
+	icount    uint64 // instructions that the machine had executed; noIcount: unknown
+	laterData []byte // extra data of later versions of the format
+	record    int64  // bytes of the record in the table on disk
 }
 
 const (
-	snapshotMinSize  = 40   // of a record in the table
-	maxSnapshotExtra = 1024 // bytes
+	snapshotMinSize  = 40             // of a record in the table
+	snapshotExtra    = 24             // bytes of extra data that have a meaning here
+	maxSnapshotExtra = 1024           // bytes
+	noIcount         = math.MaxUint64 // no instruction count was recorded
 )
 
 // readSnapshots reads the snapshot table. A snapshot whose L1 table can't be
@@ -31,7 +40,7 @@ func readSnapshots(f File, h *header) ([]snapshot, error) {
 	r := bufio.NewReaderSize(io.LimitReader(&fileReader{f, int64(h.snapshots)}, maxSnapshotBytes), 16<<10)
 	var list []snapshot
 	for i := range h.snapshotCount {
-		s, err := readSnapshot(r)
+		s, err := readSnapshot(r, h.size)
 		if err == nil {
 			what := fmt.Sprintf("L1 table of snapshot %q (%q)", s.id, s.name)
 			err = h.checkTable(what, uint64(s.l1Offset), uint64(s.l1Size)*8, maxL1Bytes)
@@ -44,13 +53,24 @@ func readSnapshots(f File, h *header) ([]snapshot, error) {
 	return list, nil
 }
 
-func readSnapshot(r io.Reader) (snapshot, error) {
+// readSnapshot decodes the next record. Disk size is that of a snapshot which
+// does not tell.
+func readSnapshot(r io.Reader, diskSize uint64) (snapshot, error) {
 	var fixed [snapshotMinSize]byte
 	if _, err := io.ReadFull(r, fixed[:]); err != nil {
 		return snapshot{}, tableTooBig(err)
 	}
 	be := binary.BigEndian
-	s := snapshot{l1Offset: int64(be.Uint64(fixed[0:])), l1Size: int64(be.Uint32(fixed[8:]))}
+	s := snapshot{
+		l1Offset: int64(be.Uint64(fixed[0:])),
+		l1Size:   int64(be.Uint32(fixed[8:])),
+		dateSec:  be.Uint32(fixed[16:]),
+		dateNsec: be.Uint32(fixed[20:]),
+		vmClock:  be.Uint64(fixed[24:]),
+		vmState:  uint64(be.Uint32(fixed[32:])),
+		diskSize: diskSize,
+		icount:   noIcount,
+	}
 	idLen, nameLen := int64(be.Uint16(fixed[12:])), int64(be.Uint16(fixed[14:]))
 	extra := int64(be.Uint32(fixed[36:]))
 	if extra > maxSnapshotExtra {
@@ -62,9 +82,71 @@ func readSnapshot(r io.Reader) (snapshot, error) {
 	if _, err := io.ReadFull(r, rest); err != nil {
 		return s, tableTooBig(err)
 	}
+	s.parseExtra(rest[:extra])
 	s.id = string(rest[extra : extra+idLen])
 	s.name = string(rest[extra+idLen : extra+idLen+nameLen])
 	return s, nil
+}
+
+// parseExtra decodes the extra data, as much of it as there is.
+func (s *snapshot) parseExtra(b []byte) {
+	be := binary.BigEndian
+	if len(b) >= 8 {
+		s.vmState = be.Uint64(b)
+	}
+	if len(b) >= 16 {
+		s.diskSize = be.Uint64(b[8:])
+	}
+	if len(b) >= snapshotExtra {
+		s.icount = be.Uint64(b[16:])
+		s.laterData = b[snapshotExtra:]
+	}
+}
+
+// marshal appends the record to b, every field that was read in it.
+func (s *snapshot) marshal(b []byte) []byte {
+	be := binary.BigEndian
+	start := len(b)
+	b = be.AppendUint64(b, uint64(s.l1Offset))
+	b = be.AppendUint32(b, uint32(s.l1Size))
+	b = be.AppendUint16(b, uint16(len(s.id)))
+	b = be.AppendUint16(b, uint16(len(s.name)))
+	b = be.AppendUint32(b, s.dateSec)
+	b = be.AppendUint32(b, s.dateNsec)
+	b = be.AppendUint64(b, s.vmClock)
+	short := uint32(s.vmState)
+	if s.vmState > math.MaxUint32 {
+		short = 0
+	}
+	b = be.AppendUint32(b, short)
+	b = be.AppendUint32(b, uint32(snapshotExtra+len(s.laterData)))
+	b = be.AppendUint64(b, s.vmState)
+	b = be.AppendUint64(b, s.diskSize)
+	b = be.AppendUint64(b, s.icount)
+	b = append(b, s.laterData...)
+	b = append(b, s.id...)
+	b = append(b, s.name...)
+	for (len(b)-start)%8 != 0 {
+		b = append(b, 0)
+	}
+	return b
+}
+
+// marshalSnapshots encodes a snapshot table and notes the size of each record.
+func marshalSnapshots(list []snapshot) ([]byte, error) {
+	if len(list) > maxSnapshots {
+		return nil, fmt.Errorf("%w: %d snapshots (at most %d)", ErrTooLarge, len(list), maxSnapshots)
+	}
+	var b []byte
+	for i := range list {
+		start := len(b)
+		b = list[i].marshal(b)
+		list[i].record = int64(len(b) - start)
+	}
+	if len(b) > maxSnapshotBytes {
+		return nil, fmt.Errorf("%w: snapshot table of %d bytes (at most %d)", ErrTooLarge, len(b), maxSnapshotBytes)
+	}
+	return b, nil
 }
 
 func tableTooBig(err error) error {
