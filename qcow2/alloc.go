@@ -9,6 +9,7 @@ type allocator struct {
 	full    map[int64]bool // refcount pages known to count no free cluster
 	end     int64          // bytes from here on were never written: they are zero
 	dataEnd int64          // end of the last data cluster that this session took
+	pack    int64          // where the next compressed cluster goes; 0: to a new host cluster
 }
 
 // allocate takes n consecutive clusters, the first that are free, and returns

@@ -162,6 +162,7 @@ func (im *Image) retire(c int64, punch bool, holes *[]freeing) error {
 			return err
 		}
 		if count == 1 {
+			im.stopPacking(c)
 			if n := len(*holes); n > 0 && (*holes)[n-1].cluster+(*holes)[n-1].count == c {
 				(*holes)[n-1].count++
 			} else {

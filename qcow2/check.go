@@ -115,14 +115,14 @@ func (im *Image) clearBadBits(res *CheckResult) error {
 	if res.Corruptions != 0 || res.CheckErrors != 0 {
 		return nil
 	}
-	if im.hdr.incompatible&incompatBuilt == 0 {
+	if im.hdr.incompatible&incompatBad == 0 {
 		im.corrupt.Store(false)
 		return nil
 	}
 	if err := im.f.Sync(); err != nil {
 		return err
 	}
-	im.hdr.incompatible &^= incompatBuilt
+	im.hdr.incompatible &^= incompatBad
 	if err := im.updateField(hdrIncompat, im.hdr.incompatible); err != nil {
 		return err
 	}

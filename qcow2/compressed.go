@@ -1,10 +1,8 @@
 package qcow2
 
 import (
-	"bytes"
-	"compress/flate"
 	"fmt"
-	"io"
+	"slices"
 	"sync"
 )
 
@@ -64,12 +62,14 @@ func (d *decodedCache) forget() {
 	}
 }
 
-// readCompressed fills the next n bytes of rq from offset within of the
-// compressed cluster that entry names.
-func (im *Image) readCompressed(rq *request, entry uint64, within, n int64) error {
-	dst := rq.vec.next(n)
+// readCompressed fills dst from offset within of the compressed cluster that
+// entry names.
+func (im *Image) readCompressed(dst [][]byte, entry uint64, within int64) error {
 	if im.decoded.copyOut(entry, dst, within) {
 		return nil
+	}
+	if len(dst) == 1 && int64(len(dst[0])) == im.g.clusterSize {
+		return im.decompress(entry, dst[0]) // nothing of it is left to be read next
 	}
 	b := im.clusterBuffer()
 	defer im.buffers.Put(b)
@@ -83,20 +83,76 @@ func (im *Image) readCompressed(rq *request, entry uint64, within, n int64) erro
 	return nil
 }
 
-// decompress inflates the cluster that entry names into buf, a whole cluster.
-// Input after a full cluster of output is ignored, as in QEMU; less output is
-// an error.
+// aside is what goroutines beside that of a request do for it.
+type aside struct {
+	wg  sync.WaitGroup
+	mu  sync.Mutex
+	err error // guarded by mu: the first
+}
+
+// wait returns when all have ended, with the first error.
+func (a *aside) wait() error {
+	a.wg.Wait()
+	err := a.err
+	a.err = nil
+	return err
+}
+
+func (a *aside) fail(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.err == nil {
+		a.err = err
+	}
+}
+
+// readAside does readCompressed for the next n bytes of rq on another
+// goroutine, so that the request can go on with its next cluster. It reports
+// false, and does nothing, if as many of them as there are cores are at work.
+func (im *Image) readAside(rq *request, entry uint64, within, n int64) bool {
+	select {
+	case im.helpers <- struct{}{}:
+	default:
+		return false
+	}
+	dst := slices.Clone(rq.vec.next(n))
+	rq.aside.wg.Go(func() {
+		if err := im.readCompressed(dst, entry, within); err != nil {
+			rq.aside.fail(err)
+		}
+		<-im.helpers
+	})
+	return true
+}
+
+// decompress fills buf, a whole cluster, from the compressed cluster that entry
+// names. Input after a full cluster of output is ignored; less output is an
+// error.
 func (im *Image) decompress(entry uint64, buf []byte) error {
 	off, n, err := im.g.compressed(entry)
 	if err != nil {
 		return err
 	}
-	in := make([]byte, n)
-	if err := readFull(im.f, in, off); err != nil {
+	in := im.scratch(n)
+	defer im.packed.Put(in)
+	if err := readFull(im.f, (*in)[:n], off); err != nil {
 		return fmt.Errorf("read compressed cluster at %#x: %w", off, err)
 	}
-	if _, err := io.ReadFull(flate.NewReader(bytes.NewReader(in)), buf); err != nil {
+	if err := im.codec.decode(buf, (*in)[:n]); err != nil {
 		return fmt.Errorf("%w: compressed cluster at %#x (%d bytes): %w", ErrInvalid, off, n, err)
 	}
 	return nil
+}
+
+// scratch returns memory of at least n bytes, with any contents, for compressed
+// data; the caller puts it back into im.packed.
+func (im *Image) scratch(n int64) *[]byte {
+	b, _ := im.packed.Get().(*[]byte)
+	if b == nil {
+		b = new([]byte)
+	}
+	if int64(len(*b)) < n {
+		*b = make([]byte, n)
+	}
+	return b
 }

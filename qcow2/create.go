@@ -19,6 +19,9 @@ type CreateOptions struct {
 	// LazyRefcounts permits writers to leave refcounts stale under the dirty
 	// bit. This package keeps them accurate all the same. Version 3 only.
 	LazyRefcounts bool
+	// Compression is how WriteCompressed compresses. Version 2 has only
+	// CompressionZlib, the default.
+	Compression Compression
 	// BackingFile is the name recorded for the backing file, "" for none, and
 	// BackingFormat the name of its format, which must be given with it.
 	BackingFile   string
@@ -55,6 +58,10 @@ func (o *CreateOptions) header() (*header, error) {
 		return nil, fmt.Errorf("refcount width of %d bits (version 2 has 16)", width)
 	case version == 2 && o.LazyRefcounts:
 		return nil, fmt.Errorf("lazy refcounts need version 3")
+	case o.Compression > CompressionZstd:
+		return nil, fmt.Errorf("%v (zlib or zstd is allowed)", o.Compression)
+	case version == 2 && o.Compression != CompressionZlib:
+		return nil, fmt.Errorf("%v compression needs version 3", o.Compression)
 	case o.Size < 0 || o.Size > 1<<63-sectorSize:
 		return nil, fmt.Errorf("disk size %d", o.Size)
 	case len(o.BackingFile) > maxBackingName:
@@ -79,6 +86,9 @@ func (o *CreateOptions) header() (*header, error) {
 		h.tail = make([]byte, headerSizeV3-headerMinSizeV3-1)
 		if o.LazyRefcounts {
 			h.compatible |= compatLazyRefcounts
+		}
+		if h.compression = o.Compression; h.compression != CompressionZlib {
+			h.incompatible |= incompatCompression
 		}
 		if clusterSize > 4096 {
 			h.extensions = append(h.extensions, extension{extFeatureNames, marshalFeatures(knownFeatures())})

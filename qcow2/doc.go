@@ -2,12 +2,12 @@
 // and 3, after the format's specification (docs/interop/qcow2.txt of QEMU).
 //
 // Built are clusters of 512 bytes to 2 MiB, refcounts of 1 to 64 bits, plain,
-// zero and unallocated clusters, reading of deflate-compressed clusters, backing
-// files, discard, a consistency check with repair, and internal snapshots of the
-// disk, which are created, applied and deleted while the image is in use. The
-// machine's state in a snapshot is kept, but not read. Bitmaps, which a writer
-// that does not maintain them invalidates, are dropped by the first writable
-// open. An image that needs an external data file, extended L2 entries, zstd or
+// zero, unallocated and compressed clusters (deflate and zstd, read and written),
+// backing files, discard, a consistency check with repair, and internal snapshots
+// of the disk, which are created, applied and deleted while the image is in use.
+// The machine's state in a snapshot is kept, but not read. Bitmaps, which a
+// writer that does not maintain them invalidates, are dropped by the first
+// writable open. An image that needs an external data file, extended L2 entries or
 // encryption is refused at Open with an error that names the feature.
 //
 // # Concurrency
@@ -21,12 +21,14 @@
 //     and links them into the L2 table under mu again. Meanwhile it stands in
 //     the in-flight list; a request for the same guest clusters waits for it,
 //     any other passes.
+//   - A read of several compressed clusters decompresses them on several
+//     goroutines, no more of them in an image than there are cores.
 //   - Flushes that arrive while one is running share the next one.
 //   - Check and operations on snapshots wait until the requests that are running
 //     have ended, and new ones wait for them.
 //
-// Lock order: commitMu, reclaimMu, then mu. The mutexes of gate, joiner, the decoded-cluster
-// cache and OSFile are leaves: nothing is locked under them.
+// Lock order: commitMu, reclaimMu, then mu. The mutexes of gate, joiner, aside,
+// the decoded-cluster cache and OSFile are leaves: nothing is locked under them.
 //
 // # Durability
 //
@@ -41,6 +43,9 @@
 //     header;
 //  3. references to data and L2 tables: L2 entries, L1 entries or, if the L1
 //     table moved, the header.
+//
+// Compressed clusters follow the same steps. They share host clusters: one that
+// is added only raises the refcount and touches no byte of its neighbours.
 //
 // So an overwrite in place costs one fdatasync and a fresh allocation two, each
 // shared by all requests that flush at the same time.

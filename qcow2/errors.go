@@ -18,6 +18,8 @@ var (
 	ErrReadOnly = errors.New("image is read-only")
 	// ErrRange means that a request reaches beyond the end of the disk.
 	ErrRange = errors.New("request outside the disk")
+	// ErrAlignment means that a request that takes whole clusters has others.
+	ErrAlignment = errors.New("request is not aligned to clusters")
 	// ErrClosed means that the image was closed.
 	ErrClosed = errors.New("image is closed")
 	// ErrTooLarge means that a table of the image can't grow any more.

@@ -14,7 +14,8 @@ const (
 	incompatDataFile    uint64 = 1 << 2
 	incompatCompression uint64 = 1 << 3 // compression_type is not zero
 	incompatExtendedL2  uint64 = 1 << 4
-	incompatBuilt              = incompatDirty | incompatCorrupt
+	incompatBad                = incompatDirty | incompatCorrupt // a repair clears these
+	incompatBuilt              = incompatBad | incompatCompression
 
 	compatLazyRefcounts uint64 = 1 << 0
 

@@ -98,7 +98,7 @@ const (
 	kindZero                           // zeroes, no host cluster
 	kindZeroAlloc                      // zeroes, with a host cluster kept
 	kindNormal                         // in a host cluster
-	kindCompressed                     // deflated, somewhere in the file
+	kindCompressed                     // compressed, somewhere in the file
 )
 
 // classify interprets an L2 entry. The error says what is wrong with it, not

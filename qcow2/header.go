@@ -46,7 +46,7 @@ type header struct {
 	compatible    uint64
 	autoclear     uint64
 	refcountOrder uint32
-	compression   uint8
+	compression   Compression
 
 	// tail is what follows the last field above, up to the header length of
 	// the image: padding, and fields of later versions of the format.
@@ -143,7 +143,7 @@ func (h *header) parseV3(b []byte) (uint32, error) {
 		return 0, fmt.Errorf("%w: qcow2 header length %d is not a multiple of 8", ErrInvalid, length)
 	}
 	if length > headerMinSizeV3 {
-		h.compression = b[104]
+		h.compression = Compression(b[104])
 		h.tail = slices.Clone(b[105:length])
 	}
 	return length, nil
@@ -177,8 +177,11 @@ func (h *header) parseTrailer(b []byte, length uint32) error {
 // with header fields relies on it: no table is larger than its limit, every
 // offset is aligned and below 2^63.
 func (h *header) validate() error {
-	if h.compression != 0 != (h.incompatible&incompatCompression != 0) {
-		return fmt.Errorf("%w: compression type %d contradicts the compression type feature bit", ErrInvalid, h.compression)
+	if h.compression > CompressionZstd {
+		return fmt.Errorf("%w compression type %d (0, zlib, and 1, zstd, are supported)", ErrUnsupported, uint8(h.compression))
+	}
+	if h.compression != CompressionZlib != (h.incompatible&incompatCompression != 0) {
+		return fmt.Errorf("%w: compression type %v contradicts the compression type feature bit", ErrInvalid, h.compression)
 	}
 	if mask := h.incompatible &^ incompatBuilt; mask != 0 {
 		return unsupportedFeatures(mask, h.extension(extFeatureNames))
@@ -271,7 +274,7 @@ func (h *header) marshal() ([]byte, error) {
 		b = be.AppendUint32(b, h.refcountOrder)
 		b = be.AppendUint32(b, 0)
 		if h.tail != nil {
-			b = append(b, h.compression)
+			b = append(b, byte(h.compression))
 			b = append(b, h.tail...)
 		}
 		be.PutUint32(b[100:], uint32(len(b)))

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 )
@@ -53,6 +54,9 @@ type Image struct {
 	commits func() error // bound once, so that Flush does not allocate
 	buffers sync.Pool    // of *[]byte, one cluster each
 	decoded decodedCache
+	codec   codec
+	packed  sync.Pool     // of *[]byte: compressed clusters
+	helpers chan struct{} // holds a token for each goroutine that decompresses beside its request
 
 	mu       sync.RWMutex
 	hdr      *header            // guarded by mu, with all below
@@ -94,6 +98,8 @@ func Open(f File, o Options) (*Image, error) {
 	im.requests.New = func() any { return new(request) }
 	im.size.Store(int64(h.size) &^ (sectorSize - 1))
 	im.decoded.init(im.g.clusterSize)
+	im.codec = newCodec(h.compression, im.g.clusterSize)
+	im.helpers = make(chan struct{}, runtime.GOMAXPROCS(0)-1)
 	if im.snaps, err = readSnapshots(f, h); err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ type Info struct {
 	ClusterSize   int64
 	RefcountBits  int
 	LazyRefcounts bool
+	Compression   Compression
 	Dirty         bool // not closed cleanly by its last writer
 	Corrupt       bool
 	BackingFile   string
@@ -25,6 +26,7 @@ func (im *Image) Info() Info {
 		ClusterSize:   im.g.clusterSize,
 		RefcountBits:  1 << h.refcountOrder,
 		LazyRefcounts: h.compatible&compatLazyRefcounts != 0,
+		Compression:   h.compression,
 		Dirty:         h.incompatible&incompatDirty != 0,
 		Corrupt:       h.incompatible&incompatCorrupt != 0,
 		BackingFile:   h.backingFile,

@@ -14,7 +14,7 @@ type config struct {
 }
 
 func (c config) String() string {
-	return fmt.Sprintf("v%d,cluster=%d,refbits=%d,backing=%v", c.o.Version, c.o.ClusterSize, c.o.RefcountBits, c.backing)
+	return fmt.Sprintf("v%d,cluster=%d,refbits=%d,backing=%v,%v", c.o.Version, c.o.ClusterSize, c.o.RefcountBits, c.backing, c.o.Compression)
 }
 
 // configs covers cluster sizes, refcount widths and both versions.
@@ -28,17 +28,21 @@ func configs() []config {
 		}
 		return config{o, backing}
 	}
+	zstd := func(c config) config {
+		c.o.Compression = CompressionZstd
+		return c
+	}
 	return []config{
 		c(3, 512, 16, false),
 		c(3, 512, 64, true),
 		c(3, 512, 1, false),
 		c(2, 512, 16, false),
 		c(2, 1024, 16, true),
-		c(3, 1024, 2, true),
+		zstd(c(3, 1024, 2, true)),
 		c(3, 2048, 8, false),
-		c(3, 4096, 32, true),
+		zstd(c(3, 4096, 32, true)),
 		c(3, 8192, 4, false),
-		c(3, 65536, 16, false),
+		zstd(c(3, 65536, 16, false)),
 		c(3, 65536, 16, true),
 		c(2, 65536, 16, true),
 	}
@@ -165,7 +169,7 @@ func (op operation) String() string {
 // randomOperation makes requests that are mostly small, and often aligned to
 // clusters or close to others.
 func randomOperation(rng *rand.Rand, size, cluster int64) operation {
-	kinds := []string{"write", "write", "write", "read", "zero", "unmap", "discard", "flush"}
+	kinds := []string{"write", "write", "write", "compress", "compress", "read", "zero", "unmap", "discard", "flush"}
 	op := operation{kind: kinds[rng.IntN(len(kinds))], fill: byte(1 + rng.IntN(255))}
 	op.off = rng.Int64N(size)
 	op.n = 1 + rng.Int64N(min(size-op.off, 3*cluster))
@@ -200,6 +204,11 @@ func (op operation) run(im *Image, rng *rand.Rand) error {
 		return im.WriteZeroes(op.off, op.n, op.kind == "unmap")
 	case "discard":
 		return im.Discard(op.off, op.n)
+	case "compress":
+		if _, lo, hi := im.wholeClusters(op.off, op.n); lo < hi {
+			return im.WriteCompressed(squeezable(op.fill, hi-lo), lo)
+		}
+		return nil
 	case "flush":
 		return im.Flush()
 	}
@@ -211,6 +220,10 @@ func (op operation) apply(im *Image, model []byte) {
 	switch op.kind {
 	case "write":
 		copy(model[op.off:], pattern(op.fill, op.n)[0])
+	case "compress":
+		if _, lo, hi := im.wholeClusters(op.off, op.n); lo < hi {
+			copy(model[lo:], squeezable(op.fill, hi-lo))
+		}
 	case "zero", "unmap":
 		clear(model[op.off : op.off+op.n])
 	case "discard":

@@ -193,8 +193,11 @@ func TestWeReadQEMUs(t *testing.T) {
 
 // TestCompressed reads compressed clusters and overwrites some.
 func TestCompressed(t *testing.T) {
-	for _, cluster := range []string{"512", "4k", "64k", "2M"} {
-		t.Run(cluster, func(t *testing.T) {
+	for _, options := range []string{
+		"cluster_size=512", "cluster_size=4k", "cluster_size=64k", "cluster_size=2M", "cluster_size=64k,compat=0.10", "cluster_size=4k,refcount_bits=1",
+		"cluster_size=512,compression_type=zstd", "cluster_size=64k,compression_type=zstd", "cluster_size=2M,compression_type=zstd",
+	} {
+		t.Run(options, func(t *testing.T) {
 			t.Parallel()
 			l := newLab(t)
 			rng := seeded(t)
@@ -208,7 +211,7 @@ func TestCompressed(t *testing.T) {
 			if err := os.WriteFile(l.path("raw"), model, 0o644); err != nil {
 				t.Fatal(err)
 			}
-			l.run("qemu-img", "convert", "-c", "-f", "raw", "-O", "qcow2", "-o", "cluster_size="+cluster, "raw", "disk")
+			l.run("qemu-img", "convert", "-c", "-f", "raw", "-O", "qcow2", "-o", options, "raw", "disk")
 			im := l.open("disk", Options{})
 			if err := compareWith(im, model); err != nil {
 				t.Fatal(err)

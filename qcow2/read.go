@@ -10,6 +10,9 @@ func (im *Image) ReadV(bufs [][]byte, off int64) error {
 		return err
 	}
 	err = im.read(rq, off, n)
+	if e := rq.aside.wait(); err == nil {
+		err = e
+	}
 	im.end(rq)
 	return im.note(err)
 }
@@ -28,6 +31,11 @@ func (im *Image) read(rq *request, off, n int64) error {
 			}
 			continue
 		}
+		within := off & (im.g.clusterSize - 1)
+		if m.kind == kindCompressed && m.length < n && im.readAside(rq, m.entry, within, m.length) {
+			off, n = off+m.length, n-m.length
+			continue
+		}
 		if err := im.readMapped(rq, &m, off); err != nil {
 			return err
 		}
@@ -43,7 +51,7 @@ func (im *Image) readMapped(rq *request, m *mapping, off int64) error {
 	case kindNormal:
 		return im.f.ReadV(rq.vec.next(m.length), m.host)
 	case kindCompressed:
-		return im.readCompressed(rq, m.entry, off&(im.g.clusterSize-1), m.length)
+		return im.readCompressed(rq.vec.next(m.length), m.entry, off&(im.g.clusterSize-1))
 	case kindUnallocated:
 		return im.readBacking(rq, off, m.length)
 	}

@@ -96,6 +96,7 @@ func (im *Image) dropRef(c int64) error {
 		im.alloc.hint = min(im.alloc.hint, c)
 		delete(im.alloc.full, c/im.countsPerPage())
 		delete(im.meta, c)
+		im.stopPacking(c)
 	}
 	return nil
 }

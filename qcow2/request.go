@@ -5,6 +5,7 @@ import "fmt"
 // request is one call of ReadV, WriteV, WriteZeroes or Discard. They are pooled.
 type request struct {
 	vec   cursor
+	aside aside
 	epoch uint64
 }
 

@@ -56,6 +56,7 @@ func TestLayoutVectors(t *testing.T) {
 		{"1 bit", CreateOptions{Size: 64 * mib, RefcountBits: 1}, nil, 196616, "58c72cce92ed78da9df9b6efce8674a3"},
 		{"64 bit", CreateOptions{Size: 64 * mib, RefcountBits: 64}, nil, 196616, "ef71aa3e39231958cdee6a4d9f2ced8c"},
 		{"lazy", CreateOptions{Size: 64 * mib, LazyRefcounts: true}, nil, 196616, "c7daf6bb9d247c28df9d50d6696231f8"},
+		{"zstd", CreateOptions{Size: 64 * mib, Compression: CompressionZstd}, nil, 196616, "36d2f89675b6495131a95e867be04a8b"},
 		{"backing", CreateOptions{Size: mib, BackingFile: "base.raw", BackingFormat: "raw"}, nil, 196616, "7bf9f94ec46267a54633cab47d1dbc10"},
 		{"write 64k", CreateOptions{Size: 64 * mib}, []func(*Image) error{write(1, 0, 64*kib)}, 393216, "19ff20251bb73d00e18b5744ac9fb6c5"},
 		{"write 1k", CreateOptions{Size: 64 * mib}, []func(*Image) error{write(1, kib, kib)}, 393216, "c27e89d1836735a1ac063ebf632e296c"},

@@ -1,0 +1,131 @@
+package qcow2
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/klauspost/compress/flate"
+)
+
+// Compression is how an image compresses clusters (compression_type of the
+// header). It holds for all compressed clusters of an image.
+type Compression uint8
+
+const (
+	// CompressionZlib is a raw deflate stream; the format calls it zlib.
+	CompressionZlib Compression = 0
+	// CompressionZstd is Zstandard (RFC 8878), version 3 images only. It is an
+	// order of magnitude faster to write, and several times faster to read.
+	CompressionZstd Compression = 1
+)
+
+// String is the name that qemu-img uses.
+func (c Compression) String() string {
+	switch c {
+	case CompressionZlib:
+		return "zlib"
+	case CompressionZstd:
+		return "zstd"
+	}
+	return fmt.Sprintf("unknown compression type %d", uint8(c))
+}
+
+// codec compresses and decompresses clusters. Its methods may be called from
+// any number of goroutines.
+type codec interface {
+	// decode fills dst from the stream that src begins with. What follows the
+	// stream belongs to other clusters.
+	decode(dst, src []byte) error
+	// encode returns src compressed, in buf if that is large enough; nil if
+	// that takes as many bytes as src, or more.
+	encode(buf, src []byte) []byte
+}
+
+// newCodec returns the codec of an image. Preconditions: c is known.
+func newCodec(c Compression, clusterSize int64) codec {
+	if c == CompressionZstd {
+		return newZstdCodec(clusterSize)
+	}
+	return new(deflateCodec)
+}
+
+// deflateWindow is how far back a deflate stream may refer. The format's own
+// writers use 12 bits, and a reader may rely on that.
+const deflateWindow = 1 << 12
+
+// deflateCodec is CompressionZlib.
+type deflateCodec struct {
+	readers sync.Pool // of *inflater
+	writers sync.Pool // of *deflater
+}
+
+// inflater is a decompressor, used for one cluster after another.
+type inflater struct {
+	src bytes.Reader
+	r   io.Reader // also a flate.Resetter
+}
+
+func (d *deflateCodec) decode(dst, src []byte) error {
+	z, _ := d.readers.Get().(*inflater)
+	if z == nil {
+		z = new(inflater)
+		z.r = flate.NewReader(&z.src)
+	}
+	defer d.readers.Put(z)
+	z.src.Reset(src)
+	defer z.src.Reset(nil)
+	if err := z.r.(flate.Resetter).Reset(&z.src, nil); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(z.r, dst)
+	return err
+}
+
+// deflater is a compressor, used for one cluster after another.
+type deflater struct {
+	w   *flate.Writer
+	dst fixedBuffer
+}
+
+func (d *deflateCodec) encode(buf, src []byte) []byte {
+	z, _ := d.writers.Get().(*deflater)
+	if z == nil {
+		z = new(deflater)
+		w, err := flate.NewWriterWindow(&z.dst, deflateWindow)
+		if err != nil {
+			return nil // it is no window size: not with this one
+		}
+		z.w = w
+	}
+	defer d.writers.Put(z)
+	if cap(buf) < len(src)-1 {
+		buf = make([]byte, len(src)-1)
+	}
+	z.dst = fixedBuffer{buf: buf[:len(src)-1]}
+	defer func() { z.dst = fixedBuffer{} }()
+	z.w.Reset(&z.dst)
+	if _, err := z.w.Write(src); err != nil {
+		return nil
+	}
+	if err := z.w.Close(); err != nil {
+		return nil
+	}
+	return z.dst.buf[:z.dst.n]
+}
+
+// fixedBuffer is a writer to memory that fails when that is full.
+type fixedBuffer struct {
+	buf []byte
+	n   int
+}
+
+func (f *fixedBuffer) Write(p []byte) (int, error) {
+	n := copy(f.buf[f.n:], p)
+	f.n += n
+	if n < len(p) {
+		return n, io.ErrShortBuffer
+	}
+	return n, nil
+}

@@ -1,0 +1,124 @@
+package qcow2
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// maxZstdWindow is the largest window that a frame may ask for: what other
+// readers accept by default. No memory follows from it, because a cluster is
+// decompressed straight into place.
+const maxZstdWindow = 128 << 20
+
+// zstdCodec is CompressionZstd. A cluster is one frame when we write it, and
+// one or several when we read it.
+type zstdCodec struct {
+	decoder func() (*zstd.Decoder, error) // made at the first use
+	encoder func() (*zstd.Encoder, error)
+}
+
+func newZstdCodec(clusterSize int64) *zstdCodec {
+	return &zstdCodec{
+		decoder: sync.OnceValues(func() (*zstd.Decoder, error) {
+			return zstd.NewReader(nil,
+				zstd.WithDecoderConcurrency(runtime.GOMAXPROCS(0)),
+				zstd.WithDecoderMaxWindow(maxZstdWindow),
+				zstd.WithDecodeAllCapLimit(true))
+		}),
+		encoder: sync.OnceValues(func() (*zstd.Encoder, error) {
+			return zstd.NewWriter(nil,
+				zstd.WithEncoderConcurrency(runtime.GOMAXPROCS(0)),
+				zstd.WithEncoderLevel(zstd.SpeedDefault),
+				zstd.WithWindowSize(int(max(clusterSize, zstd.MinWindowSize))),
+				zstd.WithSingleSegment(true),
+				zstd.WithEncoderCRC(false))
+		}),
+	}
+}
+
+func (z *zstdCodec) decode(dst, src []byte) error {
+	decoder, err := z.decoder()
+	if err != nil {
+		return err
+	}
+	for len(dst) > 0 {
+		n, skippable, err := zstdFrame(src)
+		if err != nil {
+			return err
+		}
+		if !skippable {
+			out, err := decoder.DecodeAll(src[:n], dst[:0:len(dst)])
+			if err != nil {
+				return err
+			}
+			if len(out) == 0 {
+				return errors.New("zstd frame without contents")
+			}
+			dst = dst[len(out):]
+		}
+		src = src[n:]
+	}
+	return nil
+}
+
+func (z *zstdCodec) encode(buf, src []byte) []byte {
+	encoder, err := z.encoder()
+	if err != nil {
+		return nil
+	}
+	out := encoder.EncodeAll(src, buf[:0])
+	if len(out) >= len(src) {
+		return nil
+	}
+	return out
+}
+
+// Kinds of zstd blocks (RFC 8878, 3.1.1.2.2) whose size field is not the
+// number of bytes that follow.
+const (
+	zstdBlockRLE      = 1 // one byte follows
+	zstdBlockReserved = 3
+)
+
+// zstdFrame returns the length of the frame that src begins with, and whether
+// it is one that carries no data.
+func zstdFrame(src []byte) (n int, skippable bool, err error) {
+	var h zstd.Header
+	if err := h.Decode(src); err != nil {
+		return 0, false, fmt.Errorf("zstd frame header: %w", err)
+	}
+	if h.Skippable {
+		if int64(h.SkippableSize) > int64(len(src)-h.HeaderSize) {
+			return 0, true, io.ErrUnexpectedEOF
+		}
+		return h.HeaderSize + int(h.SkippableSize), true, nil
+	}
+	n = h.HeaderSize
+	for last := false; !last; {
+		if len(src)-n < 3 {
+			return 0, false, io.ErrUnexpectedEOF
+		}
+		head := int(src[n]) | int(src[n+1])<<8 | int(src[n+2])<<16
+		last = head&1 != 0
+		kind, size := head>>1&3, head>>3
+		switch kind {
+		case zstdBlockRLE:
+			size = 1
+		case zstdBlockReserved:
+			return 0, false, errors.New("zstd block of a reserved type")
+		}
+		n += 3 + size
+	}
+	if h.HasCheckSum {
+		n += 4
+	}
+	if n > len(src) {
+		return 0, false, io.ErrUnexpectedEOF
+	}
+	return n, false, nil
+}

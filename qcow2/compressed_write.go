@@ -1,0 +1,134 @@
+package qcow2
+
+import "fmt"
+
+// WriteCompressed stores p at offset off in compressed clusters, several of
+// them in a host cluster where they fit. It is meant for tools that fill an
+// image; a guest's later writes replace whole compressed clusters by plain ones.
+//
+// The range must be whole clusters, of which the last may be cut off by the end
+// of the disk. A cluster that does not get smaller is written as WriteV does.
+// What was mapped there before is given back, as with any other write. Calls
+// may be concurrent: clusters are compressed in parallel, and only their place
+// in the file is chosen under a lock.
+func (im *Image) WriteCompressed(p []byte, off int64) error {
+	n := int64(len(p))
+	rq, err := im.begin("write compressed", nil, off, n, true)
+	if err != nil {
+		return err
+	}
+	if _, lo, hi := im.wholeClusters(off, n); lo != off || hi != off+n {
+		err = fmt.Errorf("%w: compressed write of %d bytes at %d, clusters have %d bytes", ErrAlignment, n, off, im.g.clusterSize)
+	} else {
+		err = im.writeCompressed(rq, p, off)
+	}
+	return im.finishWrite(rq, err)
+}
+
+func (im *Image) writeCompressed(rq *request, p []byte, off int64) error {
+	packed := im.scratch(im.g.clusterSize)
+	defer im.packed.Put(packed)
+	for len(p) > 0 {
+		n := min(im.g.clusterSize, int64(len(p)))
+		done, err := im.writePacked(im.compress(packed, p[:n]), off)
+		if err == nil && !done {
+			rq.vec.bufs, rq.vec.skip = [][]byte{p[:n]}, 0
+			err = im.write(rq, off, n)
+		}
+		if err != nil {
+			return err
+		}
+		p, off = p[n:], off+n
+		if len(p) > 0 && im.changes.pressing.Load() {
+			im.writes.Add(1)
+			if err := im.flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// compress returns a cluster compressed, in the memory of buf as long as it is
+// used for nothing else; nil if it does not get smaller. The part of a cluster
+// beyond the end of the disk is zeroes.
+func (im *Image) compress(buf *[]byte, p []byte) []byte {
+	if int64(len(p)) < im.g.clusterSize {
+		whole := im.clusterBuffer()
+		defer im.buffers.Put(whole)
+		clear((*whole)[copy(*whole, p):])
+		p = *whole
+	}
+	return im.codec.encode(*buf, p)
+}
+
+// writePacked writes compressed data and maps the cluster at guest offset off
+// to it. It reports false, and does nothing, without data and when no place is
+// left that the entry of a compressed cluster can name.
+func (im *Image) writePacked(data []byte, off int64) (done bool, err error) {
+	if data == nil {
+		return false, nil
+	}
+	n := int64(len(data))
+	a, entry, err := im.reservePacked(off, n)
+	if a == nil || err != nil {
+		return false, err
+	}
+	err = im.f.WriteV([][]byte{data}, a.host)
+	im.settlePacked(a, entry, n, err)
+	return true, err
+}
+
+// reservePacked takes a place for n bytes of compressed data and enters the
+// guest cluster at off in the in-flight list. It waits for requests in flight
+// to the same cluster. entry is the L2 entry for the place.
+func (im *Image) reservePacked(off, n int64) (a *allocation, entry uint64, err error) {
+	first := off >> im.g.clusterBits
+	for {
+		p, index, err := im.writablePage(off)
+		if err != nil {
+			return nil, 0, err
+		}
+		count, gone := im.conflict(first, 1)
+		if count == 0 {
+			im.mu.Unlock()
+			<-gone
+			continue
+		}
+		defer im.mu.Unlock()
+		if _, err := im.checkEntry(loadEntry(p.buf, index)); err != nil {
+			return nil, 0, fmt.Errorf("%w (guest offset %#x)", err, off)
+		}
+		host, err := im.pack(n)
+		if err != nil {
+			return nil, 0, err
+		}
+		entry, ok := im.g.compressedEntry(host, n)
+		if !ok {
+			im.unpack(host, n)
+			return nil, 0, nil
+		}
+		a = &allocation{first: first, count: 1, host: host, page: p, index: index}
+		p.pins++
+		im.inflight = append(im.inflight, a)
+		return a, entry, nil
+	}
+}
+
+// settlePacked ends what reservePacked began: with the data written, by linking
+// it; after a failure, by giving its place back.
+func (im *Image) settlePacked(a *allocation, entry uint64, n int64, failed error) {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	defer im.land(a)
+	if failed != nil {
+		im.unpack(a.host, n)
+		return
+	}
+	old := loadEntry(a.page.buf, a.index)
+	im.setL2(a.page, a.index, entry)
+	im.releaseEntry(old, false)
+	im.alloc.dataEnd = max(im.alloc.dataEnd, (a.host+n+sectorSize-1)&^(sectorSize-1))
+	im.changes.barrier = true
+	im.weigh()
+}
