@@ -240,3 +240,19 @@ func TestConfigAddRefused(t *testing.T) {
 		t.Errorf("the good configuration: %v", s)
 	}
 }
+
+// TestCacheOfAVolumeIsNotTheInitiators asks which bits of the caching page a
+// MODE SELECT can change: the write cache is ruled by the volume's property, and
+// one that were turned on behind it would make writes less durable than it says.
+func TestCacheOfAVolumeIsNotTheInitiators(t *testing.T) {
+	cfg, _ := oneDisk()
+	g := running(t, cfg, 1008)
+	const dbd, changeable, caching, wce = 0x08, 0x40, 0x08, 0x04
+	page, s, _, _ := g.scsi(mfi.CmdLDSCSIIO, 0, 24, 0x1a, dbd, changeable|caching, 0, 24, 0)
+	if s != mfi.StatusOK || page[4]&0x3f != caching {
+		t.Fatalf("MODE SENSE: %v, % x", s, page)
+	}
+	if page[6]&wce != 0 {
+		t.Errorf("WCE is changeable: % x", page)
+	}
+}

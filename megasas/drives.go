@@ -135,7 +135,9 @@ func (c *Controller) exposeVolume(v *raid.Volume, cfg raid.VolumeConfig) (*logic
 		},
 		RotationRate: rotation(id),
 		WriteBack:    cacheInForce(cfg.Cache) == raid.WriteBack,
-		Limits:       scsi.Limits{MaxTransfer: c.p.MaxRequestSectors},
+		// The cache is the controller's, and the volume's property rules it.
+		FixedWriteCache: true,
+		Limits:          scsi.Limits{MaxTransfer: c.p.MaxRequestSectors},
 	})
 	if err != nil {
 		return nil, err
