@@ -98,39 +98,95 @@ func TestPacking(t *testing.T) {
 	}
 }
 
-// TestPackingAndDiscard frees the host cluster that the next compressed data
-// would go to: it must go elsewhere, and nothing written later may be lost by
-// the hole that is punched.
-func TestPackingAndDiscard(t *testing.T) {
+// TestPackingLeavesFreedCluster frees the host cluster that the next compressed
+// data would go to and has a plain write take it: it is out of bounds then.
+func TestPackingLeavesFreedCluster(t *testing.T) {
 	d := newCompressed(t, CreateOptions{Size: mib})
-	d.writeCompressed(3, 0, 64*kib)
-	if err := d.im.Discard(0, 64*kib); err != nil {
-		t.Fatal(err)
+	do := func(op operation) {
+		t.Helper()
+		if err := op.run(d.im, rand.New(rand.NewPCG(1, 1))); err != nil {
+			t.Fatalf("%v: %v", op, err)
+		}
+		op.apply(d.im, d.model)
 	}
-	clear(d.model[:64*kib])
-	for i := int64(1); i < 10; i++ {
-		if err := d.im.Flush(); err != nil {
-			t.Fatal(err)
+	do(operation{"compress", 0, 64 * kib, 3})
+	packed := int64(d.entry(0)&entryOffset) &^ (64*kib - 1)
+	do(operation{"write", 0, 64 * kib, 5}) // moves the data elsewhere, and punches no hole
+	for i := int64(1); int64(d.entry(640*kib)&entryOffset) != packed; i++ {
+		if i == 10 {
+			t.Fatal("nobody takes the host cluster that was freed")
 		}
-		if i == 5 { // by now the cluster is free: somebody takes it
-			if err := d.im.WriteV(pattern(7, 64*kib), 640*kib); err != nil {
-				t.Fatal(err)
-			}
-			copy(d.model[640*kib:], pattern(7, 64*kib)[0])
+		do(operation{"flush", 0, 0, 0})
+		do(operation{"write", 640 * kib, 64 * kib, 6})
+		if int64(d.entry(640*kib)&entryOffset) != packed {
+			do(operation{"discard", 640 * kib, 64 * kib, 0})
 		}
-		if i == 1 || i > 4 {
-			d.writeCompressed(byte(4*i+3), i*64*kib, 64*kib)
-			if err := d.im.Discard(i*64*kib, 64*kib); err != nil {
-				t.Fatal(err)
-			}
-			clear(d.model[i*64*kib : (i+1)*64*kib])
-		}
-		d.compare()
 	}
-	d.writeCompressed(3, 0, 64*kib)
+	do(operation{"compress", 64 * kib, 64 * kib, 7})
+	if at, _, err := d.im.g.compressed(d.entry(64 * kib)); err != nil || at&^(64*kib-1) == packed {
+		t.Errorf("compressed data at %#x, in the cluster that another guest cluster owns", at)
+	}
 	d.compare()
 	d.reopen()
 	d.compare()
+}
+
+// punchFile calls a function before it punches a hole.
+type punchFile struct {
+	*memFile
+	before func(off, n int64)
+}
+
+func (p *punchFile) PunchHole(off, n int64) error {
+	if p.before != nil {
+		p.before(off, n)
+	}
+	return p.memFile.PunchHole(off, n)
+}
+
+// TestPackingBesideHole writes compressed data while a hole is punched for the
+// host cluster that it would go to.
+func TestPackingBesideHole(t *testing.T) {
+	f := &punchFile{memFile: new(memFile)}
+	if err := Create(f, CreateOptions{Size: mib}); err != nil {
+		t.Fatal(err)
+	}
+	im, err := Open(f, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := squeezable(7, 64*kib)
+	if err := im.WriteCompressed(want, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := im.Discard(0, 64*kib); err != nil {
+		t.Fatal(err)
+	}
+	punched := 0
+	f.before = func(int64, int64) {
+		punched++
+		if err := im.WriteCompressed(want, 128*kib); err != nil {
+			t.Error(err)
+		}
+	}
+	for range 4 {
+		if err := im.WriteV(pattern(1, 512), 512*kib); err != nil {
+			t.Fatal(err)
+		}
+		if err := im.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if punched == 0 {
+		t.Fatal("no hole was punched")
+	}
+	got := make([]byte, 64*kib)
+	if err := im.ReadV([][]byte{got}, 128*kib); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("the hole took what was written beside it: %v", err)
+	}
+	if res, err := im.Check(CheckOptions{}); err != nil || !res.Clean() {
+		t.Errorf("check: %+v, %v", res, err)
+	}
 }
 
 // TestPackingDuringReclaim writes compressed clusters from several goroutines

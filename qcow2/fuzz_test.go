@@ -15,6 +15,7 @@ func smallImages(f *testing.F) [][]byte {
 		{Size: 64 * kib, ClusterSize: 512, Version: 2},
 		{Size: 8 * kib, ClusterSize: 1024, RefcountBits: 1},
 		{Size: 8 * kib, ClusterSize: 512, RefcountBits: 64, LazyRefcounts: true},
+		{Size: 8 * kib, ClusterSize: 512, Compression: CompressionZstd},
 		{Size: 8 * kib, ClusterSize: 4096, BackingFile: "base", BackingFormat: "raw"},
 	} {
 		seeds = append(seeds, newImage(f, o).data)
@@ -66,6 +67,9 @@ func FuzzOpen(f *testing.F) {
 		off, n = off&0x3fff, n&0x3fff
 		_ = im.ReadV(pattern(0, n), off)
 		_ = im.WriteV(pattern(1, n), off)
+		if _, lo, hi := im.wholeClusters(off, n); lo < hi {
+			_ = im.WriteCompressed(squeezable(byte(n), min(hi-lo, mib)), lo)
+		}
 		_ = im.WriteZeroes(off/2, n, off%2 == 0)
 		_ = im.Discard(off/3, n)
 		_ = im.Flush()
