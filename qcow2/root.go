@@ -1,8 +1,6 @@
 package qcow2
 
 import (
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"slices"
 )
@@ -311,6 +309,9 @@ func (r *rootChange) write() error {
 	if err := r.moveRefTable(); err != nil {
 		return err
 	}
+	if err := r.checkDead(); err != nil {
+		return err
+	}
 	if err := r.writeRefcounts(); err != nil {
 		return err
 	}
@@ -320,49 +321,19 @@ func (r *rootChange) write() error {
 	return im.f.Sync()
 }
 
-// switchHeader makes the header on disk that of the new state. When it fails
-// the old header is written again; until that succeeds, nobody writes.
-func (r *rootChange) switchHeader() error {
+// checkDead refuses to free metadata of the new state, as refcounts that are too
+// low would have it.
+func (r *rootChange) checkDead() error {
 	im := r.im
-	err := im.writeRoot(im.hdr)
-	if err == nil {
-		return nil
+	meta := im.collectMetadata()
+	for _, d := range r.dead {
+		for c := d.cluster; c < d.cluster+d.count; c++ {
+			if k := meta[c]; k != 0 {
+				return fmt.Errorf("%w: cluster %#x has too low a refcount, it holds %v", ErrCorrupt, c<<im.g.clusterBits, k)
+			}
+		}
 	}
-	im.stray = &r.hdr
-	im.corrupt.Store(true)
-	return errors.Join(err, im.restoreHeader())
-}
-
-// restoreHeader writes the old header after a switch of which nobody knows
-// whether it reached the disk.
-func (im *Image) restoreHeader() error {
-	if im.stray == nil {
-		return nil
-	}
-	if err := im.writeRoot(im.stray); err != nil {
-		return fmt.Errorf("the image can't be written until its header is restored: %w", err)
-	}
-	im.stray = nil
-	im.corrupt.Store(false)
 	return nil
-}
-
-// writeRoot writes the fields of the header that a rootChange may change, from
-// the disk size to the place of the snapshot table, and makes them durable.
-func (im *Image) writeRoot(h *header) error {
-	be := binary.BigEndian
-	b := be.AppendUint64(nil, h.size)
-	b = be.AppendUint32(b, h.cryptMethod)
-	b = be.AppendUint32(b, h.l1Size)
-	b = be.AppendUint64(b, h.l1Offset)
-	b = be.AppendUint64(b, h.refTable)
-	b = be.AppendUint32(b, h.refClusters)
-	b = be.AppendUint32(b, h.snapshotCount)
-	b = be.AppendUint64(b, h.snapshots)
-	if err := writeFull(im.f, b, hdrSize); err != nil {
-		return fmt.Errorf("write the header: %w", err)
-	}
-	return im.f.Sync()
 }
 
 // settle makes memory agree with the new state on disk.

@@ -287,3 +287,33 @@ func TestSnapshotRefusals(t *testing.T) {
 		}
 	}
 }
+
+// TestDeleteSharesWithActive deletes a snapshot that lies over the active disk,
+// with refcounts that know nothing of it: nothing in use may be freed.
+func TestDeleteSharesWithActive(t *testing.T) {
+	d := newDisk(t, config{o: CreateOptions{Size: mib, ClusterSize: 512}}, nil)
+	if _, err := d.im.CreateSnapshot(SnapshotOptions{Name: "a"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.im.WriteV(pattern(1, mib), 0); err != nil {
+		t.Fatal(err)
+	}
+	d.reopen()
+	for name, damage := range map[string]func(b []byte){
+		"its L1 table is the active one": func(b []byte) { storeEntry(b[d.im.hdr.snapshots:], 0, d.im.hdr.l1Offset) },
+		"its L2 table is an active one":  func(b []byte) { storeEntry(b[d.im.snaps[0].l1Offset:], 0, d.im.l1[0]) },
+	} {
+		f := d.f.reopened()
+		damage(f.data)
+		im, err := Open(f, Options{})
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if err := im.DeleteSnapshot("a"); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s: delete: %v, want %v", name, err, ErrCorrupt)
+		}
+		if err := compareWith(im, pattern(1, mib)[0]); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
