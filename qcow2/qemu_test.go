@@ -234,7 +234,7 @@ func TestCompressed(t *testing.T) {
 // TestSnapshotsStayIntact writes to an image with internal snapshots: they must
 // still hold what they held.
 func TestSnapshotsStayIntact(t *testing.T) {
-	for _, options := range []string{"cluster_size=512", "cluster_size=64k", "compat=0.10", "cluster_size=4k,refcount_bits=4"} {
+	for _, options := range []string{"cluster_size=512", "cluster_size=64k", "compat=0.10", "cluster_size=4k,refcount_bits=32"} {
 		t.Run(options, func(t *testing.T) {
 			t.Parallel()
 			l := newLab(t)

@@ -9,7 +9,7 @@ import (
 // TestSnapshotsWithQEMU lets this package and QEMU's tools create, apply, list
 // and delete the snapshots of one image in turn.
 func TestSnapshotsWithQEMU(t *testing.T) {
-	for _, options := range []string{"cluster_size=512", "cluster_size=64k", "compat=0.10", "cluster_size=4k,refcount_bits=4", "cluster_size=2M,refcount_bits=64"} {
+	for _, options := range []string{"cluster_size=512", "cluster_size=64k", "compat=0.10", "cluster_size=4k,refcount_bits=32", "cluster_size=2M,refcount_bits=64"} {
 		t.Run(options, func(t *testing.T) {
 			t.Parallel()
 			l := newLab(t)

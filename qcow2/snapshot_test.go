@@ -36,10 +36,16 @@ func TestRandomSnapshots(t *testing.T) {
 			w := world{disk: d.model}
 			for step := range 300 {
 				op := w.randomStep(rng, max(c.o.ClusterSize, 4096), 6)
-				if err := w.do(d.im, op, rng); err != nil {
+				switch err := w.do(d.im, op, rng); {
+				case op.kind == "snapshot" && c.o.RefcountBits < 16 && errors.Is(err, ErrTooLarge):
+					// Narrow refcounts and compressed clusters that share a
+					// host cluster: refused, and nothing has changed.
+					d.mustBeClean()
+				case err != nil:
 					t.Fatalf("step %d, %v: %v", step, op, err)
+				default:
+					w.apply(d.im, op)
 				}
-				w.apply(d.im, op)
 				if op.onSnapshots() {
 					d.mustBeClean()
 					if err := w.sameSnapshots(d.im); err != nil {
