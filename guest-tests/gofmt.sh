@@ -1,6 +1,6 @@
-#!/bin/sh
+#!/bin/bash
 # Fails if any Go file is not formatted, and names it.
-set -eu
+set -euo pipefail
 cd "$(dirname "$0")/.."
 unformatted=$(go list -f '{{.Dir}}' ./... | xargs gofmt -l)
 [ -z "$unformatted" ] || {
