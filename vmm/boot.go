@@ -6,10 +6,14 @@ import (
 
 	"github.com/govmm/govmm/firmware"
 	"github.com/govmm/govmm/firmware/acpi"
+	"github.com/govmm/govmm/pci"
 )
 
 // seedSize is how many bytes of entropy the guest starts with.
 const seedSize = 64
+
+// pciPorts is where I/O BARs go, clear of the ports of the chipset.
+var pciPorts = pci.Space{Base: 0xC000, Size: 0x4000}
 
 // boot puts tables and kernel into the guest's RAM and the boot processor at the
 // kernel's first instruction.
@@ -18,6 +22,9 @@ const seedSize = 64
 func (m *Machine) boot() error {
 	config := m.acpiConfig()
 	if err := m.programBridges(config.Power.PM1Event); err != nil {
+		return err
+	}
+	if err := m.pciBus.Assign(pciPorts, pci.Space(m.layout.MMIO32())); err != nil {
 		return err
 	}
 	tables, err := acpi.Build(config)

@@ -180,7 +180,9 @@ func forwardSignals(requests *json.Decoder, p *os.Process, ended <-chan struct{}
 		if err := requests.Decode(&r); err != nil {
 			break
 		}
-		p.Signal(syscall.Signal(r.Signal))
+		if r.Signal != 0 {
+			p.Signal(syscall.Signal(r.Signal))
+		}
 	}
 	p.Signal(unix.SIGTERM)
 	select {

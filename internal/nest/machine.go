@@ -114,6 +114,14 @@ func (m *machine) closePorts() {
 	}
 }
 
+// heartbeat is how often the nest gets a message that means nothing. As it ends
+// the emulated execution of a guest, QEMU 7.2 changes its word of pending
+// interrupts without a lock, and an interrupt that is raised at that moment is
+// forgotten until the next one. If it was the timer's, the kernel of the nest
+// waits, with nothing to wake it, for as long as no device interrupts: this one
+// does.
+const heartbeat = 100 * time.Millisecond
+
 // run starts the command, serves its streams and waits for its end.
 func (m *machine) run(ctx context.Context, s start, c Command) (int, error) {
 	requests := json.NewEncoder(m.control)
@@ -136,6 +144,8 @@ func (m *machine) run(ctx context.Context, s start, c Command) (int, error) {
 		result <- r
 	}()
 
+	beats := time.NewTicker(heartbeat)
+	defer beats.Stop()
 	stop := ctx.Done()
 	var timeout <-chan time.Time
 	for {
@@ -153,6 +163,8 @@ func (m *machine) run(ctx context.Context, s start, c Command) (int, error) {
 			if n, ok := sig.(syscall.Signal); ok {
 				requests.Encode(request{Signal: int(n)})
 			}
+		case <-beats.C:
+			requests.Encode(request{})
 		case <-stop:
 			stop, timeout = nil, time.After(StopTimeout)
 			requests.Encode(request{Signal: int(unix.SIGTERM)})

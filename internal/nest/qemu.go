@@ -22,8 +22,9 @@ const (
 )
 
 // cpuModel is the oldest EPYC, as a richer model costs more to emulate, with
-// virtualization, and without what TCG lacks and would warn about.
-const cpuModel = "EPYC,svm=on,rdseed=off,sha-ni=off,fxsr-opt=off,misalignsse=off," +
+// virtualization, and without what TCG lacks and would warn about. QEMU 7.2
+// leaves wrong flags behind CMPXCHG16B, of which kernels crash.
+const cpuModel = "EPYC,svm=on,cx16=off,rdseed=off,sha-ni=off,fxsr-opt=off,misalignsse=off," +
 	"3dnowprefetch=off,osvw=off,topoext=off,nrip-save=off,xsavec=off"
 
 // kernelParameters are for a kernel that runs one command and is thrown away.

@@ -79,7 +79,8 @@ func ignoreEOF(err error) error {
 
 // A message of the control port, one JSON object each.
 
-// request goes to the nest: first Start, then Signal any number of times.
+// request goes to the nest: first Start, then Signal any number of times. One
+// with neither is a heartbeat.
 type request struct {
 	Start  *start `json:"start,omitempty"`
 	Signal int    `json:"signal,omitempty"`

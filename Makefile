@@ -1,0 +1,74 @@
+# govmm: `make help` lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+# Packages without the tests that boot stock kernels, which have a step of their own.
+UNIT = $$(go list ./... | grep -v '/guest-tests$$')
+# Says what runs and how long it took, and keeps that for the summary.
+step = @guest-tests/step.sh
+export CGO_ENABLED ?= 0
+
+.NOTPARALLEL:
+.PHONY: help build setup setup-test run shell test test-long check-code unit payload guests fuzz bench lint fmt clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+build: ## build bin/govmm
+	@go build -trimpath -o bin/govmm ./cmd/govmm
+
+setup: ## install and fetch what `make run` and `make shell` need
+	@guest-tests/setup.sh run
+
+setup-test:
+	$(step) 'set-up' guest-tests/setup.sh test
+
+run: setup ## demonstration: Debian's kernel boots twice on an emulated MegaRAID disk
+	@go run ./guest-tests/cmd/demo
+
+shell: setup ## a shell in a guest with a disk that is kept
+	@go run ./guest-tests/cmd/demo shell
+
+test: ## all tests, set-up included
+	@guest-tests/step.sh --begin
+	@$(MAKE) --no-print-directory setup-test check-code unit payload guests
+	@guest-tests/step.sh --summary
+
+test-long: ## the same, then every fuzz target for a minute and the guests three times more
+	@guest-tests/step.sh --begin
+	@$(MAKE) --no-print-directory setup-test check-code unit payload guests fuzz
+	$(step) 'guests, three times' env GOVMM_GUESTS=required go test -count=3 -parallel 2 -timeout 60m ./guest-tests
+	@guest-tests/step.sh --summary
+
+check-code:
+	$(step) 'gofmt' guest-tests/gofmt.sh
+	$(step) 'go vet' go vet ./...
+	$(step) 'staticcheck' go run $(STATICCHECK) ./...
+
+unit:
+	$(step) 'unit tests, race detector' env CGO_ENABLED=1 go test -race -vet=off $(UNIT)
+
+payload:
+	$(step) 'payload tests on /dev/kvm' go test -count=1 -v ./guest-tests/payload
+
+guests:
+	$(step) 'guests: stock kernels' env GOVMM_GUESTS=required go test -count=1 -v -parallel 2 -timeout 30m ./guest-tests
+
+fuzz:
+	$(step) 'fuzzing' guest-tests/fuzz.sh 60s
+
+bench: build ## benchmarks
+	@go test -run '^$$' -bench . -benchmem $(UNIT)
+
+lint: check-code ## gofmt, go vet, staticcheck, and golangci-lint and shellcheck where installed
+	@if command -v golangci-lint >/dev/null; then golangci-lint run; fi
+	@if command -v shellcheck >/dev/null; then shellcheck guest-tests/*.sh .ci/run; fi
+
+fmt: ## format the source
+	@go list -f '{{.Dir}}' ./... | xargs gofmt -w
+
+clean: ## remove what was built and fetched
+	@rm -rf bin build

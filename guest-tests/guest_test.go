@@ -1,0 +1,187 @@
+package guesttests
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/govmm/govmm/guest-tests/agent"
+	"github.com/govmm/govmm/guest-tests/harness"
+	"github.com/govmm/govmm/guest-tests/kernel"
+)
+
+// testLimit ends a test that hangs. A nested boot takes from ten seconds, on a
+// calm machine, to half a minute.
+const testLimit = 6 * time.Minute
+
+// consoleLines is how much of the console a failure shows.
+const consoleLines = 60
+
+// build makes what all tests share, once.
+var build = sync.OnceValues(func() (harness.VMM, error) {
+	if os.Getenv("GOVMM_GUEST_VMM") == "qemu" {
+		return harness.QEMU{Path: "qemu-system-x86_64"}, nil
+	}
+	artefacts, err := harness.FindArtefacts()
+	if err != nil {
+		return nil, err
+	}
+	govmm, err := artefacts.Govmm(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	_, err = govmm.Accelerator(context.Background())
+	return govmm, err
+})
+
+// vmm returns what runs the guests. Where nothing can, it skips the test.
+func vmm(t *testing.T) harness.VMM {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("boots a guest, which takes too long for -short")
+	}
+	v, err := build()
+	unavailable(t, err)
+	return v
+}
+
+// unavailable skips the test if err says that the machine cannot run guests,
+// and fails it for any other error, or where guests are required.
+func unavailable(t *testing.T, err error) {
+	t.Helper()
+	switch {
+	case err == nil:
+	case os.Getenv("GOVMM_GUESTS") != "required" && (errors.Is(err, harness.ErrNotSetUp) || errors.Is(err, harness.ErrNoGuests)):
+		t.Skip(err)
+	default:
+		t.Fatal(err)
+	}
+}
+
+// debian returns one of the kernels of the set-up, and the initramfs for it.
+func debian(t *testing.T, name string) (tree kernel.Tree, initrd string) {
+	t.Helper()
+	artefacts, err := harness.FindArtefacts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree, err = artefacts.Kernel(name)
+	unavailable(t, err)
+	initrd, err = artefacts.Initrd(t.Context(), tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tree, initrd
+}
+
+// debian12 is a guest with Debian 12's kernel and the given qcow2 images.
+func debian12(t *testing.T, images ...string) harness.Guest {
+	t.Helper()
+	tree, initrd := debian(t, harness.Debian12)
+	g := harness.Guest{Kernel: tree.VMLinux(), Initrd: initrd}
+	for _, image := range images {
+		g.Disks = append(g.Disks, harness.Disk{Path: image})
+	}
+	return g
+}
+
+// guest is a running guest whose helpers end the test on an error.
+type guest struct {
+	*testing.T
+	machine *harness.Machine
+	hello   agent.Hello
+	ctx     context.Context
+}
+
+// start boots a guest and ends it with the test. If the test failed, the end of
+// the console is shown.
+func start(t *testing.T, v harness.VMM, g harness.Guest) *guest {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), testLimit)
+	m, err := harness.Start(v, g, harness.Terminal{})
+	if err != nil {
+		cancel()
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cancel()
+		m.Stop()
+		if t.Failed() {
+			t.Logf("command: %s", m.CommandLine())
+			t.Logf("the last %d lines of the console:\n%s", consoleLines, lastLines(m.Console(), consoleLines))
+		}
+	})
+	hello, err := m.Boot(ctx)
+	if err != nil {
+		t.Fatalf("boot: %v", err)
+	}
+	t.Logf("kernel %s: user space after %.1f s", hello.Kernel, time.Since(m.Started()).Seconds())
+	return &guest{T: t, machine: m, hello: hello, ctx: ctx}
+}
+
+// with returns the same guest for use in a subtest.
+func (g *guest) with(t *testing.T) *guest {
+	sub := *g
+	sub.T = t
+	return &sub
+}
+
+// run runs a command in the guest that must succeed, and returns its output.
+func (g *guest) run(argv ...string) string {
+	g.Helper()
+	out, err := g.machine.Output(g.ctx, argv...)
+	if err != nil {
+		g.Fatal(err)
+	}
+	return out
+}
+
+// sh runs a shell command in the guest that must succeed.
+func (g *guest) sh(script string) string {
+	g.Helper()
+	return g.run("sh", "-e", "-c", script)
+}
+
+// powerOff powers the guest off, which must end the VMM with exit status 0.
+func (g *guest) powerOff() {
+	g.Helper()
+	if err := g.machine.PowerOff(g.ctx); err != nil {
+		g.Fatalf("power off: %v", err)
+	}
+}
+
+// image makes a qcow2 image of the given size, as qemu-img takes it.
+func image(t *testing.T, size string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "disk.qcow2")
+	qemuImg(t, "create", "-q", "-f", "qcow2", path, size)
+	return path
+}
+
+// qemuImg runs qemu-img, which must succeed, and returns its output.
+func qemuImg(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := harness.QemuImg(t.Context(), args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// checkImage has qemu-img look for any error or leak in an image.
+func checkImage(t *testing.T, path string) {
+	t.Helper()
+	if out := qemuImg(t, "check", path); !strings.Contains(out, "No errors were found on the image.") {
+		t.Errorf("qemu-img check: %s", out)
+	}
+}
+
+func lastLines(text string, n int) string {
+	lines := strings.SplitAfter(text, "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "")
+}
