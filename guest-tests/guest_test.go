@@ -90,7 +90,7 @@ func debian12(t *testing.T, images ...string) harness.Guest {
 	return g
 }
 
-// guest is a running guest whose helpers end the test on an error.
+// guest is a running guest whose methods end the test on an error.
 type guest struct {
 	*testing.T
 	machine *harness.Machine

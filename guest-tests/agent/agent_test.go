@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// session returns a client whose server runs in this process.
-func session(t *testing.T, power Power) (*Client, *Server) {
+// connect returns a client whose server runs in this process.
+func connect(t *testing.T, power Power) (*Client, *Server) {
 	t.Helper()
 	host, guest := net.Pipe()
 	server := NewServer(guest, power)
@@ -30,7 +30,7 @@ func session(t *testing.T, power Power) (*Client, *Server) {
 }
 
 func TestRunReturnsStatusAndOutput(t *testing.T) {
-	client, _ := session(t, nil)
+	client, _ := connect(t, nil)
 	tests := []struct {
 		name   string
 		cmd    Command
@@ -59,7 +59,7 @@ func TestRunReturnsStatusAndOutput(t *testing.T) {
 }
 
 func TestRunOfMissingProgramIsAnError(t *testing.T) {
-	client, _ := session(t, nil)
+	client, _ := connect(t, nil)
 	if _, err := client.Run(t.Context(), Command{Argv: []string{"/no/such/program"}}); err == nil {
 		t.Error("no error")
 	}
@@ -69,7 +69,7 @@ func TestRunOfMissingProgramIsAnError(t *testing.T) {
 }
 
 func TestTimeoutKillsTheWholeGroup(t *testing.T) {
-	client, _ := session(t, nil)
+	client, _ := connect(t, nil)
 	res, err := client.Run(t.Context(), Command{
 		Argv:    []string{"sh", "-c", "sleep 100 & wait"},
 		Timeout: 50 * time.Millisecond,
@@ -83,7 +83,7 @@ func TestTimeoutKillsTheWholeGroup(t *testing.T) {
 }
 
 func TestRequestsOverlap(t *testing.T) {
-	client, _ := session(t, nil)
+	client, _ := connect(t, nil)
 	dir := t.TempDir()
 	slow := make(chan error, 1)
 	go func() {
@@ -105,7 +105,7 @@ func TestRequestsOverlap(t *testing.T) {
 
 func TestHelloReportAndPower(t *testing.T) {
 	restarts := make(chan bool, 2)
-	client, server := session(t, func(restart bool) { restarts <- restart })
+	client, server := connect(t, func(restart bool) { restarts <- restart })
 	if err := server.Hello(Hello{Kernel: "6.1.0", CPUs: 2, Uptime: time.Second}); err != nil {
 		t.Fatal(err)
 	}

@@ -45,7 +45,7 @@ func NewClient(rw io.ReadWriteCloser) *Client {
 	return c
 }
 
-// Close ends the session; calls that are under way return ErrClosed.
+// Close ends the connection; calls that are under way return ErrClosed.
 func (c *Client) Close() error {
 	err := c.rw.Close()
 	<-c.done

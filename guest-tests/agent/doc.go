@@ -10,5 +10,5 @@
 // byte, so large messages are compressed.
 //
 // There is no recovery from a damaged stream: frames carry a checksum, and the
-// first one that does not match ends the session with an error.
+// first one that does not match ends the connection with an error.
 package agent
