@@ -37,7 +37,8 @@ test: ## all tests, set-up included
 	@$(MAKE) --no-print-directory setup-test check-code unit payload guests
 	@guest-tests/step.sh --summary
 
-test-long: ## the same, then every fuzz target for a minute and the guests three times more
+test-long: export GOVMM_TEST_LONG = 1
+test-long: ## the same at length, then every fuzz target for a minute and the guests three times more
 	@guest-tests/step.sh --begin
 	@$(MAKE) --no-print-directory setup-test check-code unit payload guests fuzz
 	$(step) 'guests, three times' env GOVMM_GUESTS=required go test -count=3 -parallel 2 -timeout 60m ./guest-tests
@@ -49,7 +50,7 @@ check-code:
 	$(step) 'staticcheck' go run $(STATICCHECK) ./...
 
 unit:
-	$(step) 'unit tests, race detector' env CGO_ENABLED=1 go test -race -vet=off $(UNIT)
+	$(step) 'unit tests, race detector' env CGO_ENABLED=1 go test -race -vet=off -timeout 60m $(UNIT)
 
 payload:
 	$(step) 'payload tests on /dev/kvm' go test -count=1 -v ./guest-tests/payload

@@ -123,9 +123,9 @@ func consistent(f *memFile, o Options) error {
 // TestCrash stops the machine at every write of random runs, with what was not
 // synced kept in order, lost, or kept in random parts.
 func TestCrash(t *testing.T) {
-	rounds, samples := 2, 3
+	rounds, samples := scale(2, 20), scale(3, 10)
 	if raceDetector {
-		rounds, samples = 1, 1 // one goroutine, and everything takes ten times as long
+		rounds, samples = scale(1, 4), scale(1, 3) // one goroutine, and everything takes ten times as long
 	}
 	for i, c := range configs() {
 		c.o.Size = min(c.o.Size, 16*c.o.ClusterSize, 256*kib)
