@@ -46,6 +46,7 @@ type Image struct {
 	epochs   epochs
 
 	size    atomic.Int64
+	holes   atomic.Int32                     // see preallocated
 	resized atomic.Pointer[func(size int64)] // see OnResize
 	corrupt atomic.Bool                      // writes are refused
 	writes  atomic.Uint64                    // counts changes that a Flush must make durable
