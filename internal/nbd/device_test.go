@@ -41,6 +41,13 @@ func (r *ram) contents() []byte {
 	return bytes.Clone(r.data)
 }
 
+// holds reports whether block i has storage.
+func (r *ram) holds(i int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.written[i]
+}
+
 func (r *ram) ReadV(bufs [][]byte, off int64) error {
 	if r.gate != nil {
 		<-r.gate

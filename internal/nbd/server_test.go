@@ -146,15 +146,15 @@ func TestCommands(t *testing.T) {
 			t.Errorf("FUA, %d flushes", d.flushes.Load())
 		}
 		c.request(cmdWriteZeroes, cmdFlagNoHole, 4, 8192, 8192)
-		if code(4) != 0 || d.data[8192] != 0 || !d.written[2] {
+		if code(4) != 0 || d.contents()[8192] != 0 || !d.holds(2) {
 			t.Error("WRITE_ZEROES with NO_HOLE")
 		}
 		c.request(cmdWriteZeroes, cmdFlagFastZero|cmdFlagFUA, 5, 16384, 8192)
-		if code(5) != 0 || d.data[16384] != 0 || d.written[4] || d.flushes.Load() != 3 {
+		if code(5) != 0 || d.contents()[16384] != 0 || d.holds(4) || d.flushes.Load() != 3 {
 			t.Error("WRITE_ZEROES")
 		}
 		c.request(cmdTrim, 0, 6, 1<<20, 1<<20)
-		if code(6) != 0 || d.written[300] {
+		if code(6) != 0 || d.holds(300) {
 			t.Error("TRIM")
 		}
 		c.request(cmdCache, 0, 7, 0, 8<<20)
@@ -162,15 +162,15 @@ func TestCommands(t *testing.T) {
 			t.Error("CACHE")
 		}
 		if structured {
-			if !bytes.Equal(c.read(0, 8<<20), d.data) {
+			if !bytes.Equal(c.read(0, 8<<20), d.contents()) {
 				t.Error("READ of everything")
 			}
-			if !bytes.Equal(c.read(8191, 16386), d.data[8191:][:16386]) {
+			if !bytes.Equal(c.read(8191, 16386), d.contents()[8191:][:16386]) {
 				t.Error("READ")
 			}
 		} else {
 			c.request(cmdRead, 0, 8, 0, 8<<20)
-			if code(8) != 0 || !bytes.Equal(c.get(8<<20), d.data) {
+			if code(8) != 0 || !bytes.Equal(c.get(8<<20), d.contents()) {
 				t.Error("READ of everything")
 			}
 		}
