@@ -53,9 +53,11 @@ type Image struct {
 	epochs   epochs
 
 	size    atomic.Int64
-	corrupt atomic.Bool   // writes are refused
-	writes  atomic.Uint64 // counts changes that a Flush must make durable
-	synced  atomic.Uint64 // the value of writes up to which they are
+	holes   atomic.Int32                     // see preallocated
+	resized atomic.Pointer[func(size int64)] // see OnResize
+	corrupt atomic.Bool                      // writes are refused
+	writes  atomic.Uint64                    // counts changes that a Flush must make durable
+	synced  atomic.Uint64                    // the value of writes up to which they are
 
 	flushes joiner
 	commits func() error // bound once, so that Flush does not allocate
@@ -65,18 +67,19 @@ type Image struct {
 	packed  sync.Pool     // of *[]byte: compressed clusters
 	helpers chan struct{} // holds a token for each goroutine that decompresses beside its request
 
-	mu       sync.RWMutex
-	hdr      *header            // guarded by mu, with all below
-	l1       []uint64           // active L1 table
-	l2       *cache             // pages of L2 tables
-	refs     *cache             // pages of refcount blocks
-	refTable []uint64           // refcount table
-	snaps    []snapshot         // internal snapshots
-	meta     map[int64]metaKind // clusters that hold metadata, by number
-	alloc    allocator
-	inflight []*allocation
-	changes  changes
-	stray    *header // to be written before anything else; see rootChange
+	mu        sync.RWMutex
+	hdr       *header            // guarded by mu, with all below
+	l1        []uint64           // active L1 table
+	l2        *cache             // pages of L2 tables
+	l2Default bool               // the size of l2 follows the size of the disk
+	refs      *cache             // pages of refcount blocks
+	refTable  []uint64           // refcount table
+	snaps     []snapshot         // internal snapshots
+	meta      map[int64]metaKind // clusters that hold metadata, by number
+	alloc     allocator
+	inflight  []*allocation
+	changes   changes
+	stray     *header // to be written before anything else; see rootChange
 
 	commitMu  sync.Mutex
 	batch     batch // guarded by commitMu
@@ -173,13 +176,26 @@ func readTable(f File, off, n int64) ([]uint64, error) {
 func (im *Image) makeCaches(o *Options) {
 	l2, refs := o.L2CacheSize, o.RefcountCacheSize
 	if l2 == 0 {
-		l2 = min(im.g.clusters(im.Size())*8, maxDefaultL2Cache)
+		im.l2Default = true
+		l2 = im.defaultL2Cache(im.Size())
 	}
 	if refs == 0 {
 		refs = defaultRefcountCache
 	}
 	im.l2 = newCache(l2, im.g.pageSize, minCachePages)
 	im.refs = newCache(refs, im.g.pageSize, minCachePages)
+}
+
+// defaultL2Cache is the size in bytes of the L2 cache for a disk of size bytes.
+func (im *Image) defaultL2Cache(size int64) int64 {
+	return min(im.g.clusters(size)*8, maxDefaultL2Cache)
+}
+
+// resizeCache adapts the default size of the L2 cache to that of the disk.
+func (im *Image) resizeCache(size int64) {
+	if im.l2Default {
+		im.l2.limit = max(int(im.defaultL2Cache(size)/im.g.pageSize), minCachePages)
+	}
 }
 
 // prepareWriting brings an image into the state that the first write needs.

@@ -98,6 +98,7 @@ func (im *Image) CreateSnapshot(o SnapshotOptions) (SnapshotInfo, error) {
 // what was written since is gone. The snapshot is chosen by its ID or, if none
 // has that, by its name. Other requests wait meanwhile.
 func (im *Image) ApplySnapshot(idOrName string) error {
+	was := im.Size()
 	err := im.changeSnapshots(func(r *rootChange) error {
 		i, err := findSnapshot(im.snaps, hasID(idOrName), hasName(idOrName))
 		if err != nil {
@@ -124,6 +125,7 @@ func (im *Image) ApplySnapshot(idOrName string) error {
 		im.hdr.size = s.diskSize
 		return r.setL1(l1)
 	})
+	im.announceSize(was)
 	if err != nil {
 		return fmt.Errorf("apply snapshot %q: %w", idOrName, err)
 	}
