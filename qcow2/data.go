@@ -114,6 +114,9 @@ func (im *Image) giveBackRun(p *page, index, first, count int64) error {
 		}
 		off := (first + from) << im.g.clusterBits
 		n := min((i-from)<<im.g.clusterBits, im.Size()-off) // the file ends with the disk
+		if n <= 0 {
+			break
+		}
 		im.mu.Unlock()
 		err := im.data.PunchHole(off, n)
 		im.mu.Lock()

@@ -18,6 +18,9 @@ type snapshotHistory struct {
 func (d *disk) recordWorld(w *world, rng *rand.Rand, ops []operation) snapshotHistory {
 	d.t.Helper()
 	h := snapshotHistory{history: history{base: slices.Clone(d.f.data), ops: ops}}
+	if d.data != nil {
+		h.side = slices.Clone(d.data.data)
+	}
 	d.f.record = true
 	for i, op := range ops {
 		h.states = append(h.states, w.clone())
@@ -54,8 +57,9 @@ func (h *snapshotHistory) durable(n int) (durable, begun int) {
 
 // survives checks what a crash after n entries of the log left. Each operation
 // on snapshots was done or it was not; what was written around it is there.
-func (h *snapshotHistory) survives(n int, data []byte, o Options) error {
-	im, err := Open(&memFile{data: data}, o)
+func (h *snapshotHistory) survives(n int, keep func() int, o Options) error {
+	f, o := h.crashed(n, keep, o)
+	im, err := Open(f, o)
 	if err != nil {
 		return fmt.Errorf("open: %w", err)
 	}
@@ -63,6 +67,9 @@ func (h *snapshotHistory) survives(n int, data []byte, o Options) error {
 	res, err := im.Check(CheckOptions{Report: func(s string) { findings = append(findings, s) }})
 	if err != nil || res.Corruptions != 0 || res.CheckErrors != 0 {
 		return fmt.Errorf("check: %+v, %w: %q", res, err, findings)
+	}
+	if err := im.readsRaw(); err != nil {
+		return err
 	}
 	durable, begun := h.durable(n)
 	err = h.matches(im, durable, begun)
@@ -165,7 +172,7 @@ func TestCrashSnapshots(t *testing.T) {
 			for n := range len(h.log) + 1 {
 				for _, keep := range subsets(h.log[:n], most, rng) {
 					states++
-					if err := h.survives(n, crash(h.base, h.log, n, keep), d.opts); err != nil {
+					if err := h.survives(n, keep, d.opts); err != nil {
 						t.Fatalf("crash after %d of %v, operations %v: %v", n, h.log, h.ops, err)
 					}
 				}
@@ -200,7 +207,7 @@ func TestCrashSnapshotGrowsTable(t *testing.T) {
 	}
 	for n := 0; n <= len(h.log); n += stride {
 		for _, keep := range []func() int{inOrder, randomly(rng)} {
-			if err := h.survives(n, crash(h.base, h.log, n, keep), d.opts); err != nil {
+			if err := h.survives(n, keep, d.opts); err != nil {
 				t.Fatalf("crash after %d of %d writes: %v", n, len(h.log), err)
 			}
 		}
