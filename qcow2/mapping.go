@@ -70,6 +70,9 @@ func (g *geometry) run(page []byte, i, off, n int64) (mapping, error) {
 	m := mapping{kind: kind, copied: e&entryCopied != 0, entry: e, length: g.clusterSize - within}
 	placed := kind == kindNormal || kind == kindZeroAlloc
 	if placed {
+		if err := g.misplaced(e, off>>g.clusterBits); err != nil {
+			return mapping{}, err
+		}
 		m.host = int64(e&entryOffset) + within
 	}
 	if kind == kindCompressed {
