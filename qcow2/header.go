@@ -20,6 +20,7 @@ const (
 	hdrL1        = 36 // L1 entries (4), L1 offset (8)
 	hdrRefTable  = 48 // refcount table offset (8), its clusters (4)
 	hdrIncompat  = 72 // incompatible features, 8 bytes
+	hdrCompat    = 80 // compatible features, 8 bytes
 	hdrAutoclear = 88 // autoclear features, 8 bytes
 )
 
