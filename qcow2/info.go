@@ -13,6 +13,7 @@ type Info struct {
 	BackingFile   string
 	BackingFormat string
 	Snapshots     []SnapshotInfo
+	Bitmaps       []BitmapInfo // see Image.Bitmaps
 }
 
 // Info returns a description of the image.
@@ -32,6 +33,7 @@ func (im *Image) Info() Info {
 		BackingFile:   h.backingFile,
 		BackingFormat: h.backingFormat(),
 	}
+	info.Bitmaps = im.bitmapInfo()
 	for i := range im.snaps {
 		info.Snapshots = append(info.Snapshots, im.snaps[i].info())
 	}
