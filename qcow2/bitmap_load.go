@@ -222,7 +222,7 @@ func (im *Image) resizeBitmaps(size int64) {
 }
 
 // canResizeBitmaps refuses a change of the disk's size that a bitmap can't
-// follow. Preconditions: mu is held.
+// follow. Preconditions: the image is paused.
 func (im *Image) canResizeBitmaps(size int64) error {
 	for _, b := range im.bitmaps {
 		if b.broken {

@@ -562,3 +562,46 @@ func TestMarkingDoesNotAllocate(t *testing.T) {
 		t.Errorf("%v allocations per write", n)
 	}
 }
+
+// TestBitmapsFollowTheSize changes the size of a disk with bitmaps.
+func TestBitmapsFollowTheSize(t *testing.T) {
+	f := bitmapImage(t, 512)
+	im, err := Open(f, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct{ size, all, even int64 }{
+		{64*mib + 512, 64 * mib, 32 * mib},
+		{mib + 1024, mib + 1024, mib/2 + 1024},
+		{512, 512, 512},
+		{900 * mib, 4096, 4096}, // of the granule that was dirty in part
+	} {
+		if err := im.Resize(step.size); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			all, _ := im.DirtyBytes("all")
+			even, err := im.DirtyBytes("even")
+			if all != step.all || even != step.even || err != nil {
+				t.Fatalf("size %d: %d and %d bytes are dirty, want %d and %d (%v)", step.size, all, even, step.all, step.even, err)
+			}
+			if res, err := im.Check(CheckOptions{}); err != nil || !res.Clean() {
+				t.Fatalf("check: %+v, %v", res, err)
+			}
+			if err := im.Close(); err != nil {
+				t.Fatal(err)
+			}
+			f = f.reopened()
+			if im, err = Open(f, Options{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	// Left in use by somebody who is gone: nobody knows what is dirty.
+	if im, err = Open(f.reopened(), Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := im.Resize(mib); !errors.Is(err, ErrUnsupported) {
+		t.Fatalf("resize with inconsistent bitmaps: %v", err)
+	}
+}

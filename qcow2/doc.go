@@ -6,9 +6,9 @@
 // backing files, discard, a consistency check with repair, and internal snapshots
 // of the disk, which are created, applied and deleted while the image is in use.
 // The machine's state in a snapshot is kept, but not read. Persistent dirty
-// bitmaps are loaded, maintained and stored. An image that needs an external data
-// file, extended L2 entries or encryption is refused at Open with an error that
-// names the feature.
+// bitmaps are loaded, maintained and stored. Guest data may be in an external data
+// file, which the caller of Open decides about. An image that needs extended L2
+// entries or encryption is refused at Open with an error that names the feature.
 //
 // # Concurrency
 //
