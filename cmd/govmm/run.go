@@ -63,6 +63,8 @@ Values of --disk are lists of KEY=VALUE, separated by commas:
   cache=writethrough|writeback    when a write is complete: when it is safe on
                                   the disk of the host (writethrough, the
                                   default), or when the host's kernel has it
+  cache=directsync|none|unsafe    as writethrough or writeback, but past the
+                                  page cache of the host; or never made durable
   serial=TEXT                     serial number of the drive
 
 Values of --serial, once for COM1 and again for COM2:
@@ -238,7 +240,7 @@ func completeDisk(_ *cobra.Command, _ []string, text string) ([]string, cobra.Sh
 		}
 		return options, cobra.ShellCompDirectiveNoSpace
 	}
-	for _, o := range []string{"path=", "format=qcow2", "format=raw", "readonly=on", "readonly=off", "cache=writethrough", "cache=writeback", "serial="} {
+	for _, o := range []string{"path=", "format=qcow2", "format=raw", "readonly=on", "readonly=off", "cache=writethrough", "cache=writeback", "cache=directsync", "cache=none", "cache=unsafe", "serial="} {
 		if strings.HasPrefix(o, last) {
 			options = append(options, done+o)
 		}

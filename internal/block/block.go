@@ -17,6 +17,7 @@ import (
 	"os"
 
 	"github.com/govmm/govmm/qcow2"
+	"golang.org/x/sys/unix"
 )
 
 // Device is storage: a flat array of bytes. Offsets and lengths are in bytes.
@@ -68,15 +69,22 @@ func Open(spec Spec) (Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open disk %q: %w", spec.Path, err)
 	}
+	if spec.WriteThrough && !spec.ReadOnly {
+		d = writeThrough{d}
+	}
 	return d, nil
 }
 
 // openFile opens a host file.
-func openFile(path string, readOnly bool) (*qcow2.OSFile, error) {
+func openFile(path string, readOnly, direct bool) (*qcow2.OSFile, error) {
+	flags := os.O_RDWR
 	if readOnly {
-		return qcow2.OpenFile(path, os.O_RDONLY)
+		flags = os.O_RDONLY
 	}
-	return qcow2.OpenFile(path, os.O_RDWR)
+	if direct {
+		flags |= unix.O_DIRECT
+	}
+	return qcow2.OpenFile(path, flags)
 }
 
 // probe returns the format of a file whose format nobody named. Only qcow2 is

@@ -20,17 +20,21 @@ type chain struct {
 
 // open opens path as the next file of the chain.
 func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
-	f, err := openFile(path, readOnly)
+	host, err := openFile(path, readOnly, c.spec.Direct)
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, f.Close())
+			err = errors.Join(err, host.Close())
 		}
 	}()
-	if err := c.enter(f); err != nil {
+	if err := c.enter(host); err != nil {
 		return nil, err
+	}
+	var f qcow2.File = host
+	if c.spec.NoFlush {
+		f = neverSynced{f}
 	}
 	if format == "" {
 		if format, err = probe(f); err != nil {

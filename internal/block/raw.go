@@ -11,12 +11,12 @@ const sectorSize = 512
 
 // raw is a file or host block device whose bytes are the disk.
 type raw struct {
-	f        *qcow2.OSFile
+	f        qcow2.File
 	size     int64 // rounded up to a sector: what the file lacks reads as zeroes
 	readOnly bool
 }
 
-func newRaw(f *qcow2.OSFile, readOnly bool) (*raw, error) {
+func newRaw(f qcow2.File, readOnly bool) (*raw, error) {
 	n, err := f.Size()
 	if err != nil {
 		return nil, err

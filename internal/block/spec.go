@@ -30,6 +30,12 @@ type Spec struct {
 	// L2CacheSize bounds the memory for mapping metadata of a qcow2 image, in
 	// bytes. 0 is the default of package qcow2.
 	L2CacheSize int64
+	// Direct bypasses the page cache of the host. Backing files are opened alike.
+	Direct bool
+	// NoFlush never makes anything durable: for data that nobody misses.
+	NoFlush bool
+	// WriteThrough makes every write durable before it returns.
+	WriteThrough bool
 }
 
 // ParseSpec parses a list of key=value pairs separated by commas, in which a
@@ -41,6 +47,8 @@ type Spec struct {
 //	backing=on|off       whether a backing file may be opened (on)
 //	size=BYTES           of a null device; suffixes k, M, G, T, P, E (powers of 1024)
 //	l2-cache-size=BYTES  of a qcow2 image
+//	cache.direct=on|off    bypass the page cache of the host (off)
+//	cache.no-flush=on|off  never make anything durable (off)
 //
 // Other keys are returned in rest.
 func ParseSpec(s string) (spec Spec, rest map[string]string, err error) {
@@ -85,6 +93,10 @@ func (s *Spec) set(key, value string) (known bool, err error) {
 		s.Size, err = parseSize(key, value)
 	case "l2-cache-size":
 		s.L2CacheSize, err = parseSize(key, value)
+	case "cache.direct":
+		s.Direct, err = parseSwitch(key, value)
+	case "cache.no-flush":
+		s.NoFlush, err = parseSwitch(key, value)
 	default:
 		return false, nil
 	}
