@@ -22,6 +22,7 @@ type OSFile struct {
 	synced  atomic.Uint64
 	flushes joiner
 	fsync   func() error // bound once, so that Sync does not allocate
+	unsafe  bool         // Sync does nothing
 
 	noPunch atomic.Bool // the host refused hole punching once
 	noZero  atomic.Bool // the host refused zeroing ranges once
@@ -196,12 +197,16 @@ func clearVec(bufs [][]byte, skip int) {
 // Sync implements File with fdatasync; concurrent calls share one, and none is
 // made if nothing was written since the last.
 func (f *OSFile) Sync() error {
-	if f.synced.Load() == f.writes.Load() {
+	if f.unsafe || f.synced.Load() == f.writes.Load() {
 		return nil
 	}
 	_, err := f.flushes.do(f.fsync)
 	return err
 }
+
+// DisableSync makes Sync do nothing, for data that nobody misses after a crash of
+// the host. It is called before the file is used.
+func (f *OSFile) DisableSync() { f.unsafe = true }
 
 func (f *OSFile) syncNow() error {
 	seq := f.writes.Load()
@@ -285,6 +290,38 @@ func (f *OSFile) fallocate(mode uint32, off, n int64) error {
 func unsupported(err error) bool {
 	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) ||
 		errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EINVAL)
+}
+
+// Hole reports whether the byte at off lies in a hole of the file, which reads
+// as zeroes, and how many of the n bytes from there on are alike. Where the
+// host can't tell, there are no holes. What lies beyond the end is a hole.
+func (f *OSFile) Hole(off, n int64) (hole bool, length int64, err error) {
+	data, err := unix.Seek(f.fd, off, unix.SEEK_DATA)
+	switch {
+	case errors.Is(err, unix.ENXIO):
+		return true, n, nil
+	case errors.Is(err, unix.EINVAL) || f.device:
+		return false, n, nil
+	case err != nil:
+		return false, 0, f.wrap("seek data in", err)
+	case data > off:
+		return true, min(n, data-off), nil
+	}
+	end, err := unix.Seek(f.fd, off, unix.SEEK_HOLE)
+	if err != nil {
+		return false, 0, f.wrap("seek hole in", err)
+	}
+	end = (end + sectorSize - 1) &^ (sectorSize - 1) // the last sector may be cut
+	return false, min(n, max(end-off, 1)), nil
+}
+
+// Allocated is how many bytes of storage the file takes on the host.
+func (f *OSFile) Allocated() (int64, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(f.fd, &st); err != nil {
+		return 0, f.wrap("stat", err)
+	}
+	return st.Blocks * 512, nil
 }
 
 // Close implements File.

@@ -76,7 +76,8 @@ Cache modes of -t:
 
 func (a *app) imgBench(f *benchFlags, file string) (err error) {
 	spec := block.Spec{Path: file, Format: f.format.value, ReadOnly: !f.Write}
-	if err := spec.SetCacheMode(f.cache); err != nil {
+	through, err := spec.SetCacheMode(f.cache)
+	if err != nil {
 		return err
 	}
 	o := f.Options
@@ -95,6 +96,9 @@ func (a *app) imgBench(f *benchFlags, file string) (err error) {
 	d, err := block.Open(spec)
 	if err != nil {
 		return err
+	}
+	if through {
+		d = block.WriteThrough(d)
 	}
 	defer func() {
 		if e := d.Close(); err == nil {

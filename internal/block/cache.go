@@ -1,10 +1,6 @@
 package block
 
-import (
-	"fmt"
-
-	"github.com/govmm/govmm/qcow2"
-)
+import "fmt"
 
 // cacheModes are the names that QEMU's tools have for how a disk is cached.
 var cacheModes = map[string]struct{ direct, noFlush, writeThrough bool }{
@@ -16,23 +12,21 @@ var cacheModes = map[string]struct{ direct, noFlush, writeThrough bool }{
 	"unsafe":       {noFlush: true},
 }
 
-// SetCacheMode sets Direct, NoFlush and WriteThrough by QEMU's name for the
-// three: none, directsync, writeback, writethrough or unsafe.
-func (s *Spec) SetCacheMode(name string) error {
+// SetCacheMode sets Direct and NoFlush by QEMU's name for them and for whether
+// every write is to be durable: none, directsync, writeback, writethrough or
+// unsafe. The last is for the caller to see to; see WriteThrough.
+func (s *Spec) SetCacheMode(name string) (writeThrough bool, err error) {
 	m, ok := cacheModes[name]
 	if !ok {
-		return fmt.Errorf("cache mode %q (none, directsync, writeback, writethrough and unsafe are allowed)", name)
+		return false, fmt.Errorf("cache mode %q (none, directsync, writeback, writethrough and unsafe are allowed)", name)
 	}
-	s.Direct, s.NoFlush, s.WriteThrough = m.direct, m.noFlush, m.writeThrough
-	return nil
+	s.Direct, s.NoFlush = m.direct, m.noFlush
+	return m.writeThrough, nil
 }
 
-// neverSynced is a file that nothing is made durable in.
-type neverSynced struct{ qcow2.File }
+// WriteThrough returns d with every write made durable before it returns.
+func WriteThrough(d Device) Device { return writeThrough{d} }
 
-func (neverSynced) Sync() error { return nil }
-
-// writeThrough makes each write durable before it returns.
 type writeThrough struct{ Device }
 
 func (d writeThrough) WriteV(bufs [][]byte, off int64) error {

@@ -20,21 +20,17 @@ type chain struct {
 
 // open opens path as the next file of the chain.
 func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
-	host, err := openFile(path, readOnly, c.spec.Direct)
+	f, err := openFile(path, readOnly, c.spec)
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, host.Close())
+			err = errors.Join(err, f.Close())
 		}
 	}()
-	if err := c.enter(host); err != nil {
+	if err := c.enter(f); err != nil {
 		return nil, err
-	}
-	var f qcow2.File = host
-	if c.spec.NoFlush {
-		f = neverSynced{f}
 	}
 	if format == "" {
 		if format, err = probe(f); err != nil {
@@ -43,6 +39,13 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 	}
 	if format == FormatRaw {
 		return newRaw(f, readOnly)
+	}
+	if format == FormatLUKS {
+		secret, err := c.spec.secret()
+		if err != nil {
+			return nil, err
+		}
+		return openEncrypted(f, readOnly, secret)
 	}
 	o := qcow2.Options{ReadOnly: readOnly, L2CacheSize: c.spec.L2CacheSize}
 	if !c.spec.NoBacking {
@@ -80,9 +83,9 @@ func (c *chain) openBacking(path, name, format string) (qcow2.Backing, error) {
 		return nil, err
 	}
 	switch format {
-	case "", FormatRaw, FormatQCOW2:
+	case "", FormatRaw, FormatQCOW2, FormatLUKS:
 	default:
-		return nil, fmt.Errorf("%w %q (%s and %s are allowed under an image)", ErrFormat, format, FormatQCOW2, FormatRaw)
+		return nil, fmt.Errorf("%w %q (%s, %s and %s are allowed under an image)", ErrFormat, format, FormatQCOW2, FormatRaw, FormatLUKS)
 	}
 	return c.open(name, format, true)
 }
