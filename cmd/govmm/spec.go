@@ -17,6 +17,7 @@ type machineSpec struct {
 	cpus                    int
 	serials                 []serialSpec
 	stats                   string // file, or empty
+	react                   reactions
 }
 
 // minMemory is less than any kernel of these days can start in.
@@ -31,6 +32,7 @@ func (f *runFlags) machine() (machineSpec, error) {
 		cpus:    f.cpus,
 		serials: f.serial.specs,
 		stats:   f.stats,
+		react:   f.react.reactions(f.kernel != ""),
 	}
 	if spec.memory < minMemory {
 		return spec, fmt.Errorf("--memory %s: at least %s is needed", &f.memory, formatSize(minMemory))
@@ -139,5 +141,5 @@ func (s *machineSpec) args() []string {
 	if s.stats != "" {
 		args = append(args, "--stats", s.stats)
 	}
-	return args
+	return append(args, s.react.args()...)
 }
