@@ -182,6 +182,9 @@ func (c *checker) run() error {
 			return fmt.Errorf("rebuild refcounts: %w", err)
 		}
 	}
+	if n := len(c.snaps); n > 0 && c.g.dataFile {
+		c.corruption("ERROR %d snapshots in image with data file", n)
+	}
 	if err := c.checkCopied(); err != nil {
 		return err
 	}

@@ -104,7 +104,7 @@ func (c *checker) countL2(off int64, active bool, buf []byte) error {
 				return err
 			}
 		}
-		if !active || host == 0 {
+		if !active || host == 0 && !(c.g.dataFile && c.g.refersTo(e)) {
 			continue
 		}
 		c.res.AllocatedClusters++
@@ -124,6 +124,10 @@ func (c *checker) countL2(off int64, active bool, buf []byte) error {
 // countEntry counts what an L2 entry refers to. It returns the entry as it
 // should be, and the host offset of its cluster, 0 for none.
 func (c *checker) countEntry(e uint64, times uint32) (fixed uint64, host int64) {
+	if e&entryCompressed != 0 && c.g.dataFile {
+		c.corruption("ERROR compressed cluster with data file, entry=%#x", e)
+		return e, 0
+	}
 	if e&entryCompressed != 0 {
 		off, n, err := c.g.compressed(e)
 		if e&entryCopied != 0 {
@@ -145,7 +149,9 @@ func (c *checker) countEntry(e uint64, times uint32) (fixed uint64, host int64) 
 	host = int64(e & entryOffset)
 	switch {
 	case host == 0:
-		return e, 0
+		return e, 0 // of an external data file, too
+	case c.g.aligned(host) && c.g.dataFile:
+		return e, host // data there is not counted
 	case c.g.aligned(host):
 		c.reference(host, c.g.clusterSize, times)
 		return e, host
@@ -213,7 +219,7 @@ func (c *checker) checkCopied() error {
 		if table == 0 || !c.g.aligned(table) || table>>c.g.clusterBits >= c.end {
 			continue
 		}
-		if want, bad := c.copied(e, table); bad {
+		if want, bad := copiedAs(e, c.refcount(table>>c.g.clusterBits) == 1); bad {
 			c.miscopied(fix, "OFLAG_COPIED L2 cluster: l1_index=%d l1_entry=%x refcount=%d", i, e, c.refcount(table>>c.g.clusterBits))
 			if fix {
 				c.l1[i] = want
@@ -222,7 +228,7 @@ func (c *checker) checkCopied() error {
 		}
 		if c.active[table] {
 			delete(c.active, table) // once each, however often it is referred to
-			if err := c.checkCopiedL2(table, fix); err != nil {
+			if err := c.checkCopiedL2(table, int64(i)<<c.g.l2Bits, fix); err != nil {
 				return err
 			}
 		}
@@ -233,7 +239,9 @@ func (c *checker) checkCopied() error {
 	return writeFull(c.f, marshalTable(c.l1), int64(c.h.l1Offset))
 }
 
-func (c *checker) checkCopiedL2(table int64, fix bool) error {
+// checkCopiedL2 does so in an L2 table. The first of its entries is of the guest
+// cluster with the number first.
+func (c *checker) checkCopiedL2(table, first int64, fix bool) error {
 	buf := make([]byte, c.g.clusterSize)
 	if err := readFull(c.f, buf, table); err != nil {
 		return fmt.Errorf("read L2 table %#x: %w", table, err)
@@ -242,10 +250,17 @@ func (c *checker) checkCopiedL2(table int64, fix bool) error {
 	for i := int64(0); i < 1<<c.g.l2Bits; i++ {
 		e := loadEntry(buf, i)
 		host := int64(e & entryOffset)
-		if e&entryCompressed != 0 || host == 0 || !c.g.aligned(host) || host>>c.g.clusterBits >= c.end {
+		if e&entryCompressed != 0 || !c.g.refersTo(e) || !c.g.aligned(host) {
 			continue
 		}
-		if want, bad := c.copied(e, host); bad {
+		if c.g.dataFile {
+			if err := c.g.misplaced(e, first+i); err != nil {
+				c.corruption("ERROR data cluster: l2_entry=%x: %v", e, err)
+			}
+		} else if host>>c.g.clusterBits >= c.end {
+			continue
+		}
+		if want, bad := copiedAs(e, c.g.dataFile || c.refcount(host>>c.g.clusterBits) == 1); bad {
 			c.miscopied(fix, "OFLAG_COPIED data cluster: l2_entry=%x refcount=%d", e, c.refcount(host>>c.g.clusterBits))
 			storeEntry(buf, i, want)
 			dirty = true
@@ -257,11 +272,11 @@ func (c *checker) checkCopiedL2(table int64, fix bool) error {
 	return writeFull(c.f, buf, table)
 }
 
-// copied returns an entry with the COPIED flag as it should be, and whether it
+// copiedAs returns an entry with the COPIED flag as it should be, and whether it
 // was wrong.
-func (c *checker) copied(e uint64, host int64) (want uint64, bad bool) {
+func copiedAs(e uint64, copied bool) (want uint64, bad bool) {
 	want = e &^ entryCopied
-	if c.refcount(host>>c.g.clusterBits) == 1 {
+	if copied {
 		want |= entryCopied
 	}
 	return want, want != e

@@ -154,12 +154,7 @@ func (im *Image) grow(size int64) error {
 	if err := im.drain(); err != nil {
 		return err
 	}
-	im.hdr.size = uint64(size)
-	if err := im.updateField(hdrSize, im.hdr.size); err != nil {
-		return err
-	}
-	im.size.Store(size)
-	return nil
+	return im.setSize(size)
 }
 
 // growL1 moves the L1 table to new clusters, n entries long.

@@ -7,8 +7,9 @@
 // of the disk, which are created, applied and deleted while the image is in use.
 // The machine's state in a snapshot is kept, but not read. Bitmaps, which a
 // writer that does not maintain them invalidates, are dropped by the first
-// writable open. An image that needs an external data file, extended L2 entries or
-// encryption is refused at Open with an error that names the feature.
+// writable open. Guest data may be in an external data file, which the caller of Open
+// decides about. An image that needs extended L2 entries or encryption is refused
+// at Open with an error that names the feature.
 //
 // # Concurrency
 //

@@ -26,6 +26,8 @@ var (
 	ErrTooLarge = errors.New("image is at the limit of its format")
 	// ErrBacking means that the backing file is needed but was not opened.
 	ErrBacking = errors.New("backing file is not open")
+	// ErrDataFile means that the external data file is needed but was not opened.
+	ErrDataFile = errors.New("data file is not open")
 	// ErrNoSnapshot means that the image has no snapshot of that ID or name.
 	ErrNoSnapshot = errors.New("no such snapshot")
 )

@@ -257,6 +257,38 @@ func unsupported(err error) bool {
 		errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EINVAL)
 }
 
+// Hole reports whether the byte at off lies in a hole of the file, which reads
+// as zeroes, and how many of the n bytes from there on are alike. Where the
+// host can't tell, there are no holes. What lies beyond the end is a hole.
+func (f *OSFile) Hole(off, n int64) (hole bool, length int64, err error) {
+	data, err := unix.Seek(f.fd, off, unix.SEEK_DATA)
+	switch {
+	case errors.Is(err, unix.ENXIO):
+		return true, n, nil
+	case errors.Is(err, unix.EINVAL) || f.device:
+		return false, n, nil
+	case err != nil:
+		return false, 0, f.wrap("seek data in", err)
+	case data > off:
+		return true, min(n, data-off), nil
+	}
+	end, err := unix.Seek(f.fd, off, unix.SEEK_HOLE)
+	if err != nil {
+		return false, 0, f.wrap("seek hole in", err)
+	}
+	end = (end + sectorSize - 1) &^ (sectorSize - 1) // the last sector may be cut
+	return false, min(n, max(end-off, 1)), nil
+}
+
+// Allocated is how many bytes of storage the file takes on the host.
+func (f *OSFile) Allocated() (int64, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(f.fd, &st); err != nil {
+		return 0, f.wrap("stat", err)
+	}
+	return st.Blocks * 512, nil
+}
+
 // Close implements File.
 func (f *OSFile) Close() error { return f.wrap("close", unix.Close(f.fd)) }
 

@@ -195,6 +195,9 @@ func (h *header) validate() error {
 	default:
 		return fmt.Errorf("%w encryption method %d", ErrUnsupported, h.cryptMethod)
 	}
+	if h.autoclear&autoclearRawData != 0 && h.incompatible&incompatDataFile == 0 {
+		return fmt.Errorf("%w: raw external data without an external data file", ErrInvalid)
+	}
 	if h.extension(extCrypto) != nil {
 		return fmt.Errorf("%w: encryption header in an image that is not encrypted", ErrInvalid)
 	}
@@ -250,6 +253,9 @@ func (h *header) extension(kind uint32) []byte {
 
 // backingFormat is the recorded driver name of the backing file, "" if none.
 func (h *header) backingFormat() string { return string(h.extension(extBackingFormat)) }
+
+// dataFile is the recorded name of the external data file, "" if none.
+func (h *header) dataFile() string { return string(h.extension(extDataFile)) }
 
 // marshal encodes header, extensions and backing name: the used part of the
 // first cluster. Every field that was read is written.

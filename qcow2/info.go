@@ -12,6 +12,9 @@ type Info struct {
 	Corrupt       bool
 	BackingFile   string
 	BackingFormat string
+	DataFile      string // recorded name of the external data file
+	HasDataFile   bool   // the guest's data is in an external file
+	RawData       bool   // which reads as the disk does
 	Snapshots     []SnapshotInfo
 }
 
@@ -31,6 +34,9 @@ func (im *Image) Info() Info {
 		Corrupt:       h.incompatible&incompatCorrupt != 0,
 		BackingFile:   h.backingFile,
 		BackingFormat: h.backingFormat(),
+		DataFile:      h.dataFile(),
+		HasDataFile:   im.g.dataFile,
+		RawData:       im.rawData(),
 	}
 	for i := range im.snaps {
 		info.Snapshots = append(info.Snapshots, im.snaps[i].info())

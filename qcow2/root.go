@@ -340,6 +340,7 @@ func (r *rootChange) checkDead() error {
 func (r *rootChange) settle() {
 	im := r.im
 	im.size.Store(int64(im.hdr.size) &^ (sectorSize - 1))
+	im.resizeCache(im.Size())
 	im.writes.Add(1) // there is something to free
 	r.forget(append(r.dead, im.changes.released...))
 }

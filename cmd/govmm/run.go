@@ -24,6 +24,7 @@ type runFlags struct {
 	firmware, biosDebug     string
 	boot                    bootFlag
 	disks                   []string
+	controller              controllerFlag
 	memory                  byteSize
 	cpus                    int
 	accel                   choice
@@ -65,6 +66,19 @@ Values of --disk are lists of KEY=VALUE, separated by commas:
                                   the disk of the host (writethrough, the
                                   default), or when the host's kernel has it
   serial=TEXT                     serial number of the drive
+  interface=sas|sata              what the drive speaks, to smartctl for one
+                                  (default: sas)
+  media=ssd|hdd                   what the drive is made of (default: ssd)
+  use=volume|system               what the controller makes of it: a volume of
+                                  RAID level 0 (the default), or nothing, so that
+                                  the guest sees the drive as it is (JBOD)
+
+Keys of --controller:
+  card=9260-8i|h700|h800|8708em2  LSI MegaRAID SAS 9260-8i (the default), Dell PERC
+                                  H700 or H800, LSI MegaRAID SAS 8708EM2
+  nvram=FILE                      keeps the controller's settings, its event log and
+                                  the drives' hours from run to run, in a file that
+                                  no other machine uses; made if it is not there
 
 Values of --serial, once for COM1 and again for COM2:
   stdio        this terminal, or standard input and output
@@ -118,6 +132,7 @@ func (f *runFlags) register(cmd *cobra.Command) {
 	fl.Var(&f.boot, "boot", "disks to boot from first, by number: the first --disk is 1")
 	fl.StringVar(&f.biosDebug, "bios-debug", "", "write what the BIOS says to its developers to this `FILE`")
 	fl.StringArrayVar(&f.disks, "disk", nil, "a disk, as path=FILE[,KEY=VALUE]...; may be given several times")
+	fl.Var(&f.controller, "controller", "the controller of the disks")
 	fl.Var(&f.memory, "memory", "memory of the guest; without a unit in MiB")
 	fl.IntVar(&f.cpus, "cpus", 1, "processors of the guest")
 	fl.Var(&f.accel, "accel", "what runs the guest")
@@ -132,12 +147,13 @@ func (f *runFlags) register(cmd *cobra.Command) {
 func (f *runFlags) complete(cmd *cobra.Command) {
 	f.accel.complete(cmd, "accel")
 	for name, complete := range map[string]cobra.CompletionFunc{
-		"append": cobra.NoFileCompletions,
-		"boot":   cobra.NoFileCompletions,
-		"memory": cobra.NoFileCompletions,
-		"cpus":   cobra.NoFileCompletions,
-		"disk":   completeDisk,
-		"serial": completeSerial,
+		"append":     cobra.NoFileCompletions,
+		"boot":       cobra.NoFileCompletions,
+		"memory":     cobra.NoFileCompletions,
+		"cpus":       cobra.NoFileCompletions,
+		"disk":       completeDisk,
+		"controller": completeController,
+		"serial":     completeSerial,
 	} {
 		if err := cmd.RegisterFlagCompletionFunc(name, complete); err != nil {
 			panic(err) // no such flag: known at the first run
@@ -240,7 +256,8 @@ func completeDisk(_ *cobra.Command, _ []string, text string) ([]string, cobra.Sh
 		}
 		return options, cobra.ShellCompDirectiveNoSpace
 	}
-	for _, o := range []string{"path=", "format=qcow2", "format=raw", "readonly=on", "readonly=off", "cache=writethrough", "cache=writeback", "serial="} {
+	for _, o := range []string{"path=", "format=qcow2", "format=raw", "readonly=on", "readonly=off", "cache=writethrough", "cache=writeback", "serial=",
+		"interface=sas", "interface=sata", "media=ssd", "media=hdd", "use=volume", "use=system"} {
 		if strings.HasPrefix(o, last) {
 			options = append(options, done+o)
 		}

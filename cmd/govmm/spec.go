@@ -13,6 +13,7 @@ type machineSpec struct {
 	biosDebug               string // file, or empty
 	boot                    bootFlag
 	disks                   []diskSpec
+	controller              controllerFlag
 	memory                  uint64 // bytes
 	cpus                    int
 	serials                 []serialSpec
@@ -28,11 +29,12 @@ func (f *runFlags) machine() (machineSpec, error) {
 	spec := machineSpec{
 		kernel: f.kernel, initrd: f.initrd, cmdline: f.cmdline,
 		bios: f.firmware, biosDebug: f.biosDebug, boot: f.boot,
-		memory:  f.memory.bytes,
-		cpus:    f.cpus,
-		serials: f.serial.specs,
-		stats:   f.stats,
-		react:   f.react.reactions(f.kernel != ""),
+controller: f.controller,
+		memory:     f.memory.bytes,
+		cpus:       f.cpus,
+		serials:    f.serial.specs,
+		stats:      f.stats,
+		react:      f.react.reactions(f.kernel != ""),
 	}
 	if spec.memory < minMemory {
 		return spec, fmt.Errorf("--memory %s: at least %s is needed", &f.memory, formatSize(minMemory))
@@ -134,6 +136,9 @@ func (s *machineSpec) args() []string {
 	}
 	for _, d := range s.disks {
 		args = append(args, "--disk", d.text)
+	}
+	if s.controller.text != "" {
+		args = append(args, "--controller", s.controller.text)
 	}
 	for _, serial := range s.serials {
 		args = append(args, "--serial", serial.String())

@@ -1,6 +1,6 @@
 // Package block opens what can stand under a drive or an image tool: qcow2
-// images with their backing chains, raw files, host block devices, and a null
-// device.
+// images with their backing chains, raw files, host block devices, LUKS disks,
+// and a null device.
 //
 // What is opened is what the caller's Spec names, and the backing files that
 // qcow2 images name. Those names come from whoever made the image; so the
@@ -52,6 +52,8 @@ var (
 	ErrBacking = errors.New("backing file refused")
 	// ErrReadOnly means that a write was tried on a device opened read-only.
 	ErrReadOnly = errors.New("device is read-only")
+	// ErrSecret means that a passphrase is needed, or can't be had.
+	ErrSecret = errors.New("no passphrase")
 	// ErrRange means that a request reaches beyond the end of the device.
 	ErrRange = errors.New("request outside the device")
 )
