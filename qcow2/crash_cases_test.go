@@ -87,7 +87,7 @@ func TestCrashCases(t *testing.T) {
 			for n := range len(h.log) + 1 {
 				for _, keep := range subsets(h.log[:n], most, rng) {
 					states++
-					if err := h.survives(n, keep, d.opts); err != nil {
+					if err := h.survives(n, crash(h.base, h.log, n, keep), d.opts); err != nil {
 						t.Fatalf("crash after %d of %v: %v", n, h.log, err)
 					}
 				}

@@ -62,20 +62,20 @@ func (h *history) progress(n int) (flushed, begun int) {
 
 // crashed returns what a crash after n entries of the log left, and options to
 // open that. keep decides what is left of all that was not synced.
-func (h *history) crashed(n int, keep func() int, o Options) (*memFile, Options) {
-	f := &memFile{data: crash(h.base, h.log, n, keep)}
+func (h *history) crashed(n int, keep func() int, o Options) ([]byte, Options) {
+	image := crash(h.base, h.log, n, keep)
 	if o.DataFile != nil {
 		data := &memFile{data: crashFile(h.side, h.log, n, keep, true)}
 		o.DataFile = func(string) (File, error) { data.closed = false; return data, nil }
 	}
-	return f, o
+	return image, o
 }
 
 // survives checks what a crash after n entries of the log left: the image is
 // consistent but for leaks; each byte is as after the last flush, or as a later
 // operation made it; and it can be written on.
-func (h *history) survives(n int, keep func() int, o Options) error {
-	f, o := h.crashed(n, keep, o)
+func (h *history) survives(n int, data []byte, o Options) error {
+	f := &memFile{data: data}
 	im, err := Open(f, o)
 	if err != nil {
 		return fmt.Errorf("open: %w", err)
@@ -175,7 +175,8 @@ func TestCrash(t *testing.T) {
 						if s > 0 {
 							keep = randomly(rng)
 						}
-						if err := h.survives(n, keep, d.opts); err != nil {
+						data, o := h.crashed(n, keep, d.opts)
+						if err := h.survives(n, data, o); err != nil {
 							t.Fatalf("round %d, crash after %d of %v (sample %d), operations %v: %v",
 								round, n, h.log, s, h.ops, err)
 						}

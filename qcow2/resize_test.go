@@ -98,7 +98,8 @@ func TestCrashResize(t *testing.T) {
 			for n := 0; n <= len(h.log); n += stride {
 				for _, keep := range subsets(h.log[:n], most, rng) {
 					states++
-					if err := h.survives(n, keep, d.opts); err != nil {
+					data, o := h.crashed(n, keep, d.opts)
+					if err := h.survives(n, data, o); err != nil {
 						t.Fatalf("crash after %d of %v, operations %v: %v", n, h.log, h.ops, err)
 					}
 				}

@@ -57,9 +57,8 @@ func (h *snapshotHistory) durable(n int) (durable, begun int) {
 
 // survives checks what a crash after n entries of the log left. Each operation
 // on snapshots was done or it was not; what was written around it is there.
-func (h *snapshotHistory) survives(n int, keep func() int, o Options) error {
-	f, o := h.crashed(n, keep, o)
-	im, err := Open(f, o)
+func (h *snapshotHistory) survives(n int, data []byte, o Options) error {
+	im, err := Open(&memFile{data: data}, o)
 	if err != nil {
 		return fmt.Errorf("open: %w", err)
 	}
@@ -172,7 +171,7 @@ func TestCrashSnapshots(t *testing.T) {
 			for n := range len(h.log) + 1 {
 				for _, keep := range subsets(h.log[:n], most, rng) {
 					states++
-					if err := h.survives(n, keep, d.opts); err != nil {
+					if err := h.survives(n, crash(h.base, h.log, n, keep), d.opts); err != nil {
 						t.Fatalf("crash after %d of %v, operations %v: %v", n, h.log, h.ops, err)
 					}
 				}
@@ -207,7 +206,7 @@ func TestCrashSnapshotGrowsTable(t *testing.T) {
 	}
 	for n := 0; n <= len(h.log); n += stride {
 		for _, keep := range []func() int{inOrder, randomly(rng)} {
-			if err := h.survives(n, keep, d.opts); err != nil {
+			if err := h.survives(n, crash(h.base, h.log, n, keep), d.opts); err != nil {
 				t.Fatalf("crash after %d of %d writes: %v", n, len(h.log), err)
 			}
 		}
