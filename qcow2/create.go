@@ -26,6 +26,8 @@ type CreateOptions struct {
 	// BackingFormat the name of its format, which must be given with it.
 	BackingFile   string
 	BackingFormat string
+	// Encryption, unless nil, has the data of the guest encrypted.
+	Encryption *Encryption
 }
 
 // Defaults of CreateOptions.
@@ -70,6 +72,11 @@ func (o *CreateOptions) header() (*header, error) {
 		return nil, fmt.Errorf("backing file %q without backing format", o.BackingFile)
 	case len(o.BackingFormat) > 15:
 		return nil, fmt.Errorf("backing format %q (at most 15 bytes)", o.BackingFormat)
+	}
+	if o.Encryption != nil {
+		if err := o.Encryption.validate(); err != nil {
+			return nil, err
+		}
 	}
 	h := &header{
 		version:       uint32(version),
@@ -119,6 +126,11 @@ func Create(f File, o CreateOptions) error {
 	}
 	if err := im.grow(size); err != nil {
 		return fmt.Errorf("create qcow2 image: %w", err)
+	}
+	if o.Encryption != nil {
+		if err := im.encrypt(o.Encryption); err != nil {
+			return fmt.Errorf("create qcow2 image: %w", err)
+		}
 	}
 	return nil
 }

@@ -8,8 +8,9 @@
 // The machine's state in a snapshot is kept, but not read. Bitmaps, which a
 // writer that does not maintain them invalidates, are dropped by the first
 // writable open. Guest data may be in an external data file, which the caller of Open
-// decides about. An image that needs extended L2 entries or encryption is refused
-// at Open with an error that names the feature.
+// decides about. Guest data may be encrypted, by LUKS1 (see package luks) or by the
+// AES of old images. An image that needs extended L2 entries is refused at Open
+// with an error that names the feature.
 //
 // # Concurrency
 //

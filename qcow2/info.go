@@ -12,14 +12,16 @@ type Info struct {
 	Corrupt       bool
 	BackingFile   string
 	BackingFormat string
-	DataFile      string // recorded name of the external data file
-	HasDataFile   bool   // the guest's data is in an external file
-	RawData       bool   // which reads as the disk does
+	DataFile      string          // recorded name of the external data file
+	HasDataFile   bool            // the guest's data is in an external file
+	RawData       bool            // which reads as the disk does
+	Encryption    *EncryptionInfo // nil without encryption
 	Snapshots     []SnapshotInfo
 }
 
 // Info returns a description of the image.
 func (im *Image) Info() Info {
+	encryption := im.encryptionInfo()
 	im.mu.RLock()
 	defer im.mu.RUnlock()
 	h := im.hdr
@@ -37,6 +39,7 @@ func (im *Image) Info() Info {
 		DataFile:      h.dataFile(),
 		HasDataFile:   im.g.dataFile,
 		RawData:       im.rawData(),
+		Encryption:    encryption,
 	}
 	for i := range im.snaps {
 		info.Snapshots = append(info.Snapshots, im.snaps[i].info())

@@ -14,7 +14,11 @@ type config struct {
 }
 
 func (c config) String() string {
-	return fmt.Sprintf("v%d,cluster=%d,refbits=%d,backing=%v,%v", c.o.Version, c.o.ClusterSize, c.o.RefcountBits, c.backing, c.o.Compression)
+	name := fmt.Sprintf("v%d,cluster=%d,refbits=%d,backing=%v,%v", c.o.Version, c.o.ClusterSize, c.o.RefcountBits, c.backing, c.o.Compression)
+	if c.o.Encryption != nil {
+		name += "," + c.o.Encryption.Method
+	}
+	return name
 }
 
 // configs covers cluster sizes, refcount widths and both versions.
@@ -32,7 +36,12 @@ func configs() []config {
 		c.o.Compression = CompressionZstd
 		return c
 	}
+	aes := func(c config) config {
+		c.o.Encryption = &Encryption{Method: EncryptionAES, Secret: []byte("secret")}
+		return c
+	}
 	return []config{
+		aes(c(3, 1024, 16, true)),
 		c(3, 512, 16, false),
 		c(3, 512, 64, true),
 		c(3, 512, 1, false),
@@ -86,11 +95,19 @@ func newDisk(t testing.TB, c config, rng *rand.Rand) *disk {
 		copy(d.model, d.base)
 		d.opts.Backing = func(string, string) (Backing, error) { return d.base, nil }
 	}
+	if c.o.Encryption != nil {
+		d.opts.Secret = secret(string(c.o.Encryption.Secret))
+	}
 	if err := Create(d.f, c.o); err != nil {
 		t.Fatal(err)
 	}
 	d.open()
 	return d
+}
+
+// secret returns what Options.Secret asks for.
+func secret(s string) func() ([]byte, error) {
+	return func() ([]byte, error) { return []byte(s), nil }
 }
 
 func (d *disk) open() {
@@ -205,10 +222,14 @@ func (op operation) run(im *Image, rng *rand.Rand) error {
 	case "discard":
 		return im.Discard(op.off, op.n)
 	case "compress":
-		if _, lo, hi := im.wholeClusters(op.off, op.n); lo < hi {
-			return im.WriteCompressed(squeezable(op.fill, hi-lo), lo)
+		_, lo, hi := im.wholeClusters(op.off, op.n)
+		switch {
+		case lo >= hi:
+			return nil
+		case im.encrypted():
+			return im.WriteV(vector(rng, squeezable(op.fill, hi-lo)), lo)
 		}
-		return nil
+		return im.WriteCompressed(squeezable(op.fill, hi-lo), lo)
 	case "flush":
 		return im.Flush()
 	}
