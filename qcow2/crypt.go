@@ -165,9 +165,10 @@ func (im *Image) locked() error {
 // encrypt makes a new image, which holds no data yet, an encrypted one.
 // Preconditions: nobody else uses the image.
 func (im *Image) encrypt(e *Encryption) error {
+	h := *im.hdr
 	if e.Method == EncryptionAES {
-		im.hdr.cryptMethod = cryptAES
-		return im.rewriteHeader()
+		h.cryptMethod = cryptAES
+		return im.replaceHeader(&h)
 	}
 	n, err := e.LUKS.HeaderSize()
 	if err != nil {
@@ -195,13 +196,14 @@ func (im *Image) encrypt(e *Encryption) error {
 	}
 	ext := binary.BigEndian.AppendUint64(nil, uint64(off))
 	ext = binary.BigEndian.AppendUint64(ext, uint64(n))
-	at := slices.IndexFunc(im.hdr.extensions, func(e extension) bool { return e.kind == extFeatureNames })
+	h.extensions = slices.Clone(im.hdr.extensions)
+	at := slices.IndexFunc(h.extensions, func(e extension) bool { return e.kind == extFeatureNames })
 	if at < 0 {
-		at = len(im.hdr.extensions)
+		at = len(h.extensions)
 	}
-	im.hdr.extensions = slices.Insert(im.hdr.extensions, at, extension{extCrypto, ext})
-	im.hdr.cryptMethod = cryptLUKS
-	return im.rewriteHeader()
+	h.extensions = slices.Insert(h.extensions, at, extension{extCrypto, ext})
+	h.cryptMethod = cryptLUKS
+	return im.replaceHeader(&h)
 }
 
 // EncryptionInfo describes the encryption of an image.

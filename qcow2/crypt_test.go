@@ -400,7 +400,7 @@ func TestEncryptionHeaderSurvives(t *testing.T) {
 	if err := d.im.Resize(3 * mib); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.im.rewriteHeader(); err != nil {
+	if err := d.im.replaceHeader(d.im.hdr); err != nil {
 		t.Fatal(err)
 	}
 	d.model = append(d.model, make([]byte, 3*mib-int64(len(d.model)))...)

@@ -17,6 +17,7 @@ type Info struct {
 	RawData       bool            // which reads as the disk does
 	Encryption    *EncryptionInfo // nil without encryption
 	Snapshots     []SnapshotInfo
+	Bitmaps       []BitmapInfo // see Image.Bitmaps
 }
 
 // Info returns a description of the image.
@@ -41,6 +42,7 @@ func (im *Image) Info() Info {
 		RawData:       im.rawData(),
 		Encryption:    encryption,
 	}
+	info.Bitmaps = im.bitmapInfo()
 	for i := range im.snaps {
 		info.Snapshots = append(info.Snapshots, im.snaps[i].info())
 	}
