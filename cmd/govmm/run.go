@@ -78,6 +78,8 @@ Values of --disk are lists of KEY=VALUE, separated by commas:
   cache=writethrough|writeback    when a write is complete: when it is safe on
                                   the disk of the host (writethrough, the
                                   default), or when the host's kernel has it
+  cache=directsync|none|unsafe    as writethrough or writeback, but past the
+                                  page cache of the host; or never made durable
   serial=TEXT                     serial number of the drive
   interface=sas|sata              what the drive speaks, to smartctl for one
                                   (default: sas)
@@ -272,7 +274,7 @@ func completeDisk(_ *cobra.Command, _ []string, text string) ([]string, cobra.Sh
 		}
 		return options, cobra.ShellCompDirectiveNoSpace
 	}
-	for _, o := range []string{"path=", "format=qcow2", "format=raw", "readonly=on", "readonly=off", "cache=writethrough", "cache=writeback", "serial=",
+	for _, o := range []string{"path=", "format=qcow2", "format=raw", "readonly=on", "readonly=off", "cache=writethrough", "cache=writeback", "cache=directsync", "cache=none", "cache=unsafe", "serial=",
 		"interface=sas", "interface=sata", "media=ssd", "media=hdd", "use=volume", "use=system"} {
 		if strings.HasPrefix(o, last) {
 			options = append(options, done+o)

@@ -31,6 +31,10 @@ type Spec struct {
 	// L2CacheSize bounds the memory for mapping metadata of a qcow2 image, in
 	// bytes. 0 is the default of package qcow2.
 	L2CacheSize int64
+	// Direct bypasses the page cache of the host. Backing files are opened alike.
+	Direct bool
+	// NoFlush never makes anything durable: for data that nobody misses.
+	NoFlush bool
 	// KeyFile names a file whose whole contents are the passphrase of an
 	// encrypted disk; Secret, unless empty, is the passphrase itself. It opens
 	// every encrypted file of a backing chain.
@@ -47,6 +51,8 @@ type Spec struct {
 //	backing=on|off       whether a backing file may be opened (on)
 //	size=BYTES           of a null device; suffixes k, M, G, T, P, E (powers of 1024)
 //	l2-cache-size=BYTES  of a qcow2 image
+//	cache.direct=on|off    bypass the page cache of the host (off)
+//	cache.no-flush=on|off  never make anything durable (off)
 //	key-file=FILE        holds the passphrase of an encrypted disk
 //
 // Other keys are returned in rest.
@@ -92,6 +98,10 @@ func (s *Spec) set(key, value string) (known bool, err error) {
 		s.Size, err = parseSize(key, value)
 	case "l2-cache-size":
 		s.L2CacheSize, err = parseSize(key, value)
+	case "cache.direct":
+		s.Direct, err = parseSwitch(key, value)
+	case "cache.no-flush":
+		s.NoFlush, err = parseSwitch(key, value)
 	case "key-file":
 		s.KeyFile = value
 	default:
