@@ -52,6 +52,14 @@ func onSignals(handle func(sig syscall.Signal) (more bool)) (done func()) {
 	}
 }
 
+// onSignal calls stop with the first signal that asks to stop, as onSignals does.
+func onSignal(stop func(signalError)) (done func()) {
+	return onSignals(func(sig syscall.Signal) bool {
+		stop(signalError{sig})
+		return false
+	})
+}
+
 // powerSwitch is the front of the machine's case.
 type powerSwitch struct {
 	press   func() (heard bool) // the power button
