@@ -95,6 +95,7 @@ type Controller struct {
 
 	faults Faults
 	stats  counters
+	paused atomic.Bool // life is held by Pause
 	closed atomic.Bool
 	done   chan struct{}  // closed by Close
 	tasks  sync.WaitGroup // goroutines of Attach
@@ -224,6 +225,7 @@ func (c *Controller) Close(ctx context.Context) error {
 	if c.closed.Swap(true) {
 		return nil
 	}
+	c.Resume()
 	close(c.done)
 	drained := make(chan error, 1)
 	go func() {
