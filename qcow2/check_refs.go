@@ -24,15 +24,45 @@ func (c *checker) countReferences() error {
 		c.reference(int64(c.h.snapshots), n, 1)
 	}
 	c.reference(int64(c.h.refTable), int64(len(c.refTable))*8, 1)
-	if c.h.autoclear&autoclearBitmaps == 0 {
-		return nil // bitmaps that may be stale: their clusters are leaks
+	return c.countBitmaps()
+}
+
+// countBitmaps counts what belongs to bitmaps. Broken ones, and those that have
+// a cluster in common with something else, a repair drops as a whole: they are
+// the one kind of metadata that a disk can do without.
+func (c *checker) countBitmaps() error {
+	if !c.h.hasBitmaps() {
+		return nil // or they may be stale: their clusters are leaks
 	}
+	type run struct{ off, n int64 }
+	var runs []run
+	seen := make(map[int64]bool)
 	err := walkBitmaps(c.f, c.h, func(off, n int64) error {
-		c.reference(off, n, 1)
+		runs = append(runs, run{off, n})
+		for i := off >> c.g.clusterBits; i <= (off+n-1)>>c.g.clusterBits; i++ {
+			if i >= c.end {
+				return fmt.Errorf("%w: %d bytes at %#x lie beyond the end of the file", ErrInvalid, n, off)
+			}
+			if seen[i] || c.refs.count(i) != 0 {
+				return fmt.Errorf("%w: cluster %#x is used by something else, too", ErrInvalid, i<<c.g.clusterBits)
+			}
+			seen[i] = true
+		}
 		return nil
 	})
-	if err != nil {
+	switch {
+	case err == nil:
+	case c.o.Repair != RepairAll:
 		c.corruption("ERROR bitmaps: %v", err)
+	default:
+		c.report("Removing bitmaps: %v", err)
+		c.res.CorruptionsFixed++
+		c.h.autoclear &^= autoclearBitmaps
+		c.h.setExtension(extBitmaps, nil)
+		return rewriteHeader(c.f, c.h)
+	}
+	for _, r := range runs {
+		c.reference(r.off, r.n, 1)
 	}
 	return nil
 }

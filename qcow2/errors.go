@@ -30,4 +30,11 @@ var (
 	ErrDataFile = errors.New("data file is not open")
 	// ErrNoSnapshot means that the image has no snapshot of that ID or name.
 	ErrNoSnapshot = errors.New("no such snapshot")
+	// ErrNoBitmap means that the disk has no dirty bitmap of that name.
+	ErrNoBitmap = errors.New("no such bitmap")
+	// ErrBitmapExists means that the disk has a dirty bitmap of that name.
+	ErrBitmapExists = errors.New("bitmap exists")
+	// ErrBitmapInconsistent means that the contents of a bitmap are not known,
+	// since a writer ended without storing them. It can only be removed.
+	ErrBitmapInconsistent = errors.New("bitmap is inconsistent")
 )

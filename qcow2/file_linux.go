@@ -298,6 +298,23 @@ func (f *OSFile) ZeroRange(off, n int64) error {
 	return nil
 }
 
+// Reserve sets storage aside for n bytes at off, and makes the file at least as
+// long. Where the host can't it writes zeroes beyond the end of the file.
+func (f *OSFile) Reserve(off, n int64) error {
+	if f.device {
+		return f.Truncate(off + n)
+	}
+	err := f.fallocate(0, off, n)
+	if !unsupported(err) {
+		return f.wrap("allocate", err)
+	}
+	size, err := f.Size()
+	if err != nil {
+		return err
+	}
+	return storage(f, max(off, size), off+n, PreallocateFull)
+}
+
 func (f *OSFile) fallocate(mode uint32, off, n int64) error {
 	defer f.shareBlocks()()
 	err := retryEINTR(func() error { return unix.Fallocate(f.fd, mode, off, n) })

@@ -81,6 +81,13 @@ type Image struct {
 	changes   changes
 	stray     *header // to be written before anything else; see rootChange
 
+	// The list changes only while the image is paused, with mu held exclusively;
+	// who has paused it may read it without. See bitmap.go.
+	bitmaps     []*bitmap
+	badBitmaps  error                        // why those of an image that is only read are not in the list
+	bitmapsHeld bool                         // their contents are in memory, and Close stores them
+	tracked     atomic.Pointer[[]*dirtyBits] // those that record writes; changes while paused
+
 	commitMu  sync.Mutex
 	batch     batch // guarded by commitMu
 	reclaimMu sync.Mutex
@@ -123,6 +130,7 @@ func Open(f File, o Options) (*Image, error) {
 	if im.backing, err = openBacking(h, &o); err != nil {
 		return nil, errors.Join(err, im.closeDataFile())
 	}
+	im.openBitmaps()
 	im.corrupt.Store(o.ForRepair)
 	if !o.ReadOnly && !o.ForRepair {
 		if err := im.prepareWriting(); err != nil {
@@ -205,23 +213,29 @@ func (im *Image) prepareWriting() error {
 			return err
 		}
 	}
-	kept := uint64(0)
-	if im.hdr.backingFile == "" { // what only the backing file has is not in the data file
-		kept = im.hdr.autoclear & autoclearRawData
+	return im.takeCharge()
+}
+
+// takeCharge of what a writer has to maintain, or has to say that it does not.
+func (im *Image) takeCharge() error {
+	if err := im.startBitmaps(); err != nil {
+		return err
 	}
-	if im.hdr.autoclear == kept {
+	keep := uint64(0)
+	if im.hdr.backingFile == "" { // what only the backing file has is not in the data file
+		keep = autoclearRawData
+	}
+	if im.hdr.hasBitmaps() {
+		keep |= autoclearBitmaps
+	}
+	if im.hdr.autoclear&^keep == 0 {
 		return nil
 	}
-	if im.hdr.autoclear&autoclearBitmaps != 0 {
-		if err := im.dropBitmaps(); err != nil {
-			return err
-		}
-	}
-	im.hdr.autoclear = kept
-	if err := im.updateField(hdrAutoclear, kept); err != nil {
+	im.hdr.autoclear &= keep
+	if err := im.updateField(hdrAutoclear, im.hdr.autoclear); err != nil {
 		return fmt.Errorf("clear autoclear features: %w", err)
 	}
-	return im.commit()
+	return nil
 }
 
 // repairDirty rebuilds the refcounts of an image that was not closed cleanly.
@@ -267,7 +281,7 @@ func (im *Image) Close() error {
 	}
 	var errs []error
 	if !im.readOnly {
-		errs = append(errs, im.drain(), im.fillLastCluster(), im.sync())
+		errs = append(errs, im.drain(), im.closeBitmaps(), im.fillLastCluster(), im.sync())
 	}
 	// A flush that began before the pause may still be running.
 	im.commitMu.Lock()

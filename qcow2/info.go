@@ -16,6 +16,7 @@ type Info struct {
 	HasDataFile   bool   // the guest's data is in an external file
 	RawData       bool   // which reads as the disk does
 	Snapshots     []SnapshotInfo
+	Bitmaps       []BitmapInfo // see Image.Bitmaps
 }
 
 // Info returns a description of the image.
@@ -38,6 +39,7 @@ func (im *Image) Info() Info {
 		HasDataFile:   im.g.dataFile,
 		RawData:       im.rawData(),
 	}
+	info.Bitmaps = im.bitmapInfo()
 	for i := range im.snaps {
 		info.Snapshots = append(info.Snapshots, im.snaps[i].info())
 	}

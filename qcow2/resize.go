@@ -15,6 +15,9 @@ import (
 // It is one atomic change. When it returns it is durable, and functions given
 // to OnResize have been called.
 //
+// Dirty bitmaps keep what they hold; what is added is clean. A disk with an
+// inconsistent one can't change its size.
+//
 // The size of a version 2 image with snapshots can't change, as those do not
 // say how large their disks are.
 func (im *Image) Resize(size int64) error {
@@ -64,9 +67,13 @@ func (im *Image) resize(size int64) error {
 		return err
 	}
 	was := im.Size()
-	switch {
-	case size == was:
+	if size == was {
 		return nil
+	}
+	if err := im.canResizeBitmaps(size); err != nil {
+		return err
+	}
+	switch {
 	case im.g.version < 3 && len(im.snaps) > 0:
 		return fmt.Errorf("%w: the size of a version 2 image with snapshots can't change", ErrUnsupported)
 	case size > was:
@@ -126,6 +133,9 @@ func (im *Image) setSize(size int64) error {
 	}
 	im.size.Store(size)
 	im.resizeCache(size)
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	im.resizeBitmaps(size)
 	return nil
 }
 

@@ -96,10 +96,14 @@ func (im *Image) CreateSnapshot(o SnapshotOptions) (SnapshotInfo, error) {
 
 // ApplySnapshot makes the disk what it was in a snapshot, its size included;
 // what was written since is gone. The snapshot is chosen by its ID or, if none
-// has that, by its name. Other requests wait meanwhile.
+// has that, by its name. Other requests wait meanwhile. A disk with dirty
+// bitmaps is refused.
 func (im *Image) ApplySnapshot(idOrName string) error {
 	was := im.Size()
 	err := im.changeSnapshots(func(r *rootChange) error {
+		if len(im.bitmaps) != 0 {
+			return fmt.Errorf("%w: the disk has dirty bitmaps, which would not tell what that changes", ErrUnsupported)
+		}
 		i, err := findSnapshot(im.snaps, hasID(idOrName), hasName(idOrName))
 		if err != nil {
 			return err

@@ -30,6 +30,7 @@ type runFlags struct {
 	accel                   choice
 	serial                  serialFlag
 	stats                   string
+	react                   reactionFlags
 	nest                    nestFlags
 }
 
@@ -97,7 +98,7 @@ Values of --accel:
 Exit status:
   0      the guest powered off, or Ctrl-A X was pressed
   1      bad input, or something failed; the message says what
-  2      the guest reset the machine, or crashed it
+  2      the guest reset the machine, or crashed it (--on-reboot exit)
   128+N  signal N stopped the machine`,
 		Example: `  Boot a kernel with the disk of an earlier "govmm img create disk.qcow2 20G":
     govmm run --kernel vmlinuz --initrd initrd.img --disk path=disk.qcow2
@@ -139,6 +140,7 @@ func (f *runFlags) register(cmd *cobra.Command) {
 	fl.Var(&f.accel, "accel", "what runs the guest")
 	fl.Var(&f.serial, "serial", "other end of a serial port; may be given several times")
 	fl.StringVar(&f.stats, "stats", "", "write figures about the run to this `FILE`, as JSON")
+	f.react.register(cmd)
 	f.nest.register(cmd)
 	f.complete(cmd)
 }
