@@ -19,6 +19,9 @@ func (c config) String() string {
 	if c.o.DataFile != "" {
 		s += fmt.Sprintf(",datafile,raw=%v", c.o.DataFileRaw)
 	}
+	if c.o.Encryption != nil {
+		s += "," + c.o.Encryption.Method
+	}
 	return s
 }
 
@@ -41,7 +44,12 @@ func configs() []config {
 		c.o.DataFile, c.o.DataFileRaw = "data", raw
 		return c
 	}
+	aes := func(c config) config {
+		c.o.Encryption = &Encryption{Method: EncryptionAES, Secret: []byte("secret")}
+		return c
+	}
 	return []config{
+		aes(c(3, 1024, 16, true)),
 		dataFile(c(3, 512, 16, true), false),
 		c(3, 512, 64, true),
 		c(3, 512, 1, false),
@@ -101,11 +109,19 @@ func newDisk(t testing.TB, c config, rng *rand.Rand) *disk {
 		c.o.Data = d.data
 		d.opts.DataFile = func(string) (File, error) { d.data.closed = false; return d.data, nil }
 	}
+	if c.o.Encryption != nil {
+		d.opts.Secret = secret(string(c.o.Encryption.Secret))
+	}
 	if err := Create(d.f, c.o); err != nil {
 		t.Fatal(err)
 	}
 	d.open()
 	return d
+}
+
+// secret returns what Options.Secret asks for.
+func secret(s string) func() ([]byte, error) {
+	return func() ([]byte, error) { return []byte(s), nil }
 }
 
 func (d *disk) open() {
@@ -248,6 +264,8 @@ func (op operation) run(im *Image, rng *rand.Rand) error {
 			return nil
 		case im.g.dataFile: // it can't have compressed clusters
 			return im.WriteV([][]byte{squeezable(op.fill, hi-lo)}, lo)
+		case im.encrypted():
+			return im.WriteV(vector(rng, squeezable(op.fill, hi-lo)), lo)
 		}
 		return im.WriteCompressed(squeezable(op.fill, hi-lo), lo)
 	case "flush":

@@ -81,6 +81,9 @@ func (im *Image) preallocate(off, end int64, mode Preallocation) error {
 		return nil
 	}
 	off &^= im.g.clusterSize - 1
+	if im.encrypted() {
+		return fmt.Errorf("%w: preallocation of an encrypted disk", ErrUnsupported)
+	}
 	if !im.g.dataFile && mode != PreallocateMetadata {
 		defer p.giveBackArea()
 		if err := p.placeArea(off, end); err != nil {
