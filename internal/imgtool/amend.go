@@ -51,6 +51,9 @@ func runAmend(t *Tool, a *arguments) (err error) {
 	}
 	v, err := readOptions(known, a.all("o"))
 	if err != nil {
+		if _, e := readOptions(qcow2Options, a.all("o")); e == nil {
+			err = fmt.Errorf("%w\nThis option is only supported for image creation", err)
+		}
 		return err
 	}
 	p := t.newProgress(a.has("p") && !a.has("q"), 1)

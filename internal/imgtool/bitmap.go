@@ -75,6 +75,9 @@ func runBitmap(t *Tool, a *arguments) (err error) {
 	for _, act := range actions {
 		switch act.name {
 		case "add":
+			if a.has("granularity") && (granularity < 512 || granularity&(granularity-1) != 0) {
+				return fmt.Errorf("Operation add on bitmap %s failed: Granularity must be power of 2 and at least 512", name)
+			}
 			err = im.AddBitmap(name, qcow2.BitmapOptions{Granularity: granularity})
 		case "remove":
 			err = im.RemoveBitmap(name)

@@ -61,7 +61,7 @@ func runCheck(t *Tool, a *arguments) error {
 		return openError(name, err)
 	}
 	im, err := qcow2.Open(f, qcow2.Options{
-		ReadOnly: repair == qcow2.RepairNone, ForRepair: repair != qcow2.RepairNone, NoBacking: true, NoDataFile: true,
+		ReadOnly: repair == qcow2.RepairNone, ForRepair: repair != qcow2.RepairNone, NoBacking: true, NoDataFile: true, NoSecret: true,
 	})
 	if err != nil {
 		return errors.Join(openError(name, err), f.Close())
@@ -92,7 +92,7 @@ func runCheck(t *Tool, a *arguments) error {
 	}
 	if !quiet {
 		if asJSON {
-			t.printf("%s\n", marshal(checkDict(name, &r)))
+			t.printf("%s\n", marshal(checkDict(s.fileName(), &r)))
 		} else {
 			t.printf("%s", checkText(&r))
 		}

@@ -29,7 +29,7 @@ const (
 
 func runCompare(t *Tool, a *arguments) error {
 	if len(a.operands) != 2 {
-		return &statusError{exitCompareOpen, usage("Expecting two image file names")}
+		return usage("Expecting two image file names")
 	}
 	var disk [2]block.Device
 	for i, format := range []string{a.get("f", ""), a.get("F", "")} {
@@ -84,7 +84,9 @@ func (c *comparison) run() error {
 			return &statusError{exitCompareStatus, fmt.Errorf("Sector allocation test failed for %s: %s", "the second image", reason(err))}
 		}
 		n := min(ea.Length, eb.Length)
-		if c.strict && (ea.Data != eb.Data || ea.Zero != eb.Zero) {
+		// As in qemu-img, reaching the end of the disk is part of the status.
+		endA, endB := off+ea.Length == sizeA, off+eb.Length == sizeB
+		if c.strict && (ea.Data != eb.Data || ea.Zero != eb.Zero || ea.Present != eb.Present || endA != endB) {
 			return c.differs("Strict mode: Offset %d block status mismatch!\n", off)
 		}
 		switch {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/govmm/govmm/internal/block"
 	"github.com/govmm/govmm/qcow2"
@@ -49,12 +50,9 @@ type convertJob struct {
 }
 
 func runConvert(t *Tool, a *arguments) (err error) {
-	j, err := convertArguments(a)
+	j, err := t.convertArguments(a)
 	if err != nil {
 		return err
-	}
-	if j.format != "" && createOptionsOf(j.format) == nil && !a.has("target-image-opts") {
-		return fmt.Errorf("Unknown file format '%s'", j.format)
 	}
 	if wantsHelp(a.all("o")) {
 		t.printf("%s", optionsHelp(j.format, len(a.operands) > 0))
@@ -73,6 +71,9 @@ func runConvert(t *Tool, a *arguments) (err error) {
 		if err := t.addSource(c, name, a); err != nil {
 			return err
 		}
+	}
+	if createOptionsOf(j.format) == nil && !j.reuse {
+		return fmt.Errorf("Unknown file format '%s'", j.format)
 	}
 	if j.bitmaps {
 		if err := c.checkBitmaps(); err != nil {
@@ -110,9 +111,9 @@ func runConvert(t *Tool, a *arguments) (err error) {
 	return err
 }
 
-func convertArguments(a *arguments) (*convertJob, error) {
+func (t *Tool) convertArguments(a *arguments) (*convertJob, error) {
 	j := &convertJob{
-		format: a.get("O", block.FormatRaw), compress: a.has("c"), reuse: a.has("n"), sparse: 4096, workers: 8,
+		format: a.get("O", t.DefaultFormat), compress: a.has("c"), reuse: a.has("n"), sparse: 4096, workers: 8,
 		anyOrder: a.has("W"), salvage: a.has("salvage"), zeroed: a.has("target-is-zero"),
 		bitmaps: a.has("bitmaps"), skipBroken: a.has("skip-broken-bitmaps"), quiet: a.has("q"),
 	}
@@ -166,31 +167,30 @@ func (t *Tool) addSource(c *copying, name string, a *arguments) error {
 	if err != nil {
 		return err
 	}
-	if l, ok := snapshotParameter(a); ok {
+	if l := snapshotParameter(a); l != nil {
 		if err := setSnapshot(&s.spec, l); err != nil {
 			return err
 		}
 	}
 	d, err := t.openSource(s, o)
 	if err != nil {
-		return err
+		return snapshotError(err)
 	}
 	c.add(d)
 	return nil
 }
 
-// snapshotParameter is what -l names: a snapshot by ID or name.
-func snapshotParameter(a *arguments) (string, bool) {
+// snapshotParameter is what -l says: snapshot.id= and snapshot.name=, or one
+// element without a value that may be either. nil: nothing.
+func snapshotParameter(a *arguments) []option {
 	if !a.has("l") {
-		return "", false
+		return nil
 	}
 	l := a.get("l", "")
-	for _, o := range parseList(l) {
-		if o.name == "snapshot.id" || o.name == "snapshot.name" {
-			return o.value, true
-		}
+	if strings.HasPrefix(l, "snapshot.") {
+		return parseList(l)
 	}
-	return l, true
+	return []option{{name: l}}
 }
 
 // createOutput makes the image that is written.
@@ -208,7 +208,7 @@ func (t *Tool) createOutput(c *copying, out string, a *arguments) error {
 		}
 		n.values["backing_file"] = a.get("B", "")
 		if !a.has("F") && n.values["backing_fmt"] == "" {
-			return errors.New("backing file specified without backing format")
+			return errors.New("Use of backing file requires explicit backing format")
 		}
 		if a.has("F") {
 			n.values["backing_fmt"] = a.get("F", "")

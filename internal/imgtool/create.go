@@ -26,7 +26,7 @@ var createCommand = command{
 }
 
 func runCreate(t *Tool, a *arguments) error {
-	format := a.get("f", block.FormatRaw)
+	format := a.get("f", t.DefaultFormat)
 	known := createOptionsOf(format)
 	lists := a.all("o")
 	if wantsHelp(lists) {
@@ -124,7 +124,7 @@ func (t *Tool) lookAtBacking(n *newImage) error {
 	}
 	format := n.values["backing_fmt"]
 	if format != "" && createOptionsOf(format) == nil {
-		return fmt.Errorf("Unknown backing file format '%s'", format)
+		return fmt.Errorf("Unknown driver '%s'\nCould not open backing image.", format)
 	}
 	if name == n.file {
 		return errors.New("Error: Trying to create an image with the same filename as the backing file")
@@ -150,7 +150,7 @@ func (t *Tool) lookAtBacking(n *newImage) error {
 		return fmt.Errorf("%s\nCould not open backing image.", strings.Replace(err.Error(), "Could not open '"+full+"': Could not open", "Could not open", 1))
 	}
 	if format == "" {
-		return fmt.Errorf("Backing file specified without backing format\nDetected format of %s.", s.spec.Format)
+		return &hintError{errors.New("Backing file specified without backing format"), fmt.Sprintf("Detected format of %s.", s.spec.Format)}
 	}
 	return nil
 }
@@ -307,7 +307,7 @@ func (n *newImage) options() (qcow2.CreateOptions, error) {
 	case "zstd":
 		o.Compression = qcow2.CompressionZstd
 	default:
-		return o, fmt.Errorf("Parameter 'compression_type' does not accept value '%s'", c)
+		return o, fmt.Errorf("Parameter 'compression-type' does not accept value '%s'", c)
 	}
 	switch p := v.or("preallocation", "off"); p {
 	case "off":
@@ -323,9 +323,9 @@ func (n *newImage) options() (qcow2.CreateOptions, error) {
 	if o.Version < 3 {
 		switch {
 		case o.LazyRefcounts:
-			return o, errOld("Lazy refcounts")
+			return o, errors.New("Lazy refcounts only supported with compatibility level 1.1 and above (use version=v3 or greater)")
 		case o.RefcountBits != 16:
-			return o, errOld("Different refcount widths than 16 bits")
+			return o, errors.New("Different refcount widths than 16 bits require compatibility level 1.1 or above (use version=v3 or greater)")
 		case o.DataFile != "":
 			return o, errOld("External data files")
 		case o.Compression != qcow2.CompressionZlib:

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-
-	"github.com/govmm/govmm/internal/block"
 )
 
 var ddCommand = command{
@@ -67,7 +65,7 @@ func runDD(t *Tool, a *arguments) (err error) {
 		return err
 	}
 	defer in.Close()
-	format := a.get("O", block.FormatRaw)
+	format := a.get("O", t.DefaultFormat)
 	if createOptionsOf(format) == nil {
 		return fmt.Errorf("Unknown file format '%s'", format)
 	}
@@ -76,23 +74,21 @@ func runDD(t *Tool, a *arguments) (err error) {
 	if j.count >= 0 && j.count <= size/j.bs {
 		end = min(end, j.count*j.bs)
 	}
-	// As in qemu-img the count is of blocks from the beginning, skipped ones included.
-	start := int64(-1)
-	if j.skip <= size/j.bs {
+	// As in qemu-img, count is of the blocks from the beginning: those skipped are
+	// among them.
+	start, beyond := int64(0), j.skip > end/j.bs
+	if !beyond {
 		start = j.skip * j.bs
 	}
-	if j.count >= 0 && start >= 0 {
-		end = min(size, start+min(j.count, size/j.bs+1)*j.bs)
-	}
 	length := end - start
-	if start < 0 || start > size {
+	if beyond {
 		length = 0
 	}
 	n := newImage{format: format, file: j.out, size: length, values: formatValues{}, quiet: true}
 	if err := t.create(&n); err != nil {
 		return fmt.Errorf("%s: error while creating output image of type '%s': %w", j.out, format, errors.Unwrap(err))
 	}
-	if start < 0 || start > size {
+	if beyond {
 		t.complain(fmt.Errorf("%s: cannot skip to specified offset", j.in))
 		return nil
 	}

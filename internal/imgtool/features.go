@@ -18,32 +18,28 @@ func extended(_ *qcow2.CreateOptions, v formatValues) error {
 
 func extendedL2(*qcow2.Info) bool { return false }
 
-// encryption applies the options about encryption.
-func (t *Tool) encryption(n *newImage, _ *qcow2.CreateOptions) error {
-	if n.values.on("encryption") || n.values["encrypt.format"] != "" {
-		return errors.New("Encryption of qcow2 images is not supported")
-	}
-	return nil
-}
-
-func (t *Tool) describeLUKS(s source, i *imageInfo) (*imageInfo, error) {
-	return nil, errors.New("luks")
-}
-
 // setSnapshot makes a source the disk of a snapshot.
-func setSnapshot(_ *block.Spec, name string) error {
-	return fmt.Errorf("Failed to load snapshot '%s'", name)
-}
-
-// cryptoHeader is the length of the header of an encrypted image.
-func (n *newImage) cryptoHeader() (int64, error) { return 0, nil }
-
-// amendKeys changes key slots.
-func (t *Tool) amendKeys(_ *qcow2.Image, v formatValues, _ bool) error {
-	for name := range v {
-		if len(name) > 8 && name[:8] == "encrypt." {
-			return errors.New("image is not encrypted")
+func setSnapshot(s *block.Spec, list []option) error {
+	if s.Format != block.FormatQCOW2 {
+		return errors.New("Failed to load snapshot: Operation not supported")
+	}
+	for _, o := range list {
+		switch o.name {
+		case "snapshot.id":
+			s.Snapshot.ID = o.value
+		case "snapshot.name":
+			s.Snapshot.Name = o.value
+		default:
+			s.Snapshot = qcow2.SnapshotRef{Any: o.name}
 		}
 	}
 	return nil
+}
+
+// snapshotError is the failure to open an image at a snapshot that it lacks.
+func snapshotError(err error) error {
+	if errors.Is(err, qcow2.ErrNoSnapshot) {
+		return fmt.Errorf("Failed to load snapshot: Can't find snapshot")
+	}
+	return err
 }

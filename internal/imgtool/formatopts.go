@@ -75,7 +75,7 @@ var luksOptions = []formatOption{
 	{"iter-time", kindNumber, "Time to spend in PBKDF in milliseconds", false, false},
 	{"ivgen-alg", kindString, "Name of IV generator algorithm", false, false},
 	{"ivgen-hash-alg", kindString, "Name of IV generator hash algorithm", false, false},
-	{"key-secret", kindString, "ID of the secret that provides the keyslot key", false, false},
+	{"key-secret", kindString, "ID of the secret that provides the keyslot passphrase", false, false},
 	{"size", kindSize, "Virtual disk size", false, false},
 }
 

@@ -58,3 +58,21 @@ func (f *flag) usage() string {
 	}
 	return s
 }
+
+// Completions are the words that may come next on a command line: commands, or
+// the long options of one.
+func Completions(args []string) (words []string) {
+	for _, c := range commands() {
+		switch {
+		case len(args) == 0:
+			words = append(words, c.name)
+		case c.name == args[0]:
+			for _, f := range c.flags {
+				if f.long != "" {
+					words = append(words, "--"+f.long)
+				}
+			}
+		}
+	}
+	return words
+}

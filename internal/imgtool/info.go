@@ -9,6 +9,7 @@ import (
 
 	"github.com/govmm/govmm/internal/block"
 	"github.com/govmm/govmm/qcow2"
+	"github.com/govmm/govmm/qcow2/luks"
 )
 
 var infoCommand = command{
@@ -29,7 +30,8 @@ type imageInfo struct {
 	actual  int64 // -1 if not known
 	image   *qcow2.Info
 	crypt   bool
-	backing string // full name
+	luks    *luks.Header // of a LUKS disk
+	backing string       // full name
 }
 
 func runInfo(t *Tool, a *arguments) error {
@@ -85,7 +87,7 @@ func runInfo(t *Tool, a *arguments) error {
 
 // describe opens an image and looks at it.
 func (t *Tool) describe(s source) (*imageInfo, error) {
-	i := &imageInfo{file: s.name, format: s.spec.Format, actual: -1}
+	i := &imageInfo{file: s.fileName(), format: s.spec.Format, actual: -1}
 	if s.spec.Format == block.FormatLUKS {
 		return t.describeLUKS(s, i)
 	}
@@ -94,13 +96,13 @@ func (t *Tool) describe(s source) (*imageInfo, error) {
 		if err != nil {
 			return nil, openError(s.name, err)
 		}
-		im, err := qcow2.Open(f, qcow2.Options{ReadOnly: true, NoBacking: true, NoDataFile: true})
+		im, err := qcow2.Open(f, qcow2.Options{ReadOnly: true, NoBacking: true, NoDataFile: true, NoSecret: true})
 		if err != nil {
 			return nil, errors.Join(openError(s.name, err), f.Close())
 		}
 		defer im.Close()
 		info := im.Info()
-		i.image, i.size = &info, info.Size
+		i.image, i.size, i.crypt = &info, info.Size, info.Encryption != nil
 		if n, err := f.Allocated(); err == nil {
 			i.actual = n
 		}
@@ -142,6 +144,9 @@ func (i *imageInfo) dict() dict {
 	}
 	q := i.image
 	if q == nil {
+		if i.luks != nil {
+			d["format-specific"] = dict{"type": "luks", "data": luksDict(i.luks, 0)}
+		}
 		return d
 	}
 	d["cluster-size"] = q.ClusterSize
@@ -167,7 +172,9 @@ func (i *imageInfo) dict() dict {
 // specifics are the properties that only qcow2 images have.
 func specifics(q *qcow2.Info) dict {
 	if q.Version < 3 {
-		return dict{"compat": "0.10", "compression-type": "zlib", "refcount-bits": q.RefcountBits}
+		d := dict{"compat": "0.10", "compression-type": "zlib", "refcount-bits": q.RefcountBits}
+		addEncryption(d, q)
+		return d
 	}
 	d := dict{
 		"compat": "1.1", "compression-type": q.Compression.String(), "lazy-refcounts": q.LazyRefcounts,
@@ -179,6 +186,7 @@ func specifics(q *qcow2.Info) dict {
 		}
 		d["data-file-raw"] = q.RawData
 	}
+	addEncryption(d, q)
 	if len(q.Bitmaps) > 0 {
 		list := []any{}
 		for _, b := range q.Bitmaps {
@@ -196,6 +204,18 @@ func specifics(q *qcow2.Info) dict {
 	return d
 }
 
+func addEncryption(d dict, q *qcow2.Info) {
+	switch e := q.Encryption; {
+	case e == nil:
+	case e.LUKS != nil:
+		l := luksDict(e.LUKS, 0)
+		l["format"] = "luks"
+		d["encrypt"] = l
+	default:
+		d["encrypt"] = dict{"format": e.Method}
+	}
+}
+
 func (i *imageInfo) text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "image: %s\nfile format: %s\nvirtual size: %s (%d bytes)\n", i.file, i.format, humanSize(i.size), i.size)
@@ -209,6 +229,10 @@ func (i *imageInfo) text() string {
 	}
 	q := i.image
 	if q == nil {
+		if i.luks != nil {
+			b.WriteString("Format specific information:\n")
+			tree(&b, luksDict(i.luks, 0), 1)
+		}
 		return b.String()
 	}
 	fmt.Fprintf(&b, "cluster_size: %d\n", q.ClusterSize)

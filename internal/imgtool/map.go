@@ -87,9 +87,17 @@ func (p *mapPrinter) human(e qcow2.Extent) error {
 		return fmt.Errorf("File contains external, encrypted or compressed clusters.")
 	}
 	if e.Data && !e.Zero {
-		p.t.printf("%#-16x%#-16x%#-16x%s\n", e.Offset, e.Length, e.Host, p.files[e.Depth])
+		p.t.printf("%-16s%-16s%-16s%s\n", hex(e.Offset), hex(e.Length), hex(e.Host), p.files[e.Depth])
 	}
 	return nil
+}
+
+// hex is C's %#x.
+func hex(n int64) string {
+	if n == 0 {
+		return "0"
+	}
+	return fmt.Sprintf("%#x", n)
 }
 
 func (p *mapPrinter) json(e qcow2.Extent) error {

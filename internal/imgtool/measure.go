@@ -41,7 +41,7 @@ func runMeasure(t *Tool, a *arguments) error {
 	case len(a.operands) == 1 && size >= 0:
 		return errors.New("--size N cannot be used together with a filename.")
 	}
-	format := a.get("O", block.FormatRaw)
+	format := a.get("O", t.DefaultFormat)
 	known := createOptionsOf(format)
 	if known == nil {
 		return fmt.Errorf("Unknown file format '%s'", format)
@@ -56,13 +56,13 @@ func runMeasure(t *Tool, a *arguments) error {
 		if err != nil {
 			return err
 		}
-		if l, ok := snapshotParameter(a); ok {
+		if l := snapshotParameter(a); l != nil {
 			if err := setSnapshot(&s.spec, l); err != nil {
 				return err
 			}
 		}
 		if d, err = t.openSource(s, openOptions{}); err != nil {
-			return err
+			return snapshotError(err)
 		}
 		defer d.Close()
 		n.size = d.Size()

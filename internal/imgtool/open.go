@@ -20,6 +20,14 @@ type source struct {
 	named bool
 }
 
+// fileName is the name that the image is known by once it is open.
+func (s *source) fileName() string {
+	if s.spec.Path == "" {
+		return s.name
+	}
+	return s.spec.Path
+}
+
 // openOptions say how a command opens an image.
 type openOptions struct {
 	format    string // of -f, "" to look
@@ -36,6 +44,8 @@ func openError(name string, err error) error {
 		return fmt.Errorf("Could not open '%s': Could not open '%s': %s", name, missing.Path, reason(missing.Err))
 	}
 	switch {
+	case errors.Is(err, qcow2.ErrNoSnapshot):
+		return err
 	case errors.Is(err, qcow2.ErrFormat):
 		return fmt.Errorf("Could not open '%s': Image is not in qcow2 format", name)
 	case errors.Is(err, luks.ErrFormat):

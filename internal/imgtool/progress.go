@@ -68,14 +68,6 @@ func (p *progress) set(at int64) {
 	}
 }
 
-// add says that n more are done.
-func (p *progress) add(n int64) {
-	p.mu.Lock()
-	at := p.at + n
-	p.mu.Unlock()
-	p.set(at)
-}
-
 // engine is set as qcow2's functions call it, whose total is their own.
 func (p *progress) engine(done, total int64) {
 	p.mu.Lock()

@@ -25,9 +25,12 @@ func runResize(t *Tool, a *arguments) (err error) {
 	case "metadata", "falloc", "full":
 		return fmt.Errorf("Preallocation mode '%s' is not supported when an image is resized", p)
 	default:
-		return usage("Invalid preallocation mode '%s'", p)
+		return fmt.Errorf("Invalid preallocation mode '%s'", p)
 	}
-	if len(a.operands) != 2 {
+	if len(a.operands) < 2 {
+		return usage("Not enough arguments")
+	}
+	if len(a.operands) > 2 {
 		return usage("Expecting image file name and size")
 	}
 	name, text := a.operands[0], a.operands[1]
@@ -38,9 +41,9 @@ func runResize(t *Tool, a *arguments) (err error) {
 	case "-":
 		sign, text = -1, text[1:]
 	}
-	n, err := imageSize(text, "image size")
+	n, err := parseSize(text)
 	if err != nil {
-		return err
+		return &optionSizeError{"size"}
 	}
 	d, s, err := t.open(name, a, openOptions{format: a.get("f", ""), write: true})
 	if err != nil {
@@ -56,9 +59,10 @@ func runResize(t *Tool, a *arguments) (err error) {
 		return errors.New("New image size must be positive")
 	}
 	if size < was && !a.has("shrink") {
+		t.complain(errors.New("Use the --shrink option to perform a shrink operation."))
 		t.warn("Shrinking an image will delete all data beyond the shrunken image's end. " +
 			"Before performing such an operation, make sure there is no important data there.")
-		return errors.New("Use the --shrink option to perform a shrink operation.")
+		return &statusError{code: 1}
 	}
 	if err := resizeDevice(d, s, size); err != nil {
 		return err

@@ -33,6 +33,9 @@ func runSnapshot(t *Tool, a *arguments) (err error) {
 		return err
 	}
 	list := action == "" || action == "l"
+	if action == "" {
+		action = "none"
+	}
 	im, err := t.openImage(name, a, openOptions{write: !list}, errNoSnapshots(action, snapshot))
 	if err != nil {
 		if list && errors.Is(err, errSilent) {
@@ -43,7 +46,8 @@ func runSnapshot(t *Tool, a *arguments) (err error) {
 	defer closing(im, &err)
 	switch action {
 	case "c":
-		if _, err := im.CreateSnapshot(qcow2.SnapshotOptions{Name: snapshot}); err != nil {
+		// No machine has run: none of its instructions.
+		if _, err := im.CreateSnapshot(qcow2.SnapshotOptions{Name: snapshot, ICount: new(int64)}); err != nil {
 			return fmt.Errorf("Could not create snapshot '%s': %s", snapshot, reason(err))
 		}
 	case "a":
@@ -58,7 +62,7 @@ func runSnapshot(t *Tool, a *arguments) (err error) {
 		if err != nil {
 			return fmt.Errorf("Could not delete snapshot '%s': %s", snapshot, reason(err))
 		}
-	default:
+	case "l":
 		if all := im.Snapshots(); len(all) > 0 {
 			t.printf("%s", snapshotTable(all))
 		}
@@ -85,7 +89,7 @@ func errNoSnapshots(action, snapshot string) error {
 
 func snapshotReason(err error) string {
 	if errors.Is(err, qcow2.ErrNoSnapshot) {
-		return "Can't find snapshot"
+		return "Failed to load snapshot: No such file or directory"
 	}
 	return reason(err)
 }

@@ -17,6 +17,9 @@ type Tool struct {
 	Name   string
 	Stdout io.Writer
 	Stderr io.Writer
+	// DefaultFormat is that of images which are made, if none is named: raw for
+	// qemu-img.
+	DefaultFormat string
 
 	secrets map[string]string
 }
@@ -117,10 +120,29 @@ func (e usageError) Error() string { return e.text }
 
 func usage(format string, args ...any) error { return usageError{fmt.Sprintf(format, args...)} }
 
+// hintError is an error with more text for the user below it, printed as it is.
+type hintError struct {
+	err  error
+	hint string
+}
+
+func (e *hintError) Error() string { return e.err.Error() }
+
+func (e *hintError) Unwrap() error { return e.err }
+
 // complain prints an error as qemu-img does.
 func (t *Tool) complain(err error) {
+	var hint *hintError
+	if errors.As(err, &hint) {
+		fmt.Fprintf(t.Stderr, "%s: %s\n%s", t.Name, err, hint.hint)
+		return
+	}
 	fmt.Fprintf(t.Stderr, "%s: %s\n", t.Name, err)
 	var u usageError
+	var size *sizeSyntaxError
+	if errors.As(err, &size) {
+		fmt.Fprintf(t.Stderr, "%s: kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.\n", t.Name)
+	}
 	if errors.As(err, &u) {
 		fmt.Fprintf(t.Stderr, "Try '%s --help' for more information\n", t.Name)
 	}
