@@ -100,6 +100,7 @@ type Image struct {
 	commitMu  sync.Mutex
 	batch     batch // guarded by commitMu
 	reclaimMu sync.Mutex
+	stale     bool // the dirty bit is set for refcounts that only memory has; guarded by commitMu
 	done      bool // the file is closed; guarded by commitMu and reclaimMu, either will do to read it
 }
 
@@ -293,7 +294,7 @@ func (im *Image) Close() error {
 	}
 	var errs []error
 	if !im.readOnly {
-		errs = append(errs, im.drain(), im.closeBitmaps(), im.fillLastCluster(), im.sync())
+		errs = append(errs, im.drain(), im.closeBitmaps(), im.fillLastCluster(), im.sync(), im.clearDirtyBit())
 	}
 	// A flush that began before the pause may still be running.
 	im.commitMu.Lock()
@@ -309,14 +310,14 @@ func (im *Image) Close() error {
 // Preconditions: the image is paused.
 func (im *Image) drain() error {
 	for !im.idle() {
-		if err := im.commit(); err != nil {
+		if err := im.commitAll(); err != nil {
 			return err
 		}
 		if err := im.reclaim(); err != nil {
 			return err
 		}
 	}
-	return nil
+	return im.clearDirtyBit()
 }
 
 // idle reports whether there is nothing to commit and nothing to free. It waits
