@@ -162,10 +162,6 @@ func fillNew(f File, o CreateOptions, h *header, size int64) error {
 	if err := writeSkeleton(f, h, &g); err != nil {
 		return err
 	}
-	mode := o.Preallocation
-	if o.DataFileRaw && mode == PreallocateOff {
-		mode = PreallocateMetadata
-	}
 	if o.Data != nil {
 		if err := o.Data.Truncate(0); err != nil {
 			return err
@@ -176,7 +172,7 @@ func fillNew(f File, o CreateOptions, h *header, size int64) error {
 	if err != nil {
 		return err
 	}
-	if err := im.grow(size, mode); err != nil {
+	if err := im.grow(size, im.needsPreallocation(o.Preallocation)); err != nil {
 		return err
 	}
 	if o.Encryption != nil {

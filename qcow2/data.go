@@ -121,6 +121,11 @@ func (im *Image) zeroRaw(off, n int64, unmap bool) error {
 // Preconditions: mu is held exclusively, though not meanwhile; nothing in flight
 // overlaps the clusters.
 func (im *Image) giveBackRun(p *page, index, first, count int64) error {
+	for i := range count {
+		if _, err := im.checkEntry(loadEntry(p.buf, index+i), first+i); err != nil {
+			return err
+		}
+	}
 	a := &allocation{first: first, count: count, page: p, index: index}
 	im.fly(a)
 	defer im.land(a)
@@ -134,6 +139,9 @@ func (im *Image) giveBackRun(p *page, index, first, count int64) error {
 		}
 		off := (first + from) << im.g.clusterBits
 		n := min((i-from)<<im.g.clusterBits, im.Size()-off) // the file ends with the disk
+		if n <= 0 {
+			break
+		}
 		im.mu.Unlock()
 		err := im.data.PunchHole(off, n)
 		im.mu.Lock()

@@ -31,6 +31,11 @@
 // Lock order: commitMu, reclaimMu, then mu. The mutexes of gate, joiner, aside,
 // the decoded-cluster cache and OSFile are leaves: nothing is locked under them.
 //
+// Files are read and written by system calls in the goroutine that asks: what is
+// in the page cache of the host costs least so. Files opened with O_DIRECT use
+// io_uring where there is more than one transfer at a time, so that waiting for
+// the disk takes no threads; the ring's mutexes are leaves.
+//
 // # Durability
 //
 // Metadata changes collect in memory until a commit (Flush, Close, or too many

@@ -35,6 +35,9 @@ type Options struct {
 	// NoSecret leaves the data of an encrypted image locked, for tools that look
 	// only at metadata. Reading or writing data is an error.
 	NoSecret bool
+	// Snapshot, if not zero, opens the disk as it was in an internal snapshot.
+	// ReadOnly must be set.
+	Snapshot SnapshotRef
 	// L2CacheSize and RefcountCacheSize bound the memory for clean metadata, in
 	// bytes. 0 chooses: the L2 entries of the whole disk, at most 32 MiB, and
 	// 1 MiB of refcounts.
@@ -50,14 +53,15 @@ const (
 
 // Image is an open image. See the package documentation for its concurrency.
 type Image struct {
-	f        File
-	data     File        // holds the guest's data: f or an external data file
-	crypt    *encryption // nil without encryption, and where it stays locked
-	g        geometry
-	readOnly bool
-	backing  Backing // nil without a backing file
-	requests sync.Pool
-	epochs   epochs
+	f          File
+	data       File        // holds the guest's data: f or an external data file
+	crypt      *encryption // nil without encryption, and where it stays locked
+	g          geometry
+	readOnly   bool
+	atSnapshot bool    // the disk is that of a snapshot, not what the header says
+	backing    Backing // nil without a backing file
+	requests   sync.Pool
+	epochs     epochs
 
 	size    atomic.Int64
 	holes   atomic.Int32                     // see preallocated
@@ -131,6 +135,9 @@ func Open(f File, o Options) (*Image, error) {
 		return nil, err
 	}
 	if err := im.loadTables(); err != nil {
+		return nil, err
+	}
+	if err := im.goBack(o.Snapshot); err != nil {
 		return nil, err
 	}
 	im.makeCaches(&o)

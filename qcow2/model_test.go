@@ -2,6 +2,7 @@ package qcow2
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -14,14 +15,17 @@ type config struct {
 }
 
 func (c config) String() string {
-	name := fmt.Sprintf("v%d,cluster=%d,refbits=%d,backing=%v,%v", c.o.Version, c.o.ClusterSize, c.o.RefcountBits, c.backing, c.o.Compression)
+	s := fmt.Sprintf("v%d,cluster=%d,refbits=%d,backing=%v,%v", c.o.Version, c.o.ClusterSize, c.o.RefcountBits, c.backing, c.o.Compression)
 	if c.o.LazyRefcounts {
-		name += ",lazy"
+		s += ",lazy"
+	}
+	if c.o.DataFile != "" {
+		s += fmt.Sprintf(",datafile,raw=%v", c.o.DataFileRaw)
 	}
 	if c.o.Encryption != nil {
-		name += "," + c.o.Encryption.Method
+		s += "," + c.o.Encryption.Method
 	}
-	return name
+	return s
 }
 
 // configs covers cluster sizes, refcount widths and both versions.
@@ -43,15 +47,19 @@ func configs() []config {
 		c.o.LazyRefcounts = true
 		return c
 	}
+	dataFile := func(c config, raw bool) config {
+		c.o.DataFile, c.o.DataFileRaw = "data", raw
+		return c
+	}
 	return []config{
 		lazy(c(3, 1024, 16, true)),
-		c(3, 512, 16, false),
+		dataFile(c(3, 512, 16, true), false),
 		c(3, 512, 64, true),
 		c(3, 512, 1, false),
 		c(2, 512, 16, false),
 		c(2, 1024, 16, true),
 		zstd(c(3, 1024, 2, true)),
-		c(3, 2048, 8, false),
+		dataFile(c(3, 2048, 8, false), true),
 		zstd(c(3, 4096, 32, true)),
 		c(3, 8192, 4, false),
 		zstd(c(3, 65536, 16, false)),
@@ -88,6 +96,7 @@ func (b memBacking) ReadV(bufs [][]byte, off int64) error {
 type disk struct {
 	t     testing.TB
 	f     *memFile
+	data  *memFile // external data file, nil without
 	im    *Image
 	model []byte
 	base  memBacking
@@ -104,6 +113,11 @@ func newDisk(t testing.TB, c config, rng *rand.Rand) *disk {
 		}
 		copy(d.model, d.base)
 		d.opts.Backing = func(string, string) (Backing, error) { return d.base, nil }
+	}
+	if c.o.DataFile != "" {
+		d.data = &memFile{main: d.f}
+		c.o.Data = d.data
+		d.opts.DataFile = func(string) (File, error) { d.data.closed = false; return d.data, nil }
 	}
 	if c.o.Encryption != nil {
 		d.opts.Secret = secret(string(c.o.Encryption.Secret))
@@ -136,8 +150,30 @@ func (d *disk) reopen() {
 		d.t.Fatalf("close: %v", err)
 	}
 	d.f = d.f.reopened()
+	if d.data != nil {
+		d.data = d.data.reopened()
+		d.data.main = d.f
+	}
 	d.open()
 	d.mustBeClean()
+	if err := d.im.readsRaw(); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// readsRaw compares the disk with an external data file that is to read alike.
+func (im *Image) readsRaw() error {
+	if !im.rawData() {
+		return nil
+	}
+	disk, raw := make([]byte, im.Size()), make([]byte, im.Size())
+	if err := errors.Join(readFull(im.data, raw, 0), im.ReadV([][]byte{disk}, 0)); err != nil {
+		return err
+	}
+	if i := firstDifference(raw, disk); i >= 0 {
+		return fmt.Errorf("byte %#x of the data file is %#02x, of the disk %#02x", i, raw[i], disk[i])
+	}
+	return nil
 }
 
 func (d *disk) mustBeClean() {
@@ -236,6 +272,8 @@ func (op operation) run(im *Image, rng *rand.Rand) error {
 		switch {
 		case lo >= hi:
 			return nil
+		case im.g.dataFile: // it can't have compressed clusters
+			return im.WriteV([][]byte{squeezable(op.fill, hi-lo)}, lo)
 		case im.encrypted():
 			return im.WriteV(vector(rng, squeezable(op.fill, hi-lo)), lo)
 		}
