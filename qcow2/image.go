@@ -38,6 +38,8 @@ type Options struct {
 	// Snapshot, if not zero, opens the disk as it was in an internal snapshot.
 	// ReadOnly must be set.
 	Snapshot SnapshotRef
+	// Unchecked are the classes of metadata that writes are not checked against.
+	Unchecked Overlap
 	// L2CacheSize and RefcountCacheSize bound the memory for clean metadata, in
 	// bytes. 0 chooses: the L2 entries of the whole disk, at most 32 MiB, and
 	// 1 MiB of refcounts.
@@ -87,6 +89,7 @@ type Image struct {
 	refTable  []uint64           // refcount table
 	snaps     []snapshot         // internal snapshots
 	meta      map[int64]metaKind // clusters that hold metadata, by number
+	unchecked Overlap            // never changes
 	alloc     allocator
 	inflight  []*allocation
 	changes   changes
@@ -122,7 +125,7 @@ func Open(f File, o Options) (*Image, error) {
 	if h.incompatible&incompatCorrupt != 0 && !o.ReadOnly && !o.ForRepair {
 		return nil, fmt.Errorf("%w: it was marked so earlier; it can only be opened read-only or repaired", ErrCorrupt)
 	}
-	im := &Image{f: f, hdr: h, g: newGeometry(h), readOnly: o.ReadOnly}
+	im := &Image{f: f, hdr: h, g: newGeometry(h), readOnly: o.ReadOnly, unchecked: o.Unchecked}
 	im.epochs.init()
 	im.commits = im.commit
 	im.buffers.New = func() any { b := make([]byte, im.g.clusterSize); return &b }
