@@ -102,7 +102,7 @@ func (im *Image) status(off, n int64) (Extent, error) {
 	if err != nil {
 		return e, err
 	}
-	if e.Data && e.Host >= 0 && im.preallocated() {
+	if e.Data && e.Host >= 0 && !im.encrypted() && im.preallocated() {
 		im.findHole(&e)
 	}
 	if e.Present {
