@@ -29,7 +29,7 @@ func (f *runFlags) machine() (machineSpec, error) {
 	spec := machineSpec{
 		kernel: f.kernel, initrd: f.initrd, cmdline: f.cmdline,
 		bios: f.firmware, biosDebug: f.biosDebug, boot: f.boot,
-controller: f.controller,
+		controller: f.controller,
 		memory:     f.memory.bytes,
 		cpus:       f.cpus,
 		serials:    f.serial.specs,
