@@ -98,6 +98,9 @@ func (a *app) buildMachine(spec machineSpec, quit func()) (_ *machine, err error
 	if m.controller, err = megasas.New(controller); err != nil {
 		return nil, err
 	}
+	if err := spec.controller.arrange(m.controller); err != nil {
+		return nil, err
+	}
 	for _, s := range spec.serials {
 		end, err := s.open(func() (serialEnd, error) { return a.openStdio(quit) })
 		if err != nil {

@@ -94,6 +94,10 @@ Keys of --controller:
   nvram=FILE                      keeps the controller's settings, its event log and
                                   the drives' hours from run to run, in a file that
                                   no other machine uses; made if it is not there
+  faults=FILE                     what the controller is to do wrong, to see what
+                                  drivers do about it: lines "N COMMAND: FAULT", as
+                                  "100 LD_WRITE: fault 0x123", "7 LD_READ: hold" or
+                                  "9 LD_READ: answer SCSI_IO_FAILED"
 
 Values of --serial, once for COM1 and again for COM2:
   stdio        this terminal, or standard input and output
