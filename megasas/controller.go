@@ -243,6 +243,7 @@ func (c *Controller) Close(ctx context.Context) error {
 			c.tasks.Wait()
 		}
 		c.awaitSettled()
+		c.closeUnits()
 		drained <- errors.Join(c.set.Flush(), c.saveNVRAM(true))
 	}()
 	select {
@@ -253,6 +254,20 @@ func (c *Controller) Close(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("%s: commands are still being carried out: %w", c.name, context.Cause(ctx))
+	}
+}
+
+// closeUnits ends what targets do in the background.
+func (c *Controller) closeUnits() {
+	for i := range c.physicals {
+		if pd := c.physicals[i].Load(); pd != nil {
+			pd.unit.Close()
+		}
+	}
+	for i := range c.logicals {
+		if ld := c.logicals[i].Load(); ld != nil {
+			ld.unit.Close()
+		}
 	}
 }
 
