@@ -31,6 +31,8 @@ type runFlags struct {
 	serial                  serialFlag
 	stats                   string
 	react                   reactionFlags
+	name                    string
+	qmp                     socketSpec
 	nest                    nestFlags
 }
 
@@ -81,6 +83,7 @@ Values of --disk are lists of KEY=VALUE, separated by commas:
   cache=directsync|none|unsafe    as writethrough or writeback, but past the
                                   page cache of the host; or never made durable
   serial=TEXT                     serial number of the drive
+  id=NAME                         name of the disk for "govmm ctl"; disk1 for the first
   interface=sas|sata              what the drive speaks, to smartctl for one
                                   (default: sas)
   media=ssd|hdd                   what the drive is made of (default: ssd)
@@ -161,6 +164,8 @@ func (f *runFlags) register(cmd *cobra.Command) {
 	fl.Var(&f.serial, "serial", "other end of a serial port; may be given several times")
 	fl.StringVar(&f.stats, "stats", "", "write figures about the run to this `FILE`, as JSON")
 	f.react.register(cmd)
+	fl.StringVar(&f.name, "name", "", "name of the machine, for those who ask it")
+	fl.Var(&f.qmp, "qmp", "socket to control the machine by: \"govmm ctl\" and QEMU's protocol")
 	f.nest.register(cmd)
 	f.complete(cmd)
 }
@@ -256,8 +261,13 @@ func (a *app) runNested(ctx context.Context, spec machineSpec, cfg nest.Config) 
 		spec.serials[i] = serialSpec{kind: serialFD, fd: 3 + len(command.Streams)}
 		command.Streams = append(command.Streams, nest.Stream{R: end.in, W: end.out})
 	}
+	relay, err := relayQMP(&spec, &command)
+	if err != nil {
+		return err
+	}
+	defer relay()
 	command.Args = append([]string{nest.Self, "run", "--accel", accelKVM}, spec.args()...)
-	err := a.inNest(ctx, cfg, command)
+	err = a.inNest(ctx, cfg, command)
 	var exit *exitError
 	if errors.As(err, &exit) && exit.code == 128+int(syscall.SIGINT) && errors.Is(context.Cause(ctx), errQuit) {
 		return nil
