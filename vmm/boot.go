@@ -88,7 +88,7 @@ func (m *Machine) acpiConfig() acpi.Config {
 		c.PCI.Route = biosRoute
 		c.LevelIRQs = biosIRQs()
 	}
-	c.Mouse = true
+	c.Mouse, c.VGA = true, m.chips.vga != nil
 	c.Serial = nil
 	for _, p := range serialPorts()[:len(m.config.Serial)] {
 		c.Serial = append(c.Serial, acpi.Serial{Port: p.base, IRQ: p.irq})

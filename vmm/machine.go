@@ -25,7 +25,8 @@ type Machine struct {
 
 	vm    *kvm.VM
 	ram   *memory.Memory
-	rom   firmware.ROM // of a machine with a BIOS
+	rom   firmware.ROM   // of a machine with a BIOS
+	video *memory.Memory // of a machine with a BIOS: the window of a VGA adapter
 	ports *bus.Space
 	mmio  *bus.Space
 
