@@ -44,7 +44,7 @@ func TestLinuxBoot(t *testing.T) {
 		t.Error("OPERATIONAL without IEEE bit")
 	}
 	g.write(0xa0, 0xffffffff)
-	g.write(0x34, 0xfffffffa)
+	g.openMask()
 
 	if list := g.mustDCMD(mfi.OpPDListQuery, 8192, byte(mfi.PDQueryExposedToHost)); !bytes.Equal(list[:8], append(le32(8), le32(0)...)) {
 		t.Errorf("system drives: % x, want none", list[:8])

@@ -29,6 +29,9 @@ type Config struct {
 	// its volumes: it should differ between the controllers of a machine. 0 is
 	// DefaultSASAddress.
 	SASAddress uint64
+	// NVRAM keeps settings, the event log and what drives count over their lives.
+	// nil keeps them as long as the Controller lives.
+	NVRAM NVRAM
 	// Logger gets what the guest does wrong and what fails on the host. nil
 	// discards it.
 	Logger *slog.Logger
@@ -87,6 +90,8 @@ type Controller struct {
 	events      *eventLog
 	waits       waits
 	news        chan struct{} // there are new events
+	unsaved     chan struct{} // there is something to save
+	nvram       nvram
 
 	faults Faults
 	stats  counters
@@ -109,9 +114,10 @@ func New(cfg Config) (*Controller, error) {
 		workers:  orElse(cfg.Workers, defaultWorkers),
 		queue:    make(chan post, queueDepth),
 		news:     make(chan struct{}, 1),
+		unsaved:  make(chan struct{}, 1),
 		done:     make(chan struct{}),
 	}
-	if c.p.registers == nil {
+	if c.p.layout.registers == nil {
 		c.p = SAS9260()
 	}
 	c.serial = orElse(c.serial, c.p.BoardSerial)
@@ -121,17 +127,21 @@ func New(cfg Config) (*Controller, error) {
 	if c.now == nil {
 		c.now = time.Now
 	}
-	c.registers = newRegisterFile(c.p.registers)
+	c.registers = newRegisterFile(c.p.layout.registers)
 	c.fw.settled.L = &c.fw.mu
 	c.fw.epoch.Store(1)
 	c.fw.boot = c.p.Boot
 	c.faults.c = c
 	c.replies.init()
 	c.fn = c.newFunction()
-	c.irq.pin, c.irq.mask = c.fn, maskAll
-	c.events = newEventLog(c.now, c.wakeCourier)
-	c.logBoot()
+	c.irq.pin, c.irq.mask, c.irq.reply = c.fn, maskAll, c.p.layout.replyBit
+	c.events = newEventLog(c.now, c.eventAdded)
 	c.settings.init()
+	c.nvram.store = cfg.NVRAM
+	if err := c.loadNVRAM(); err != nil {
+		return nil, err
+	}
+	c.logBoot()
 	c.set = raid.NewSet(c.logChange)
 	for i, d := range cfg.Drives {
 		if _, err := c.AddDrive(d); err != nil {
@@ -162,19 +172,20 @@ func (c *Controller) newFunction() *pci.Function {
 		Revision:     c.p.Revision,
 		InterruptPin: 1,
 	})
-	f.AddBAR(0, pci.IO, ioWindow, window{c})
-	f.AddBAR(1, pci.Mem64, mmioWindow, window{c})
+	l := &c.p.layout
+	f.AddBAR(l.ioBAR, pci.IO, ioWindow, window{c})
+	f.AddBAR(l.memoryBAR, pci.Mem64, l.memorySize, window{c})
 	f.AddBAR(3, pci.Mem64, queueWindow, nil) // no driver touches it
-	f.AddPowerManagement(0x50)
-	f.AddExpress(0x68, pci.Express{
+	f.AddPowerManagement(l.powerManagement)
+	f.AddExpress(l.express, pci.Express{
 		Type:          pci.ExpressEndpoint,
 		MaxPayload:    256,
-		LinkSpeed:     2, // 5 GT/s
+		LinkSpeed:     l.linkSpeed,
 		LinkWidth:     8,
 		FunctionReset: true,
 	})
-	f.AddMSI(0xa8, 1, true)
-	f.AddMSIX(0xc0, c.p.Vectors, 1, msixTable, msixPending)
+	f.AddMSI(l.msi, l.messages, true)
+	f.AddMSIX(l.msix, c.p.Vectors, l.memoryBAR, l.msixTable, l.msixPending)
 	f.OnReset(c.powerOn)
 	return f
 }
@@ -196,13 +207,16 @@ func (c *Controller) Attach(dma pci.DMA) {
 		c.tasks.Go(c.work)
 	}
 	c.tasks.Go(c.courier)
+	if c.nvram.store != nil {
+		c.tasks.Go(c.saver)
+	}
 	c.fw.mu.Lock()
 	defer c.fw.mu.Unlock()
 	c.settle(c.p.Boot)
 }
 
-// Close carries out the frames that were posted, stops, and makes all data
-// durable. Frames that the guest posts from now on are dropped. If ctx ends
+// Close carries out the frames that were posted, stops, and makes all data and
+// the NVRAM durable. Frames that the guest posts from now on are dropped. If ctx ends
 // first, Close returns its error and leaves what is being done to itself.
 //
 // The drives are not closed.
@@ -220,7 +234,7 @@ func (c *Controller) Close(ctx context.Context) error {
 			c.tasks.Wait()
 		}
 		c.awaitSettled()
-		drained <- c.set.Flush()
+		drained <- errors.Join(c.set.Flush(), c.saveNVRAM(true))
 	}()
 	select {
 	case err := <-drained:

@@ -1,6 +1,8 @@
 package megasas
 
 import (
+	"math"
+
 	"github.com/govmm/govmm/megasas/mfi"
 	"github.com/govmm/govmm/megasas/raid"
 	"github.com/govmm/govmm/scsi"
@@ -65,6 +67,7 @@ func pdInfo(c *Controller, r *request) mfi.Status {
 		return mfi.StatusDeviceNotFound // it was removed just now
 	}
 	unit := pd.unit
+	errs := pd.vitals.counters.Totals()
 	x := mfi.PDInfo{
 		DeviceID:       d.DeviceID,
 		Sequence:       d.Sequence,
@@ -72,6 +75,9 @@ func pdInfo(c *Controller, r *request) mfi.Status {
 		VPD83:          inquiry(unit, vpdIdentification, 128),
 		PortBitmap:     portBitmap(d),
 		SpeedCode:      speed6G,
+		MediaErrors:    uint32(min(errs.MediumErrors, math.MaxUint32)),
+		OtherErrors:    uint32(min(errs.OtherErrors, math.MaxUint32)),
+		Temperature:    uint8(pd.vitals.temperature()),
 		State:          pdState(d.State),
 		DDFType:        ddfType(d),
 		PathCount:      1,

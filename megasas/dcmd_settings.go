@@ -22,10 +22,11 @@ func setControllerProperties(c *Controller, r *request) mfi.Status {
 	v := c.set.View()
 	system := slices.ContainsFunc(v.Drives, func(d raid.DriveStatus) bool { return d.State == raid.System })
 	status := c.settings.setProperties(mfi.ParseControllerProperties(&p), system)
-	if status == mfi.StatusOK {
-		c.logPropertiesChanged()
+	if status != mfi.StatusOK {
+		return status
 	}
-	return status
+	c.logPropertiesChanged()
+	return c.remember()
 }
 
 // biosData is CTRL_BIOS_DATA_GET.
@@ -45,7 +46,7 @@ func setBIOSData(c *Controller, r *request) mfi.Status {
 		return mfi.StatusDeviceNotFound
 	}
 	c.settings.setBIOSData(x)
-	return mfi.StatusOK
+	return c.remember()
 }
 
 // patrolStatus is CTRL_PR_GET_STATUS. There are no patrol reads.

@@ -111,7 +111,7 @@ func TestListsAgree(t *testing.T) {
 	if props.u32(0x20)&(1<<13) == 0 || info.u32(0x7a4)&(1<<11) == 0 {
 		t.Error("JBOD is not announced")
 	}
-	if got := string(bytes.TrimRight(info[0x540:0x590], "\x00")); got != "LSI MegaRAID SAS 9260-8i" {
+	if got := string(bytes.TrimRight(info[0x540:0x590], "\x00")); got != g.c.p.Product {
 		t.Errorf("product %q", got)
 	}
 	if size, n := cfg.u32(0), uint32(32+2*288+2*256); size != n || cfg.u16(6) != 288 || cfg.u16(10) != 256 || cfg.u16(14) != 40 {

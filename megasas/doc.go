@@ -46,6 +46,7 @@
 //
 //	Controller.life     read by everything that touches guest memory for a
 //	                    frame, written where the reply ring changes hands
+//	nvram.mu            held while the NVRAM is saved; not by vCPU threads
 //	firmware.mu         state, diagnostic register
 //	raid.Set's          drives and volumes
 //	waits.mu            EVENT_WAIT frames that are held
@@ -62,6 +63,5 @@
 //
 // Package raid has no arrays of several drives and no hot spares, and there is no
 // battery: the commands about them are refused as a card without the hardware or
-// the feature does. Patrol reads are disabled, and cannot be enabled. SMP and STP frames are refused. The event
-// log and the controller's properties live as long as the Controller.
+// the feature does. Patrol reads are disabled, and cannot be enabled. SMP and STP frames are refused.
 package megasas

@@ -47,6 +47,9 @@ func (c *Controller) RemoveDrive(id uint16) error {
 	if err := c.set.RemoveDrive(id); err != nil {
 		return err
 	}
+	if pd != nil {
+		c.nvram.records.put(pd.vitals.record())
+	}
 	c.physicals[id].CompareAndSwap(pd, nil) // unless a new drive is there already
 	return nil
 }
@@ -100,8 +103,10 @@ func (c *Controller) deleteVolume(target uint8, seq int) error {
 // exposeDrive makes a SCSI target of a drive.
 func (c *Controller) exposeDrive(d *raid.PhysicalDrive) error {
 	id := d.Identity()
+	v := newVitals(id, c.nvram.records.of(id), c.now)
 	unit, err := scsi.NewUnit(scsi.UnitConfig{
 		Medium: d,
+		Mapper: d.Mapper(),
 		Identity: scsi.Identity{
 			Vendor:   id.Vendor,
 			Product:  id.Product,
@@ -111,21 +116,26 @@ func (c *Controller) exposeDrive(d *raid.PhysicalDrive) error {
 		},
 		RotationRate: rotation(id),
 		WriteBack:    true, // a drive's own cache; the host flushes it
+		Initiator:    c.sas,
+		Health:       v.health(id, c.sas),
+		Counters:     &v.counters,
 		Limits:       scsi.Limits{MaxTransfer: c.p.MaxRequestSectors},
 	})
 	if err != nil {
 		return err
 	}
-	c.physicals[d.DeviceID()].Store(&physical{d, unit})
+	c.physicals[d.DeviceID()].Store(&physical{d, unit, v})
 	return nil
 }
 
 // exposeVolume makes a SCSI target of a volume.
 func (c *Controller) exposeVolume(v *raid.Volume, cfg raid.VolumeConfig) (*logical, error) {
-	id := c.set.Drive(cfg.Drives[0]).Identity()
+	pd := c.physicals[cfg.Drives[0]].Load()
+	id := pd.drive.Identity()
 	name := c.volumeName(id)
 	unit, err := scsi.NewUnit(scsi.UnitConfig{
 		Medium: v,
+		Mapper: v.Mapper(),
 		Identity: scsi.Identity{
 			Vendor:   c.p.VolumeVendor,
 			Product:  c.p.VolumeProduct,
@@ -135,6 +145,8 @@ func (c *Controller) exposeVolume(v *raid.Volume, cfg raid.VolumeConfig) (*logic
 		},
 		RotationRate: rotation(id),
 		WriteBack:    cacheInForce(cfg.Cache) == raid.WriteBack,
+		Initiator:    c.sas,
+		Counters:     &pd.vitals.counters, // what the volume moves, its drive moves
 		// The cache is the controller's, and the volume's property rules it.
 		FixedWriteCache: true,
 		Limits:          scsi.Limits{MaxTransfer: c.p.MaxRequestSectors},

@@ -68,6 +68,9 @@ func (l *eventLog) each(first uint32, f mfi.EventFilter, visit func(*mfi.Event) 
 	defer l.mu.Unlock()
 	for n := max(first, l.info.Oldest); n <= l.info.Newest; n++ {
 		e := &l.events[n%eventLogSize]
+		if e.Sequence != n {
+			continue // a number that was lost with a crash
+		}
 		if f.Matches(e.Filter) && !visit(e) {
 			return
 		}

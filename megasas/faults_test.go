@@ -48,7 +48,7 @@ func (g *guest) resetAsLinux() bool {
 	}
 	g.initialize(1008)
 	g.write(0xa0, 0xffffffff)
-	g.write(0x34, 0xfffffffa)
+	g.openMask()
 	return true
 }
 

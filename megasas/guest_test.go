@@ -3,6 +3,7 @@ package megasas
 import (
 	"context"
 	"encoding/binary"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -93,6 +94,9 @@ const ramSize = 16 << 20
 // allowed. The firmware is READY.
 func newGuest(t testing.TB, cfg Config) *guest {
 	t.Helper()
+	if strings.HasPrefix(t.Name(), "TestSAS8708EM2/") {
+		cfg.Profile = SAS8708EM2()
+	}
 	c, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -117,8 +121,8 @@ func newGuest(t testing.TB, cfg Config) *guest {
 
 // place puts the BARs where the guest expects them and turns on decoding.
 func (g *guest) place() {
-	g.config32(0x10, portBase)
-	g.config32(0x14, mmioBase)
+	g.config32(0x10+4*g.c.p.layout.ioBAR, portBase)
+	g.config32(0x10+4*g.c.p.layout.memoryBAR, mmioBase)
 	g.config32(0x1c, queueBase)
 	g.config16(0x04, 0x0007)
 	g.regs, g.io = g.m.mmio[mmioBase], g.m.port[portBase]
@@ -138,17 +142,30 @@ func (g *guest) config32(off int, v uint32) {
 // enableMSIX programs vector 0 and turns MSI-X on.
 func (g *guest) enableMSIX() {
 	for off, v := range map[uint64]uint32{0: 0xfee00000, 4: 0, 8: 0x41, 12: 0} {
-		g.regs.Write(msixTable+off, binary.LittleEndian.AppendUint32(nil, v))
+		g.regs.Write(g.c.p.layout.msixTable+off, binary.LittleEndian.AppendUint32(nil, v))
 	}
-	g.config16(0xc2, 0x8000)
+	g.config16(g.c.p.layout.msix+2, 0x8000)
 }
 
 // enableMSI programs a message and turns MSI on.
 func (g *guest) enableMSI() {
-	g.config32(0xac, 0xfee00000)
-	g.config16(0xb4, 0x42)
-	g.config16(0xaa, 1)
+	msi := g.c.p.layout.msi
+	g.config32(msi+4, 0xfee00000)
+	g.config16(msi+12, 0x42)
+	g.config16(msi+2, 1)
 }
+
+// openMask lets replies interrupt, and faults, as Linux does for the card.
+func (g *guest) openMask() {
+	if g.c.p.layout.replyBit == statusReply1 {
+		g.write(0x34, 0x7fffffff) // replies only
+		return
+	}
+	g.write(0x34, 0xfffffffa)
+}
+
+// resetFunction is a function-level reset.
+func (g *guest) resetFunction() { g.config16(g.c.p.layout.express+8, 0x8000) }
 
 func (g *guest) read(off uint64) uint32 {
 	var p [4]byte
@@ -187,6 +204,9 @@ func (g *guest) alloc(n uint64) uint64 {
 
 // put stores a frame and returns its address.
 func (g *guest) put(x mfi.Fields) uint64 {
+	if !g.c.p.IEEE {
+		x.Flags &^= mfi.FlagIEEE // drivers use what is left, SGL64 or SGE32
+	}
 	f := x.Marshal()
 	addr := g.alloc(uint64(len(f)))
 	copy(g.mem[addr:], f)

@@ -16,7 +16,8 @@ import (
 // that it needs, and it is spared the acknowledgement. What is posted while the
 // mask is closed is made up for when it opens.
 type interrupts struct {
-	pin pci.Interrupt
+	pin   pci.Interrupt
+	reply uint32 // the bit of OSTS that says that replies were posted
 
 	mu      sync.Mutex
 	latched uint32 // guarded by mu
@@ -33,7 +34,7 @@ func (i *interrupts) replied() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.pin.Mode() == pci.ModeMSIX {
-		if i.mask&statusReply != 0 {
+		if i.mask&i.reply != 0 {
 			i.owed = true
 			return
 		}
@@ -42,7 +43,7 @@ func (i *interrupts) replied() {
 			return
 		}
 	}
-	i.update(i.latched|statusReply, i.mask)
+	i.update(i.latched|i.reply, i.mask)
 }
 
 // stateChanged tells of a fault.
@@ -71,13 +72,13 @@ func (i *interrupts) setMask(mask uint32) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.update(i.latched, mask)
-	if i.owed && mask&statusReply == 0 {
+	if i.owed && mask&i.reply == 0 {
 		i.owed = false
 		if i.pin.Signal(0) {
 			i.sent++
 			return
 		}
-		i.update(i.latched|statusReply, mask)
+		i.update(i.latched|i.reply, mask)
 	}
 }
 

@@ -11,15 +11,15 @@ func TestINTx(t *testing.T) {
 	g := newGuest(t, cfg)
 	g.initialize(1008)
 	g.write(0xa0, 0xffffffff)
-	g.write(0x34, 0xfffffffa)
+	g.openMask()
 	r, _ := g.blocks(mfi.CmdLDRead, 0, 512)
 	for range 3 {
 		g.submit(r)
 		<-g.m.rise
-		if s := g.read(0x30); s != 1 {
-			t.Fatalf("interrupt status %#x, want 1", s)
+		if s := g.read(0x30); s != g.c.p.layout.replyBit {
+			t.Fatalf("interrupt status %#x, want %#x", s, g.c.p.layout.replyBit)
 		}
-		g.write(0xa0, 1)
+		g.write(0xa0, g.c.p.layout.replyBit)
 		if g.m.asserted() || g.read(0x30) != 0 {
 			t.Error("the interrupt is still there after its acknowledgement")
 		}
@@ -32,7 +32,7 @@ func TestMSI(t *testing.T) {
 	g := newGuest(t, cfg)
 	g.enableMSI()
 	g.initialize(1008)
-	g.write(0x34, 0xfffffffa)
+	g.openMask()
 	r, _ := g.blocks(mfi.CmdLDRead, 0, 512)
 	for range 3 {
 		g.submit(r)
@@ -42,13 +42,13 @@ func TestMSI(t *testing.T) {
 		}
 		g.collect(2)
 		g.idle()
-		if s := g.read(0x30); s != 1 {
-			t.Errorf("interrupt status %#x, want 1", s)
+		if s := g.read(0x30); s != g.c.p.layout.replyBit {
+			t.Errorf("interrupt status %#x, want %#x", s, g.c.p.layout.replyBit)
 		}
 		if n := len(g.m.msi); n != 0 {
 			t.Errorf("%d more messages before the acknowledgement", n)
 		}
-		g.write(0xa0, 1)
+		g.write(0xa0, g.c.p.layout.replyBit)
 	}
 	if g.m.asserted() {
 		t.Error("the pin is asserted although MSI is on")
@@ -80,7 +80,7 @@ func TestMask(t *testing.T) {
 			if g.state() != mfi.StateOperational {
 				t.Errorf("masking left state %v", g.state())
 			}
-			g.write(0x34, 0xfffffffa)
+			g.openMask()
 			if n := g.c.Stats().Interrupts; n != 1 {
 				t.Errorf("%d interrupts after unmasking, want 1", n)
 			}

@@ -33,7 +33,7 @@ func running(t testing.TB, cfg Config, entries uint32) *guest {
 	g.enableMSIX()
 	g.initialize(entries)
 	g.write(0xa0, 0xffffffff)
-	g.write(0x34, 0xfffffffa)
+	g.openMask()
 	return g
 }
 

@@ -8,8 +8,9 @@ import (
 
 // physical is a drive as a SCSI target of its own.
 type physical struct {
-	drive *raid.PhysicalDrive
-	unit  *scsi.Unit
+	drive  *raid.PhysicalDrive
+	unit   *scsi.Unit
+	vitals *vitals
 }
 
 // invalidOpcode is the sense data for a command that a target does not take:

@@ -27,6 +27,9 @@ type Personality struct {
 	StripeMin         uint8 // log2 of sectors
 	StripeMax         uint8
 	Vectors           int // of MSI-X
+	// AnnounceMSIX tells the driver of MSI-X in the state word; Linux uses the
+	// pin otherwise, whatever configuration space says.
+	AnnounceMSIX bool
 
 	MemoryMiB, FlashMiB, NVRAMKiB uint16
 
@@ -34,7 +37,7 @@ type Personality struct {
 	// power-on and after a diagnostic reset.
 	Boot []BootStep
 
-	registers []register
+	layout layout
 }
 
 // BootStep is a firmware state on the way to READY. The firmware stays in it
@@ -74,6 +77,7 @@ func SAS9260() Personality {
 		StripeMin:         4,
 		StripeMax:         11,
 		Vectors:           15,
+		AnnounceMSIX:      true,
 		MemoryMiB:         512,
 		FlashMiB:          8,
 		NVRAMKiB:          32,
@@ -83,7 +87,7 @@ func SAS9260() Personality {
 			{State: mfi.StateFWInit2},
 			{State: mfi.StateDeviceScan},
 		},
-		registers: gen2Registers[:],
+		layout: gen2(),
 	}
 }
 
@@ -114,5 +118,31 @@ func perc(model string) Personality {
 	p.VolumeVendor = "DELL"
 	p.VolumeProduct = model
 	p.VolumeRevision = "2.10"
+	return p
+}
+
+// SAS8708EM2 is the LSI MegaRAID SAS 8708EM2: a SAS 1078 of the first
+// generation, with eight ports and 128 MiB of cache. It takes no IEEE elements:
+// 80 of 12 bytes fit into what Linux reserves for a frame. Its driver uses the
+// pin for interrupts.
+func SAS8708EM2() Personality {
+	p := SAS9260()
+	p.Device = 0x0060
+	p.SubDevice = 0x1013
+	p.Revision = 4
+	p.Product = "LSI MegaRAID SAS 8708EM2"
+	p.PackageVersion = "11.0.1-0048"
+	p.Components = []mfi.Component{
+		{Name: "APP", Version: "1.40.322-1533", BuildDate: "Mar 13 2013", BuildTime: "10:36:24"},
+		{Name: "BTBL", Version: "1.00.00.01-0011", BuildDate: "Jan 26 2009", BuildTime: "15:10:05"},
+	}
+	p.VolumeProduct = "MR8708EM2"
+	p.VolumeRevision = "1.40"
+	p.Limits.MaxSGE = 80
+	p.IEEE = false
+	p.AnnounceMSIX = false
+	p.Vectors = 4
+	p.MemoryMiB = 128
+	p.layout = gen1()
 	return p
 }

@@ -14,10 +14,12 @@ type register struct {
 	write func(*Controller, uint32) // nil: writes are ignored
 }
 
-// Interrupt status bits of the second generation.
+// Interrupt status bits: replies were posted, in either generation, and the
+// firmware state changed.
 const (
-	statusReply = 1 << 0 // replies were posted
-	statusState = 1 << 2 // the firmware state changed
+	statusReply1 = 1 << 31
+	statusReply2 = 1 << 0
+	statusState  = 1 << 2
 )
 
 // Bits of the host diagnostic register.
@@ -41,15 +43,78 @@ var gen2Registers = [...]register{
 	{0xfc, "WRSEQ", 0, nil, (*Controller).writeSequence},                           // unlocks DIAG
 }
 
-// Sizes of the register windows.
+// gen1Registers are the registers of the SAS 1078. They are at the same places;
+// the doorbell resets the adapter too.
+var gen1Registers = [...]register{
+	{0x18, "OMSG0", 0xb0000000, (*Controller).readState, nil},
+	{0x20, "IDB", 0, nil, (*Controller).writeDoorbell1},
+	{0x30, "OSTS", 0, (*Controller).readStatus, nil},
+	{0x34, "OMSK", 0xffffffff, (*Controller).readMask, (*Controller).writeMask},
+	{0x40, "IQP", 0, nil, (*Controller).writeQueuePort},
+	{0xa0, "ODCR0", 0, nil, (*Controller).writeClear},
+	{0xb0, "OSP0", 0xb0000000, (*Controller).readState, nil},
+	{0xf8, "DIAG", 0, (*Controller).readDiagnostic, (*Controller).writeDiagnostic},
+	{0xfc, "WRSEQ", 0, nil, (*Controller).writeSequence},
+}
+
+// Sizes of the register windows that all cards have.
 const (
 	ioWindow    = 0x100
-	mmioWindow  = 0x4000
 	queueWindow = 0x40000
-
-	msixTable   = 0x2000
-	msixPending = 0x3800
 )
+
+// layout is where a generation of cards has things.
+type layout struct {
+	registers []register
+	replyBit  uint32 // of OSTS
+
+	ioBAR, memoryBAR       int
+	memorySize             uint64
+	msixTable, msixPending uint64 // in the memory BAR
+
+	// Capabilities in configuration space.
+	powerManagement, express, msi, msix int
+	messages                            int   // of MSI
+	linkSpeed                           uint8 // 1 is 2.5 GT/s, 2 is 5
+}
+
+// gen1 is the SAS 1078.
+func gen1() layout {
+	return layout{
+		registers:       gen1Registers[:],
+		replyBit:        statusReply1,
+		ioBAR:           2,
+		memoryBAR:       0,
+		memorySize:      0x40000,
+		msixTable:       0x3e000,
+		msixPending:     0x3f000,
+		express:         0x60, // the card's, at b0, is of an earlier version and shorter
+		msi:             0xc4,
+		msix:            0xd4,
+		powerManagement: 0xe0,
+		messages:        1,
+		linkSpeed:       1,
+	}
+}
+
+// gen2 is the SAS 2108.
+func gen2() layout {
+	return layout{
+		registers:       gen2Registers[:],
+		replyBit:        statusReply2,
+		ioBAR:           0,
+		memoryBAR:       1,
+		memorySize:      0x4000,
+		msixTable:       0x2000,
+		msixPending:     0x3800,
+		powerManagement: 0x50,
+		express:         0x68,
+		msi:             0xa8,
+		msix:            0xc0,
+		messages:        1,
+		linkSpeed:       2,
+	}
+}
 
 // registerFile is the decoded register table: an entry for each word of the
 // first 256 bytes, which are all that there is, in the memory BAR as in the I/O

@@ -32,7 +32,7 @@ func TestRegisterTable(t *testing.T) {
 			t.Errorf("port %#x is % x, want %#x", off, io, want)
 		}
 	}
-	for _, off := range []uint64{ioWindow, 0x1ffc, 0x3000, mmioWindow - 4} {
+	for _, off := range []uint64{ioWindow, 0x1ffc, 0x3000, 0x4000 - 4} {
 		if got := g.read(off); got != 0 {
 			t.Errorf("offset %#x is %#x, want 0", off, got)
 		}

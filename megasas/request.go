@@ -47,6 +47,9 @@ func (r *request) fetch() error {
 		return err
 	}
 	r.frame = mfi.Frame(header)
+	if !r.c.p.IEEE {
+		r.frame.ClearFlags(mfi.FlagIEEE) // what the firmware has never heard of
+	}
 	r.senseLen = r.frame.SenseLen()
 	r.scsiStatus = scsi.Status(r.frame.SCSIStatus())
 	n := r.frame.Len()

@@ -47,7 +47,7 @@ func TestResetInFlight(t *testing.T) {
 			}
 			g.write(0xf8, 0x84)
 		},
-		"function": func(g *guest) { g.config16(0x70, 0x8000) },
+		"function": func(g *guest) { g.resetFunction() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			g, addr, buf, release := stuck(t)
@@ -84,7 +84,7 @@ func TestResetInFlight(t *testing.T) {
 				g.enableMSIX()
 			}
 			g.initialize(1008)
-			g.write(0x34, 0xfffffffa)
+			g.openMask()
 			clear(buf)
 			x, _ := g.blocks(mfi.CmdLDRead, 0, 512)
 			_, ctx := g.submit(x)

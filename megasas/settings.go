@@ -100,3 +100,23 @@ func (s *settings) setBIOSData(x mfi.BIOSData) {
 	defer s.mu.Unlock()
 	s.bios = x
 }
+
+// keep puts the settings into the NVRAM's contents.
+func (s *settings) keep(x *nvramContents) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	props, bios := s.props, s.bios
+	x.properties, x.bios = &props, &bios
+}
+
+// restore takes the settings of the NVRAM, those that this firmware takes.
+func (s *settings) restore(x *nvramContents) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if x.properties != nil && checkProperties(x.properties) == mfi.StatusOK {
+		s.props = *x.properties
+	}
+	if x.bios != nil {
+		s.bios = *x.bios
+	}
+}

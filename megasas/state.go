@@ -68,10 +68,7 @@ func (c *Controller) writeDiagnostic(v uint32) {
 		return
 	}
 	c.fw.diag |= diagReset
-	c.abandon(mfi.StateUndefined)
-	c.irq.reset(true)
-	c.logBoot()
-	c.settle(c.faults.boot(c.p.Boot))
+	c.startReset()
 }
 
 func (c *Controller) writeDoorbell(v uint32) {
@@ -93,6 +90,28 @@ func (c *Controller) writeDoorbell(v uint32) {
 	case v&(mfi.DoorbellAbort|mfi.DoorbellMFIMode) != 0:
 		c.abandon(state)
 	}
+}
+
+// writeDoorbell1 is the doorbell of the first generation, which resets the
+// adapter on demand as the diagnostic register does.
+func (c *Controller) writeDoorbell1(v uint32) {
+	if v&mfi.DoorbellReset == 0 {
+		c.writeDoorbell(v)
+		return
+	}
+	c.fw.mu.Lock()
+	defer c.fw.mu.Unlock()
+	c.startReset()
+}
+
+// startReset resets the adapter.
+//
+// Preconditions: c.fw.mu is held.
+func (c *Controller) startReset() {
+	c.abandon(mfi.StateUndefined)
+	c.irq.reset(true)
+	c.logBoot()
+	c.settle(c.faults.boot(c.p.Boot))
 }
 
 // abandon starts a new epoch: frames that were posted, are being carried out or
@@ -185,7 +204,7 @@ func (c *Controller) pause(d time.Duration) {
 // Preconditions: c.fw.mu is held.
 func (c *Controller) becomeReady() {
 	c.irq.reset(false) // of what frames of the old epoch raised
-	c.fw.word.Store(c.p.Limits.Word(mfi.StateReady, c.p.Vectors > 0))
+	c.fw.word.Store(c.p.Limits.Word(mfi.StateReady, c.p.AnnounceMSIX))
 	c.stopSettling()
 }
 

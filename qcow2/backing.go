@@ -35,6 +35,13 @@ func openBacking(h *header, o *Options) (Backing, error) {
 	return b, nil
 }
 
+// Backing is the disk under the image, nil if it has none. It belongs to the
+// image.
+func (im *Image) Backing() Backing { return im.backing }
+
+// File is the storage of the image, which it owns.
+func (im *Image) File() File { return im.f }
+
 // absentBacking stands for a backing file that was left closed on purpose.
 type absentBacking struct{ name string }
 

@@ -81,6 +81,9 @@ func (im *Image) release(cluster, count int64, punch bool) {
 // releaseEntry drops the reference that an L2 entry held.
 // Preconditions: as for release.
 func (im *Image) releaseEntry(e uint64, punch bool) {
+	if im.g.dataFile {
+		return // data there is not counted
+	}
 	if e&entryCompressed != 0 {
 		off, n, err := im.g.compressed(e)
 		if err != nil {

@@ -105,6 +105,7 @@ func (im *Image) reload() error {
 		return err
 	}
 	im.hdr = h
+	im.loseBitmaps()
 	im.l2.reset()
 	im.refs.reset()
 	return im.loadTables()
@@ -115,15 +116,16 @@ func (im *Image) clearBadBits(res *CheckResult) error {
 	if res.Corruptions != 0 || res.CheckErrors != 0 {
 		return nil
 	}
-	if im.hdr.incompatible&incompatBad == 0 {
-		im.corrupt.Store(false)
-		return nil
+	if im.hdr.incompatible&incompatBad != 0 {
+		if err := im.f.Sync(); err != nil {
+			return err
+		}
+		im.hdr.incompatible &^= incompatBad
+		if err := im.updateField(hdrIncompat, im.hdr.incompatible); err != nil {
+			return err
+		}
 	}
-	if err := im.f.Sync(); err != nil {
-		return err
-	}
-	im.hdr.incompatible &^= incompatBad
-	if err := im.updateField(hdrIncompat, im.hdr.incompatible); err != nil {
+	if err := im.takeCharge(); err != nil {
 		return err
 	}
 	im.corrupt.Store(false)
@@ -181,6 +183,9 @@ func (c *checker) run() error {
 		if err := c.rebuildRefcounts(); err != nil {
 			return fmt.Errorf("rebuild refcounts: %w", err)
 		}
+	}
+	if n := len(c.snaps); n > 0 && c.g.dataFile {
+		c.corruption("ERROR %d snapshots in image with data file", n)
 	}
 	if err := c.checkCopied(); err != nil {
 		return err

@@ -24,15 +24,45 @@ func (c *checker) countReferences() error {
 		c.reference(int64(c.h.snapshots), n, 1)
 	}
 	c.reference(int64(c.h.refTable), int64(len(c.refTable))*8, 1)
-	if c.h.autoclear&autoclearBitmaps == 0 {
-		return nil // bitmaps that may be stale: their clusters are leaks
+	return c.countBitmaps()
+}
+
+// countBitmaps counts what belongs to bitmaps. Broken ones, and those that have
+// a cluster in common with something else, a repair drops as a whole: they are
+// the one kind of metadata that a disk can do without.
+func (c *checker) countBitmaps() error {
+	if !c.h.hasBitmaps() {
+		return nil // or they may be stale: their clusters are leaks
 	}
+	type run struct{ off, n int64 }
+	var runs []run
+	seen := make(map[int64]bool)
 	err := walkBitmaps(c.f, c.h, func(off, n int64) error {
-		c.reference(off, n, 1)
+		runs = append(runs, run{off, n})
+		for i := off >> c.g.clusterBits; i <= (off+n-1)>>c.g.clusterBits; i++ {
+			if i >= c.end {
+				return fmt.Errorf("%w: %d bytes at %#x lie beyond the end of the file", ErrInvalid, n, off)
+			}
+			if seen[i] || c.refs.count(i) != 0 {
+				return fmt.Errorf("%w: cluster %#x is used by something else, too", ErrInvalid, i<<c.g.clusterBits)
+			}
+			seen[i] = true
+		}
 		return nil
 	})
-	if err != nil {
+	switch {
+	case err == nil:
+	case c.o.Repair != RepairAll:
 		c.corruption("ERROR bitmaps: %v", err)
+	default:
+		c.report("Removing bitmaps: %v", err)
+		c.res.CorruptionsFixed++
+		c.h.autoclear &^= autoclearBitmaps
+		c.h.setExtension(extBitmaps, nil)
+		return rewriteHeader(c.f, c.h)
+	}
+	for _, r := range runs {
+		c.reference(r.off, r.n, 1)
 	}
 	return nil
 }
@@ -104,7 +134,7 @@ func (c *checker) countL2(off int64, active bool, buf []byte) error {
 				return err
 			}
 		}
-		if !active || host == 0 {
+		if !active || host == 0 && !(c.g.dataFile && c.g.refersTo(e)) {
 			continue
 		}
 		c.res.AllocatedClusters++
@@ -124,6 +154,10 @@ func (c *checker) countL2(off int64, active bool, buf []byte) error {
 // countEntry counts what an L2 entry refers to. It returns the entry as it
 // should be, and the host offset of its cluster, 0 for none.
 func (c *checker) countEntry(e uint64, times uint32) (fixed uint64, host int64) {
+	if e&entryCompressed != 0 && c.g.dataFile {
+		c.corruption("ERROR compressed cluster with data file, entry=%#x", e)
+		return e, 0
+	}
 	if e&entryCompressed != 0 {
 		off, n, err := c.g.compressed(e)
 		if e&entryCopied != 0 {
@@ -145,7 +179,9 @@ func (c *checker) countEntry(e uint64, times uint32) (fixed uint64, host int64) 
 	host = int64(e & entryOffset)
 	switch {
 	case host == 0:
-		return e, 0
+		return e, 0 // of an external data file, too
+	case c.g.aligned(host) && c.g.dataFile:
+		return e, host // data there is not counted
 	case c.g.aligned(host):
 		c.reference(host, c.g.clusterSize, times)
 		return e, host
@@ -213,7 +249,7 @@ func (c *checker) checkCopied() error {
 		if table == 0 || !c.g.aligned(table) || table>>c.g.clusterBits >= c.end {
 			continue
 		}
-		if want, bad := c.copied(e, table); bad {
+		if want, bad := copiedAs(e, c.refcount(table>>c.g.clusterBits) == 1); bad {
 			c.miscopied(fix, "OFLAG_COPIED L2 cluster: l1_index=%d l1_entry=%x refcount=%d", i, e, c.refcount(table>>c.g.clusterBits))
 			if fix {
 				c.l1[i] = want
@@ -222,7 +258,7 @@ func (c *checker) checkCopied() error {
 		}
 		if c.active[table] {
 			delete(c.active, table) // once each, however often it is referred to
-			if err := c.checkCopiedL2(table, fix); err != nil {
+			if err := c.checkCopiedL2(table, int64(i)<<c.g.l2Bits, fix); err != nil {
 				return err
 			}
 		}
@@ -233,7 +269,9 @@ func (c *checker) checkCopied() error {
 	return writeFull(c.f, marshalTable(c.l1), int64(c.h.l1Offset))
 }
 
-func (c *checker) checkCopiedL2(table int64, fix bool) error {
+// checkCopiedL2 does so in an L2 table. The first of its entries is of the guest
+// cluster with the number first.
+func (c *checker) checkCopiedL2(table, first int64, fix bool) error {
 	buf := make([]byte, c.g.clusterSize)
 	if err := readFull(c.f, buf, table); err != nil {
 		return fmt.Errorf("read L2 table %#x: %w", table, err)
@@ -242,10 +280,17 @@ func (c *checker) checkCopiedL2(table int64, fix bool) error {
 	for i := int64(0); i < 1<<c.g.l2Bits; i++ {
 		e := loadEntry(buf, i)
 		host := int64(e & entryOffset)
-		if e&entryCompressed != 0 || host == 0 || !c.g.aligned(host) || host>>c.g.clusterBits >= c.end {
+		if e&entryCompressed != 0 || !c.g.refersTo(e) || !c.g.aligned(host) {
 			continue
 		}
-		if want, bad := c.copied(e, host); bad {
+		if c.g.dataFile {
+			if err := c.g.misplaced(e, first+i); err != nil {
+				c.corruption("ERROR data cluster: l2_entry=%x: %v", e, err)
+			}
+		} else if host>>c.g.clusterBits >= c.end {
+			continue
+		}
+		if want, bad := copiedAs(e, c.g.dataFile || c.refcount(host>>c.g.clusterBits) == 1); bad {
 			c.miscopied(fix, "OFLAG_COPIED data cluster: l2_entry=%x refcount=%d", e, c.refcount(host>>c.g.clusterBits))
 			storeEntry(buf, i, want)
 			dirty = true
@@ -257,11 +302,11 @@ func (c *checker) checkCopiedL2(table int64, fix bool) error {
 	return writeFull(c.f, buf, table)
 }
 
-// copied returns an entry with the COPIED flag as it should be, and whether it
+// copiedAs returns an entry with the COPIED flag as it should be, and whether it
 // was wrong.
-func (c *checker) copied(e uint64, host int64) (want uint64, bad bool) {
+func copiedAs(e uint64, copied bool) (want uint64, bad bool) {
 	want = e &^ entryCopied
-	if c.refcount(host>>c.g.clusterBits) == 1 {
+	if copied {
 		want |= entryCopied
 	}
 	return want, want != e

@@ -188,7 +188,7 @@ func (im *Image) writeOut(b *batch) error {
 	}
 	referring := len(b.table) > 0 || len(b.late) > 0
 	if referring && (len(b.early) > 0 || b.barrier) {
-		if err := im.f.Sync(); err != nil {
+		if err := im.sync(); err != nil {
 			return err
 		}
 	}
@@ -209,7 +209,7 @@ func (im *Image) writeOut(b *batch) error {
 			return err
 		}
 	}
-	return im.f.Sync()
+	return im.sync()
 }
 
 // writeExtents writes a list, neighbours together.

@@ -17,7 +17,9 @@ func (im *Image) WriteCompressed(p []byte, off int64) error {
 	if err != nil {
 		return err
 	}
-	if _, lo, hi := im.wholeClusters(off, n); lo != off || hi != off+n {
+	if im.g.dataFile {
+		err = fmt.Errorf("%w: compressed clusters in an image with an external data file", ErrUnsupported)
+	} else if _, lo, hi := im.wholeClusters(off, n); lo != off || hi != off+n {
 		err = fmt.Errorf("%w: compressed write of %d bytes at %d, clusters have %d bytes", ErrAlignment, n, off, im.g.clusterSize)
 	} else {
 		err = im.writeCompressed(rq, p, off)
@@ -96,7 +98,7 @@ func (im *Image) reservePacked(off, n int64) (a *allocation, entry uint64, err e
 			continue
 		}
 		defer im.mu.Unlock()
-		if _, err := im.checkEntry(loadEntry(p.buf, index)); err != nil {
+		if _, err := im.checkEntry(loadEntry(p.buf, index), first); err != nil {
 			return nil, 0, fmt.Errorf("%w (guest offset %#x)", err, off)
 		}
 		host, err := im.pack(n)
@@ -109,8 +111,7 @@ func (im *Image) reservePacked(off, n int64) (a *allocation, entry uint64, err e
 			return nil, 0, nil
 		}
 		a = &allocation{first: first, count: 1, host: host, page: p, index: index}
-		p.pins++
-		im.inflight = append(im.inflight, a)
+		im.fly(a)
 		return a, entry, nil
 	}
 }

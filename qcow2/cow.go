@@ -21,14 +21,14 @@ func (im *Image) fill(rq *request, a *allocation, off, n int64) error {
 	}
 	defer im.putBuffer(tailBuf)
 
-	at := a.host
+	at, guest := a.host, start
 	v := &rq.vec
 	v.begin()
 	switch {
 	case headBuf != nil:
 		v.out = append(v.out, (*headBuf)[:head])
 	case a.clean:
-		at += head // nothing was ever written there
+		at, guest = at+head, off // nothing was ever written there
 	default:
 		v.zero(head)
 	}
@@ -39,7 +39,7 @@ func (im *Image) fill(rq *request, a *allocation, off, n int64) error {
 	case !a.clean:
 		v.zero(tail)
 	}
-	return im.f.WriteV(v.piece(), at)
+	return im.writeData(v.piece(), at, guest)
 }
 
 // oldContents reads n bytes, at guest offset off, of the cluster that entry
@@ -66,7 +66,7 @@ func (im *Image) oldContents(entry uint64, off, n, within int64) (*[]byte, error
 	dst := (*buf)[within : within+n]
 	switch kind {
 	case kindNormal:
-		err = readFull(im.f, dst, int64(entry&entryOffset)+within)
+		err = im.readData([][]byte{dst}, int64(entry&entryOffset)+within, off)
 	case kindCompressed:
 		err = im.decompress(entry, *buf)
 	case kindUnallocated:

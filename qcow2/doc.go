@@ -5,10 +5,10 @@
 // zero, unallocated and compressed clusters (deflate and zstd, read and written),
 // backing files, discard, a consistency check with repair, and internal snapshots
 // of the disk, which are created, applied and deleted while the image is in use.
-// The machine's state in a snapshot is kept, but not read. Bitmaps, which a
-// writer that does not maintain them invalidates, are dropped by the first
-// writable open. An image that needs an external data file, extended L2 entries or
-// encryption is refused at Open with an error that names the feature.
+// The machine's state in a snapshot is kept, but not read. Persistent dirty
+// bitmaps are loaded, maintained and stored. Guest data may be in an external data
+// file, which the caller of Open decides about. An image that needs extended L2
+// entries or encryption is refused at Open with an error that names the feature.
 //
 // # Concurrency
 //
@@ -56,6 +56,12 @@
 // ended (epochs), and after its hole is punched. A crash on the way leaks it,
 // and nothing worse. A commit that fails leaves everything it tried to write
 // dirty, so that the next one tries again.
+//
+// The contents of bitmaps live in memory. A writable open marks those on disk as
+// being in use, durably and before anything else is written; Close stores them
+// in new clusters and switches the header to a directory that names these. So a
+// bitmap that counts after a crash has all that was written, and a writer that
+// did not get to Close leaves only inconsistent ones.
 //
 // An operation on snapshots changes refcounts, COPIED flags, L1 table, snapshot
 // table and disk size together. It writes all that is new to free clusters and

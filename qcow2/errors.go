@@ -26,6 +26,15 @@ var (
 	ErrTooLarge = errors.New("image is at the limit of its format")
 	// ErrBacking means that the backing file is needed but was not opened.
 	ErrBacking = errors.New("backing file is not open")
+	// ErrDataFile means that the external data file is needed but was not opened.
+	ErrDataFile = errors.New("data file is not open")
 	// ErrNoSnapshot means that the image has no snapshot of that ID or name.
 	ErrNoSnapshot = errors.New("no such snapshot")
+	// ErrNoBitmap means that the disk has no dirty bitmap of that name.
+	ErrNoBitmap = errors.New("no such bitmap")
+	// ErrBitmapExists means that the disk has a dirty bitmap of that name.
+	ErrBitmapExists = errors.New("bitmap exists")
+	// ErrBitmapInconsistent means that the contents of a bitmap are not known,
+	// since a writer ended without storing them. It can only be removed.
+	ErrBitmapInconsistent = errors.New("bitmap is inconsistent")
 )

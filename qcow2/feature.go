@@ -15,11 +15,12 @@ const (
 	incompatCompression uint64 = 1 << 3 // compression_type is not zero
 	incompatExtendedL2  uint64 = 1 << 4
 	incompatBad                = incompatDirty | incompatCorrupt // a repair clears these
-	incompatBuilt              = incompatBad | incompatCompression
+	incompatBuilt              = incompatBad | incompatDataFile | incompatCompression
 
 	compatLazyRefcounts uint64 = 1 << 0
 
 	autoclearBitmaps uint64 = 1 << 0
+	autoclearRawData uint64 = 1 << 1 // the external data file reads as the disk does
 )
 
 // Kinds of feature bits, as the feature name table numbers them.

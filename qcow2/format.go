@@ -35,23 +35,27 @@ type geometry struct {
 	version       uint32
 	clusterBits   uint
 	clusterSize   int64
+	entryBits     uint // log2 of the bytes of an L2 entry
 	l2Bits        uint // log2 of the entries of an L2 table
 	l1Shift       uint // guest offset >> l1Shift is the L1 index
 	refcountOrder uint
 	refBlockBits  uint  // log2 of the entries of a refcount block
 	pageSize      int64 // unit of metadata caching: a cluster, at most 4 KiB
+	dataFile      bool  // guest data is in an external file, at the guest's offsets
 }
 
 func newGeometry(h *header) geometry {
-	cb := uint(h.clusterBits)
+	cb, eb := uint(h.clusterBits), uint(3)
 	g := geometry{
 		version:       h.version,
 		clusterBits:   cb,
 		clusterSize:   1 << cb,
-		l2Bits:        cb - 3,
-		l1Shift:       cb + cb - 3,
+		entryBits:     eb,
+		l2Bits:        cb - eb,
+		l1Shift:       cb + cb - eb,
 		refcountOrder: uint(h.refcountOrder),
 		refBlockBits:  cb + 3 - uint(h.refcountOrder),
+		dataFile:      h.incompatible&incompatDataFile != 0,
 	}
 	g.pageSize = min(g.clusterSize, 4096)
 	return g
@@ -105,6 +109,9 @@ const (
 // where it was found.
 func (g *geometry) classify(e uint64) (clusterKind, error) {
 	if e&entryCompressed != 0 {
+		if g.dataFile {
+			return 0, fmt.Errorf("compressed cluster entry %#x in an image with an external data file", e)
+		}
 		return kindCompressed, nil
 	}
 	off := e & entryOffset
@@ -114,14 +121,30 @@ func (g *geometry) classify(e uint64) (clusterKind, error) {
 	switch {
 	case e&entryZero != 0 && g.version < 3:
 		return 0, fmt.Errorf("zero cluster entry %#x in a version 2 image", e)
-	case e&entryZero != 0 && off == 0:
+	case e&entryZero != 0 && !g.refersTo(e):
 		return kindZero, nil
 	case e&entryZero != 0:
 		return kindZeroAlloc, nil
-	case off == 0:
+	case !g.refersTo(e):
 		return kindUnallocated, nil
 	}
 	return kindNormal, nil
+}
+
+// refersTo reports whether an L2 entry, not of a compressed cluster, names a host
+// cluster. Offset 0 is one of an external data file, if the entry has COPIED.
+func (g *geometry) refersTo(e uint64) bool {
+	return e&entryOffset != 0 || g.dataFile && e&entryCopied != 0
+}
+
+// misplaced refuses an entry by which guest data would not be at its own offset
+// in an external data file. Preconditions: e is of kind kindNormal or
+// kindZeroAlloc.
+func (g *geometry) misplaced(e uint64, cluster int64) error {
+	if off := int64(e & entryOffset); g.dataFile && off != cluster<<g.clusterBits {
+		return fmt.Errorf("host offset %#x in the external data file is not the guest's, %#x", off, cluster<<g.clusterBits)
+	}
+	return nil
 }
 
 func loadEntry(b []byte, i int64) uint64     { return binary.BigEndian.Uint64(b[i*8:]) }

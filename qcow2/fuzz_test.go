@@ -20,7 +20,22 @@ func smallImages(f *testing.F) [][]byte {
 	} {
 		seeds = append(seeds, newImage(f, o).data)
 	}
-	return seeds
+	m := &memFile{data: newImage(f, CreateOptions{Size: 64 * kib, ClusterSize: 512}).data}
+	im, err := Open(m, Options{})
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, name := range []string{"some", "all"} {
+		if err := im.AddBitmap(name, BitmapOptions{Granularity: 512}); err != nil {
+			f.Fatal(err)
+		}
+	}
+	im.findBitmap("all").bits.mark(0, im.Size())
+	im.findBitmap("some").bits.mark(1000, 1)
+	if err := im.Close(); err != nil {
+		f.Fatal(err)
+	}
+	return append(seeds, m.data)
 }
 
 // FuzzHeader parses what may be a header: no panic, and what is accepted is
@@ -72,6 +87,19 @@ func FuzzOpen(f *testing.F) {
 		}
 		_ = im.WriteZeroes(off/2, n, off%2 == 0)
 		_ = im.Discard(off/3, n)
+		list, _ := im.Bitmaps()
+		for i, b := range list {
+			sum := int64(0)
+			if err := im.DirtyRanges(b.Name, func(_, n int64) bool { sum += n; return true }); err == nil && (sum < 0 || sum > im.Size()) {
+				t.Fatalf("%d bytes of %d are dirty", sum, im.Size())
+			}
+			switch i {
+			case 0:
+				_ = im.MergeBitmap(b.Name, im, list[len(list)-1].Name)
+			case 1:
+				_ = im.RemoveBitmap(b.Name)
+			}
+		}
 		_ = im.Flush()
 		if im.Size() < gib {
 			report := func(s string) { t.Log(s) }

@@ -20,6 +20,7 @@ const (
 	hdrL1        = 36 // L1 entries (4), L1 offset (8)
 	hdrRefTable  = 48 // refcount table offset (8), its clusters (4)
 	hdrIncompat  = 72 // incompatible features, 8 bytes
+	hdrCompat    = 80 // compatible features, 8 bytes
 	hdrAutoclear = 88 // autoclear features, 8 bytes
 )
 
@@ -195,6 +196,9 @@ func (h *header) validate() error {
 	default:
 		return fmt.Errorf("%w encryption method %d", ErrUnsupported, h.cryptMethod)
 	}
+	if h.autoclear&autoclearRawData != 0 && h.incompatible&incompatDataFile == 0 {
+		return fmt.Errorf("%w: raw external data without an external data file", ErrInvalid)
+	}
 	if h.extension(extCrypto) != nil {
 		return fmt.Errorf("%w: encryption header in an image that is not encrypted", ErrInvalid)
 	}
@@ -251,6 +255,9 @@ func (h *header) extension(kind uint32) []byte {
 // backingFormat is the recorded driver name of the backing file, "" if none.
 func (h *header) backingFormat() string { return string(h.extension(extBackingFormat)) }
 
+// dataFile is the recorded name of the external data file, "" if none.
+func (h *header) dataFile() string { return string(h.extension(extDataFile)) }
+
 // marshal encodes header, extensions and backing name: the used part of the
 // first cluster. Every field that was read is written.
 func (h *header) marshal() ([]byte, error) {
@@ -284,8 +291,7 @@ func (h *header) marshal() ([]byte, error) {
 	}
 	b = appendExtension(b, extEnd, nil)
 	if h.backingFile != "" {
-		be.PutUint64(b[8:], uint64(len(b)))
-		be.PutUint32(b[16:], uint32(len(h.backingFile)))
+		putBackingName(b, len(b), len(h.backingFile))
 		b = append(b, h.backingFile...)
 	}
 	if len(b) > 1<<h.clusterBits {
@@ -293,4 +299,10 @@ func (h *header) marshal() ([]byte, error) {
 			ErrTooLarge, len(b), 1<<h.clusterBits)
 	}
 	return b, nil
+}
+
+// putBackingName says in a header where the name of the backing file is.
+func putBackingName(b []byte, off, n int) {
+	binary.BigEndian.PutUint64(b[8:], uint64(off))
+	binary.BigEndian.PutUint32(b[16:], uint32(n))
 }

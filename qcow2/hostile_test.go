@@ -92,7 +92,11 @@ func TestHostileHeaders(t *testing.T) {
 		{"feature without compression type", set64(72, incompatCompression), ErrInvalid, "compression type zlib contradicts"},
 		{"compression type 2", func(f *memFile) { f.data[104] = 2; f.put64(72, incompatCompression) }, ErrUnsupported, "compression type 2"},
 		{"compression type max", func(f *memFile) { f.data[104] = 255 }, ErrUnsupported, "compression type 255"},
-		{"external data file", set64(72, incompatDataFile), ErrUnsupported, `"external data file"`},
+		{"data file without consent", func(f *memFile) {
+			f.put64(72, incompatDataFile)
+			extend(extDataFile, 11, "/etc/passwd")(f)
+		}, ErrDataFile, `"/etc/passwd"`},
+		{"raw data without data file", set64(hdrAutoclear, autoclearRawData), ErrInvalid, "raw external data"},
 		{"extended L2", set64(72, incompatExtendedL2), ErrUnsupported, `"extended L2 entries"`},
 		{"unknown feature", set64(72, 1<<40), ErrUnsupported, "unknown incompatible feature 0x10000000000"},
 		{"unknown feature with a name", func(f *memFile) {

@@ -23,6 +23,12 @@ type Options struct {
 	// NoBacking leaves the backing file closed, for tools that look only at the
 	// image itself. Reading what only the backing file has is an error.
 	NoBacking bool
+	// DataFile opens the external data file. Without it an image that has one is
+	// refused, unless NoDataFile is set.
+	DataFile DataFileOpener
+	// NoDataFile leaves the external data file closed, for tools that look only at
+	// the image itself. Reading or writing what is in it is an error.
+	NoDataFile bool
 	// L2CacheSize and RefcountCacheSize bound the memory for clean metadata, in
 	// bytes. 0 chooses: the L2 entries of the whole disk, at most 32 MiB, and
 	// 1 MiB of refcounts.
@@ -39,6 +45,7 @@ const (
 // Image is an open image. See the package documentation for its concurrency.
 type Image struct {
 	f        File
+	data     File // holds the guest's data: f or an external data file
 	g        geometry
 	readOnly bool
 	backing  Backing // nil without a backing file
@@ -46,9 +53,11 @@ type Image struct {
 	epochs   epochs
 
 	size    atomic.Int64
-	corrupt atomic.Bool   // writes are refused
-	writes  atomic.Uint64 // counts changes that a Flush must make durable
-	synced  atomic.Uint64 // the value of writes up to which they are
+	holes   atomic.Int32                     // see preallocated
+	resized atomic.Pointer[func(size int64)] // see OnResize
+	corrupt atomic.Bool                      // writes are refused
+	writes  atomic.Uint64                    // counts changes that a Flush must make durable
+	synced  atomic.Uint64                    // the value of writes up to which they are
 
 	flushes joiner
 	commits func() error // bound once, so that Flush does not allocate
@@ -58,18 +67,26 @@ type Image struct {
 	packed  sync.Pool     // of *[]byte: compressed clusters
 	helpers chan struct{} // holds a token for each goroutine that decompresses beside its request
 
-	mu       sync.RWMutex
-	hdr      *header            // guarded by mu, with all below
-	l1       []uint64           // active L1 table
-	l2       *cache             // pages of L2 tables
-	refs     *cache             // pages of refcount blocks
-	refTable []uint64           // refcount table
-	snaps    []snapshot         // internal snapshots
-	meta     map[int64]metaKind // clusters that hold metadata, by number
-	alloc    allocator
-	inflight []*allocation
-	changes  changes
-	stray    *header // to be written before anything else; see rootChange
+	mu        sync.RWMutex
+	hdr       *header            // guarded by mu, with all below
+	l1        []uint64           // active L1 table
+	l2        *cache             // pages of L2 tables
+	l2Default bool               // the size of l2 follows the size of the disk
+	refs      *cache             // pages of refcount blocks
+	refTable  []uint64           // refcount table
+	snaps     []snapshot         // internal snapshots
+	meta      map[int64]metaKind // clusters that hold metadata, by number
+	alloc     allocator
+	inflight  []*allocation
+	changes   changes
+	stray     *header // to be written before anything else; see rootChange
+
+	// The list changes only while the image is paused, with mu held exclusively;
+	// who has paused it may read it without. See bitmap.go.
+	bitmaps     []*bitmap
+	badBitmaps  error                        // why those of an image that is only read are not in the list
+	bitmapsHeld bool                         // their contents are in memory, and Close stores them
+	tracked     atomic.Pointer[[]*dirtyBits] // those that record writes; changes while paused
 
 	commitMu  sync.Mutex
 	batch     batch // guarded by commitMu
@@ -107,19 +124,29 @@ func Open(f File, o Options) (*Image, error) {
 		return nil, err
 	}
 	im.makeCaches(&o)
-	if im.backing, err = openBacking(h, &o); err != nil {
+	if err := im.openDataFile(&o); err != nil {
 		return nil, err
 	}
+	if im.backing, err = openBacking(h, &o); err != nil {
+		return nil, errors.Join(err, im.closeDataFile())
+	}
+	im.openBitmaps()
 	im.corrupt.Store(o.ForRepair)
 	if !o.ReadOnly && !o.ForRepair {
 		if err := im.prepareWriting(); err != nil {
-			if im.backing != nil {
-				err = errors.Join(err, im.backing.Close())
-			}
-			return nil, err
+			return nil, errors.Join(err, im.closeOthers())
 		}
 	}
 	return im, nil
+}
+
+// closeOthers closes the files beside the image's own.
+func (im *Image) closeOthers() error {
+	err := im.closeDataFile()
+	if im.backing != nil {
+		err = errors.Join(err, im.backing.Close())
+	}
+	return err
 }
 
 // loadTables reads L1 and refcount table and what follows from them.
@@ -157,13 +184,26 @@ func readTable(f File, off, n int64) ([]uint64, error) {
 func (im *Image) makeCaches(o *Options) {
 	l2, refs := o.L2CacheSize, o.RefcountCacheSize
 	if l2 == 0 {
-		l2 = min(im.g.clusters(im.Size())*8, maxDefaultL2Cache)
+		im.l2Default = true
+		l2 = im.defaultL2Cache(im.Size())
 	}
 	if refs == 0 {
 		refs = defaultRefcountCache
 	}
 	im.l2 = newCache(l2, im.g.pageSize, minCachePages)
 	im.refs = newCache(refs, im.g.pageSize, minCachePages)
+}
+
+// defaultL2Cache is the size in bytes of the L2 cache for a disk of size bytes.
+func (im *Image) defaultL2Cache(size int64) int64 {
+	return min(im.g.clusters(size)*8, maxDefaultL2Cache)
+}
+
+// resizeCache adapts the default size of the L2 cache to that of the disk.
+func (im *Image) resizeCache(size int64) {
+	if im.l2Default {
+		im.l2.limit = max(int(im.defaultL2Cache(size)/im.g.pageSize), minCachePages)
+	}
 }
 
 // prepareWriting brings an image into the state that the first write needs.
@@ -173,19 +213,29 @@ func (im *Image) prepareWriting() error {
 			return err
 		}
 	}
-	if im.hdr.autoclear == 0 {
+	return im.takeCharge()
+}
+
+// takeCharge of what a writer has to maintain, or has to say that it does not.
+func (im *Image) takeCharge() error {
+	if err := im.startBitmaps(); err != nil {
+		return err
+	}
+	keep := uint64(0)
+	if im.hdr.backingFile == "" { // what only the backing file has is not in the data file
+		keep = autoclearRawData
+	}
+	if im.hdr.hasBitmaps() {
+		keep |= autoclearBitmaps
+	}
+	if im.hdr.autoclear&^keep == 0 {
 		return nil
 	}
-	if im.hdr.autoclear&autoclearBitmaps != 0 {
-		if err := im.dropBitmaps(); err != nil {
-			return err
-		}
-	}
-	im.hdr.autoclear = 0
-	if err := im.updateField(hdrAutoclear, 0); err != nil {
+	im.hdr.autoclear &= keep
+	if err := im.updateField(hdrAutoclear, im.hdr.autoclear); err != nil {
 		return fmt.Errorf("clear autoclear features: %w", err)
 	}
-	return im.commit()
+	return nil
 }
 
 // repairDirty rebuilds the refcounts of an image that was not closed cleanly.
@@ -231,7 +281,7 @@ func (im *Image) Close() error {
 	}
 	var errs []error
 	if !im.readOnly {
-		errs = append(errs, im.drain(), im.fillLastCluster(), im.f.Sync())
+		errs = append(errs, im.drain(), im.closeBitmaps(), im.fillLastCluster(), im.sync())
 	}
 	// A flush that began before the pause may still be running.
 	im.commitMu.Lock()
@@ -239,10 +289,7 @@ func (im *Image) Close() error {
 	im.reclaimMu.Lock()
 	defer im.reclaimMu.Unlock()
 	im.done = true
-	if im.backing != nil {
-		errs = append(errs, im.backing.Close())
-	}
-	return errors.Join(append(errs, im.f.Close())...)
+	return errors.Join(append(errs, im.closeOthers(), im.f.Close())...)
 }
 
 // drain commits until memory holds nothing that the disk does not. Without

@@ -38,6 +38,13 @@ func (im *Image) conflict(first, count int64) (int64, <-chan struct{}) {
 	return count, nil
 }
 
+// fly enters an allocation in the list. Preconditions: mu is held exclusively;
+// conflict found nothing.
+func (im *Image) fly(a *allocation) {
+	a.page.pins++
+	im.inflight = append(im.inflight, a)
+}
+
 // land takes an allocation out of the list. Preconditions: mu is held exclusively.
 func (im *Image) land(a *allocation) {
 	for i, b := range im.inflight {

@@ -12,7 +12,11 @@ type Info struct {
 	Corrupt       bool
 	BackingFile   string
 	BackingFormat string
+	DataFile      string // recorded name of the external data file
+	HasDataFile   bool   // the guest's data is in an external file
+	RawData       bool   // which reads as the disk does
 	Snapshots     []SnapshotInfo
+	Bitmaps       []BitmapInfo // see Image.Bitmaps
 }
 
 // Info returns a description of the image.
@@ -31,7 +35,11 @@ func (im *Image) Info() Info {
 		Corrupt:       h.incompatible&incompatCorrupt != 0,
 		BackingFile:   h.backingFile,
 		BackingFormat: h.backingFormat(),
+		DataFile:      h.dataFile(),
+		HasDataFile:   im.g.dataFile,
+		RawData:       im.rawData(),
 	}
+	info.Bitmaps = im.bitmapInfo()
 	for i := range im.snaps {
 		info.Snapshots = append(info.Snapshots, im.snaps[i].info())
 	}

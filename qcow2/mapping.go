@@ -3,12 +3,12 @@ package qcow2
 import "fmt"
 
 // mapping says where a run of guest bytes is: all of one kind, and in
-// consecutive host clusters if it is kindNormal.
+// consecutive host clusters if it has any.
 type mapping struct {
 	kind   clusterKind
 	copied bool   // kindNormal: may be overwritten in place
 	entry  uint64 // the L2 entry of the first cluster
-	host   int64  // kindNormal: file offset of the first byte
+	host   int64  // kindNormal, kindZeroAlloc: file offset of the first byte
 	length int64  // bytes
 }
 
@@ -68,7 +68,11 @@ func (g *geometry) run(page []byte, i, off, n int64) (mapping, error) {
 	}
 	within := off & (g.clusterSize - 1)
 	m := mapping{kind: kind, copied: e&entryCopied != 0, entry: e, length: g.clusterSize - within}
-	if kind == kindNormal {
+	placed := kind == kindNormal || kind == kindZeroAlloc
+	if placed {
+		if err := g.misplaced(e, off>>g.clusterBits); err != nil {
+			return mapping{}, err
+		}
 		m.host = int64(e&entryOffset) + within
 	}
 	if kind == kindCompressed {
@@ -77,7 +81,7 @@ func (g *geometry) run(page []byte, i, off, n int64) (mapping, error) {
 	}
 	next := e
 	for i++; m.length < n && i < g.pageSize/8; i++ {
-		if kind == kindNormal {
+		if placed {
 			next += uint64(g.clusterSize)
 			if loadEntry(page, i) != next {
 				break

@@ -16,11 +16,12 @@ const (
 	metaRefBlock
 	metaSnapshots
 	metaSnapshotL1
+	metaBitmapDirectory
 )
 
 func (k metaKind) String() string {
 	return [...]string{"nothing", "the header", "the active L1 table", "an active L2 table",
-		"the refcount table", "a refcount block", "the snapshot table", "a snapshot's L1 table"}[k]
+		"the refcount table", "a refcount block", "the snapshot table", "a snapshot's L1 table", "the bitmap directory"}[k]
 }
 
 // maxSnapshotL1Bytes bounds how much of the snapshots' L1 tables is watched, so
@@ -35,6 +36,11 @@ func (im *Image) collectMetadata() map[int64]metaKind {
 		for c := off >> im.g.clusterBits; n > 0; c++ {
 			m[c] = k
 			n -= im.g.clusterSize
+		}
+	}
+	if im.hdr.hasBitmaps() {
+		if e, err := im.hdr.bitmapExt(); err == nil {
+			add(int64(e.off), min(int64(e.size), im.alloc.end-int64(e.off)), metaBitmapDirectory)
 		}
 	}
 	budget := int64(maxSnapshotL1Bytes)
@@ -71,6 +77,9 @@ func (im *Image) setMeta(host, n int64, k metaKind) {
 // checkData refuses a write of guest data that would hit metadata.
 // Preconditions: mu is held, shared at least.
 func (im *Image) checkData(host, n int64) error {
+	if im.g.dataFile {
+		return nil // it is in another file
+	}
 	for c := host >> im.g.clusterBits; c <= (host+n-1)>>im.g.clusterBits; c++ {
 		if k := im.meta[c]; k != 0 {
 			return fmt.Errorf("%w: a guest cluster is mapped to host offset %#x, which holds %v", ErrCorrupt, c<<im.g.clusterBits, k)

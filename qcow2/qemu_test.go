@@ -301,35 +301,6 @@ func TestBackingChain(t *testing.T) {
 	l.equals("top", model)
 }
 
-// TestBitmapsAreDropped opens an image with persistent bitmaps for writing: as
-// nobody maintains them, they go, and their clusters are free.
-func TestBitmapsAreDropped(t *testing.T) {
-	l := newLab(t)
-	l.run("qemu-img", "create", "-q", "-f", "qcow2", "disk", "64M")
-	l.run("qemu-img", "bitmap", "--add", "-g", "4k", "-f", "qcow2", "disk", "b0")
-	l.run("qemu-img", "bitmap", "--add", "-f", "qcow2", "disk", "b1")
-	l.run("qemu-io", "-f", "qcow2", "-c", "write -P 3 5M 10M", "disk")
-
-	im := l.open("disk", Options{ReadOnly: true})
-	if res, err := im.Check(CheckOptions{}); err != nil || !res.Clean() {
-		t.Fatalf("check: %+v, %v", res, err)
-	}
-	l.close(im)
-	if out := l.run("qemu-img", "info", "disk"); !strings.Contains(out, "b1") {
-		t.Fatalf("a read-only open changed the image: %s", out)
-	}
-
-	im = l.open("disk", Options{})
-	if res, err := im.Check(CheckOptions{}); err != nil || !res.Clean() {
-		t.Fatalf("check: %+v, %v", res, err)
-	}
-	l.close(im)
-	l.check("disk")
-	if out := l.run("qemu-img", "info", "disk"); strings.Contains(out, "b1") {
-		t.Fatalf("bitmaps that may be wrong by now are still there: %s", out)
-	}
-}
-
 // TestDirtyImage opens images that QEMU left behind without their refcounts.
 func TestDirtyImage(t *testing.T) {
 	for _, options := range []string{"cluster_size=512", "cluster_size=64k", "cluster_size=4k,refcount_bits=1"} {

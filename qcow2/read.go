@@ -49,7 +49,7 @@ func (im *Image) read(rq *request, off, n int64) error {
 func (im *Image) readMapped(rq *request, m *mapping, off int64) error {
 	switch m.kind {
 	case kindNormal:
-		return im.f.ReadV(rq.vec.next(m.length), m.host)
+		return im.readData(rq.vec.next(m.length), m.host, off)
 	case kindCompressed:
 		return im.readCompressed(rq.vec.next(m.length), m.entry, off&(im.g.clusterSize-1))
 	case kindUnallocated:

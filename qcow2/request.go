@@ -4,9 +4,10 @@ import "fmt"
 
 // request is one call of ReadV, WriteV, WriteZeroes or Discard. They are pooled.
 type request struct {
-	vec   cursor
-	aside aside
-	epoch uint64
+	vec    cursor
+	aside  aside
+	epoch  uint64
+	off, n int64 // what it was called for
 }
 
 // begin waits until requests may run, checks the range of a request, and
@@ -23,6 +24,7 @@ func (im *Image) begin(op string, bufs [][]byte, off, n int64, write bool) (*req
 	}
 	rq := im.requests.Get().(*request)
 	rq.epoch = t
+	rq.off, rq.n = off, n
 	rq.vec.bufs, rq.vec.skip = bufs, 0
 	return rq, nil
 }
@@ -52,6 +54,7 @@ func (im *Image) end(rq *request) {
 // finishWrite ends a request that may have changed something. When much has
 // collected in memory it commits first.
 func (im *Image) finishWrite(rq *request, err error) error {
+	im.markDirty(rq.off, rq.n)
 	im.writes.Add(1)
 	if err == nil && im.changes.pressing.Load() {
 		err = im.flush()

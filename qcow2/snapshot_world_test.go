@@ -34,8 +34,12 @@ func (w *world) names() []string {
 // which fill holds.
 func rootOperation(kind string, number byte) operation { return operation{kind: kind, fill: number} }
 
+// resizeOperation returns an operation that changes the size of the disk.
+func resizeOperation(size int64) operation { return operation{kind: "resize", n: size} }
+
+// onSnapshots reports whether an operation is one atomic change of the image.
 func (op operation) onSnapshots() bool {
-	return op.kind == "snapshot" || op.kind == "apply" || op.kind == "delete"
+	return op.kind == "resize" || op.kind == "snapshot" || op.kind == "apply" || op.kind == "delete"
 }
 
 func (op operation) name() string { return "s" + strconv.Itoa(int(op.fill)) }
@@ -62,6 +66,19 @@ func (w *world) randomStep(rng *rand.Rand, cluster int64, every int) operation {
 	return rootOperation(kind, byte(number))
 }
 
+// resizeStep is a randomStep or, as often as one in every times, a new size up to
+// most bytes.
+func (w *world) resizeStep(rng *rand.Rand, o CreateOptions, every int, most int64) operation {
+	if rng.IntN(every) != 0 || o.Version == 2 && len(w.snaps) > 0 {
+		return w.randomStep(rng, o.ClusterSize, every)
+	}
+	size := (1 + rng.Int64N(most/sectorSize)) * sectorSize
+	if rng.IntN(2) == 0 {
+		size = min(most, (size+o.ClusterSize-1)&^(o.ClusterSize-1))
+	}
+	return resizeOperation(size)
+}
+
 // do applies an operation to an image.
 func (w *world) do(im *Image, op operation, rng *rand.Rand) error {
 	switch op.kind {
@@ -72,6 +89,8 @@ func (w *world) do(im *Image, op operation, rng *rand.Rand) error {
 		return im.ApplySnapshot(op.name())
 	case "delete":
 		return im.DeleteSnapshot(op.name())
+	case "resize":
+		return im.Resize(op.n)
 	}
 	return op.run(im, rng)
 }
@@ -84,6 +103,10 @@ func (w *world) apply(im *Image, op operation) {
 		w.snaps = append(slices.Clone(w.snaps), savedDisk{op.name(), slices.Clone(w.disk)})
 	case "apply":
 		w.disk = slices.Clone(w.snaps[i].data)
+	case "resize":
+		disk := make([]byte, op.n)
+		copy(disk, w.disk)
+		w.disk = disk
 	case "delete":
 		w.snaps = slices.Delete(slices.Clone(w.snaps), i, i+1)
 	default:
@@ -91,8 +114,12 @@ func (w *world) apply(im *Image, op operation) {
 	}
 }
 
-// sameSnapshots checks that an image lists the snapshots of the model.
+// sameSnapshots checks that an image has the size of the model's disk, and lists
+// its snapshots.
 func (w *world) sameSnapshots(im *Image) error {
+	if im.Size() != int64(len(w.disk)) {
+		return fmt.Errorf("a disk of %d bytes, want %d", im.Size(), len(w.disk))
+	}
 	var got []string
 	for _, s := range im.Snapshots() {
 		got = append(got, s.Name)

@@ -74,7 +74,7 @@ func (im *Image) CreateSnapshot(o SnapshotOptions) (SnapshotInfo, error) {
 		vmClock:  uint64(o.VMClock),
 		icount:   noIcount,
 	}
-	err := im.changeRoot(func(r *rootChange) error {
+	err := im.changeSnapshots(func(r *rootChange) error {
 		// The old L1 table becomes the snapshot's, as it is.
 		s.id = nextSnapshotID(im.snaps)
 		s.l1Offset, s.l1Size = int64(im.hdr.l1Offset), int64(im.hdr.l1Size)
@@ -96,9 +96,14 @@ func (im *Image) CreateSnapshot(o SnapshotOptions) (SnapshotInfo, error) {
 
 // ApplySnapshot makes the disk what it was in a snapshot, its size included;
 // what was written since is gone. The snapshot is chosen by its ID or, if none
-// has that, by its name. Other requests wait meanwhile.
+// has that, by its name. Other requests wait meanwhile. A disk with dirty
+// bitmaps is refused.
 func (im *Image) ApplySnapshot(idOrName string) error {
-	err := im.changeRoot(func(r *rootChange) error {
+	was := im.Size()
+	err := im.changeSnapshots(func(r *rootChange) error {
+		if len(im.bitmaps) != 0 {
+			return fmt.Errorf("%w: the disk has dirty bitmaps, which would not tell what that changes", ErrUnsupported)
+		}
 		i, err := findSnapshot(im.snaps, hasID(idOrName), hasName(idOrName))
 		if err != nil {
 			return err
@@ -124,6 +129,7 @@ func (im *Image) ApplySnapshot(idOrName string) error {
 		im.hdr.size = s.diskSize
 		return r.setL1(l1)
 	})
+	im.announceSize(was)
 	if err != nil {
 		return fmt.Errorf("apply snapshot %q: %w", idOrName, err)
 	}
@@ -134,7 +140,7 @@ func (im *Image) ApplySnapshot(idOrName string) error {
 // snapshot is chosen by its name or, if none has that, by its ID. Other
 // requests wait meanwhile.
 func (im *Image) DeleteSnapshot(nameOrID string) error {
-	err := im.changeRoot(func(r *rootChange) error {
+	err := im.changeSnapshots(func(r *rootChange) error {
 		i, err := findSnapshot(im.snaps, hasName(nameOrID), hasID(nameOrID))
 		if err != nil {
 			return err
@@ -163,6 +169,15 @@ func (im *Image) DeleteSnapshot(nameOrID string) error {
 		return fmt.Errorf("delete snapshot %q: %w", nameOrID, err)
 	}
 	return nil
+}
+
+// changeSnapshots is changeRoot for images that can have snapshots: data in an
+// external file can't be shared.
+func (im *Image) changeSnapshots(plan func(*rootChange) error) error {
+	if im.g.dataFile {
+		return fmt.Errorf("%w: snapshots of an image with an external data file", ErrUnsupported)
+	}
+	return im.changeRoot(plan)
 }
 
 // activeRoot returns the L1 table of a disk of size bytes which begins with the

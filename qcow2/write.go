@@ -29,7 +29,7 @@ func (im *Image) write(rq *request, off, n int64) error {
 			}
 		case m.inPlace():
 			done = m.length
-			err = im.f.WriteV(rq.vec.next(done), m.host)
+			err = im.writeData(rq.vec.next(done), m.host, off)
 		default:
 			done, err = im.writeNew(rq, off, n)
 		}
@@ -85,7 +85,7 @@ func (im *Image) reserve(off, n int64) (*allocation, error) {
 func (im *Image) reserveRun(p *page, index, first, count int64) (*allocation, error) {
 	g := &im.g
 	e := loadEntry(p.buf, index)
-	kind, err := im.checkEntry(e)
+	kind, err := im.checkEntry(e, first)
 	if err != nil {
 		return nil, fmt.Errorf("%w (guest offset %#x)", err, first<<g.clusterBits)
 	}
@@ -93,7 +93,13 @@ func (im *Image) reserveRun(p *page, index, first, count int64) (*allocation, er
 		return nil, nil
 	}
 	a := &allocation{first: first, count: 1, head: e, page: p, index: index}
-	if kind == kindZeroAlloc && e&entryCopied != 0 {
+	if g.dataFile {
+		a.kept = true // the place of each cluster is given
+		a.host = first << g.clusterBits
+		for a.count < count && im.needsCluster(loadEntry(p.buf, index+a.count), first+a.count) {
+			a.count++
+		}
+	} else if kind == kindZeroAlloc && e&entryCopied != 0 {
 		a.kept = true
 		a.host = int64(e & entryOffset)
 		for next := e + uint64(g.clusterSize); a.count < count && loadEntry(p.buf, index+a.count) == next; a.count++ {
@@ -101,7 +107,7 @@ func (im *Image) reserveRun(p *page, index, first, count int64) (*allocation, er
 		}
 		err = im.checkData(a.host, a.count<<g.clusterBits)
 	} else {
-		for a.count < count && im.needsCluster(loadEntry(p.buf, index+a.count)) {
+		for a.count < count && im.needsCluster(loadEntry(p.buf, index+a.count), first+a.count) {
 			a.count++
 		}
 		clean := im.alloc.end
@@ -112,15 +118,18 @@ func (im *Image) reserveRun(p *page, index, first, count int64) (*allocation, er
 		return nil, err
 	}
 	a.tail = loadEntry(p.buf, index+a.count-1)
-	p.pins++
-	im.inflight = append(im.inflight, a)
+	im.fly(a)
 	return a, nil
 }
 
-// checkEntry classifies an L2 entry that is about to be changed or released:
-// what it refers to must be guest data. Preconditions: mu is held.
-func (im *Image) checkEntry(e uint64) (clusterKind, error) {
+// checkEntry classifies the L2 entry of a guest cluster that is about to be
+// changed or released: what it refers to must be guest data.
+// Preconditions: mu is held.
+func (im *Image) checkEntry(e uint64, cluster int64) (clusterKind, error) {
 	kind, err := im.g.classify(e)
+	if err == nil && (kind == kindNormal || kind == kindZeroAlloc) {
+		err = im.g.misplaced(e, cluster)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
@@ -130,11 +139,13 @@ func (im *Image) checkEntry(e uint64) (clusterKind, error) {
 	return kind, err
 }
 
-// needsCluster reports whether writing to the cluster of a valid entry takes a
-// new host cluster. Preconditions: mu is held.
-func (im *Image) needsCluster(e uint64) bool {
-	kind, err := im.checkEntry(e)
-	return err == nil && !((kind == kindNormal || kind == kindZeroAlloc) && e&entryCopied != 0)
+// needsCluster reports whether writing to a guest cluster, whose entry is valid,
+// takes a new host cluster or, in an external data file, a new entry.
+// Preconditions: mu is held.
+func (im *Image) needsCluster(e uint64, cluster int64) bool {
+	kind, err := im.checkEntry(e, cluster)
+	inPlace := kind == kindNormal || kind == kindZeroAlloc && !im.g.dataFile
+	return err == nil && !(inPlace && e&entryCopied != 0)
 }
 
 // settle ends an allocation: with its data written, by linking it; after a
@@ -156,7 +167,9 @@ func (im *Image) settle(a *allocation, failed error) {
 			im.releaseEntry(old, false)
 		}
 	}
-	im.alloc.dataEnd = max(im.alloc.dataEnd, a.host+a.count<<im.g.clusterBits)
+	if !im.g.dataFile {
+		im.alloc.dataEnd = max(im.alloc.dataEnd, a.host+a.count<<im.g.clusterBits)
+	}
 	im.changes.barrier = true
 	im.weigh()
 }

@@ -22,6 +22,9 @@ func (im *Image) writeZeroes(rq *request, off, n int64, unmap bool) error {
 		change = im.g.zeroUnmapping
 	}
 	end, lo, hi := im.wholeClusters(off, n)
+	if im.rawData() {
+		return im.zeroRaw(off, n, unmap)
+	}
 	if lo >= hi {
 		return im.writeExplicitZeroes(rq, off, n)
 	}
@@ -54,7 +57,11 @@ func (im *Image) Discard(off, n int64) error {
 		return err
 	}
 	if _, lo, hi := im.wholeClusters(off, n); im.CanDiscard() && lo < hi {
-		err = im.changeEntries(lo, hi, im.discarded, true)
+		if im.rawData() {
+			err = im.zeroRaw(lo, hi-lo, true)
+		} else {
+			err = im.changeEntries(lo, hi, im.discarded, true)
+		}
 	}
 	return im.finishWrite(rq, err)
 }
@@ -120,7 +127,13 @@ func (im *Image) changePage(off, end int64, change func(uint64, clusterKind) uin
 		count := min(g.clusters(end)-first, g.pageSize/8-index)
 		count, gone := im.conflict(first, count)
 		if count > 0 {
-			err := im.changeRun(p, index, count, change, punch)
+			var err error
+			if g.dataFile && punch {
+				err = im.giveBackRun(p, index, first, count)
+			}
+			if err == nil {
+				err = im.changeRun(p, index, first, count, change, punch)
+			}
 			im.mu.Unlock()
 			return count << g.clusterBits, err
 		}
@@ -140,13 +153,13 @@ func (im *Image) unmapped(off int64, change func(uint64, clusterKind) uint64) in
 	return (off>>im.g.l1Shift+1)<<im.g.l1Shift - off
 }
 
-// changeRun changes count entries of an L2 page, from index on.
-// Preconditions: mu is held exclusively.
-func (im *Image) changeRun(p *page, index, count int64, change func(uint64, clusterKind) uint64, punch bool) error {
+// changeRun changes count entries of an L2 page, from index on, of the guest
+// clusters from first on. Preconditions: mu is held exclusively.
+func (im *Image) changeRun(p *page, index, first, count int64, change func(uint64, clusterKind) uint64, punch bool) error {
 	defer im.weigh()
 	for i := index; i < index+count; i++ {
 		old := loadEntry(p.buf, i)
-		kind, err := im.checkEntry(old)
+		kind, err := im.checkEntry(old, first+i-index)
 		if err != nil {
 			return err
 		}
@@ -182,7 +195,7 @@ func (im *Image) writeExplicitZeroes(rq *request, off, n int64) error {
 			}
 			continue
 		case m.inPlace():
-			err = im.f.ZeroRange(m.host, m.length)
+			err = im.zeroData(m.host, off, m.length)
 		case m.kind == kindZero, m.kind == kindZeroAlloc,
 			m.kind == kindUnallocated && im.backed(off, m.length) == 0:
 		default:

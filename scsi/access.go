@@ -19,7 +19,7 @@ func (u *Unit) done(c *Command, w *workCounter, n int64, err error, otherwise AS
 	if err != nil {
 		s = c.failed(err, otherwise)
 	}
-	u.counters.note(w, n, s)
+	u.counters.note(c, w, n, s)
 	return s
 }
 

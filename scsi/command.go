@@ -38,6 +38,8 @@ type Command struct {
 	Err error
 
 	sense [MaxSenseSize]byte
+	// lane is where the bytes of this Command are counted, from 1; 0 is not chosen.
+	lane uint32
 }
 
 // begin clears the outcome.

@@ -11,19 +11,63 @@ type Counters struct {
 	other atomic.Uint64
 	// starts are the times that the unit was started after it was stopped.
 	starts atomic.Uint32
+	// users gives out the lanes of Commands.
+	users atomic.Uint32
+}
+
+// Totals are the counts at one moment, for who shows them outside SCSI.
+type Totals struct {
+	BytesRead, BytesWritten uint64 // without an error
+	MediumErrors            uint64 // reads, writes and verifications that failed
+	OtherErrors             uint64 // failures that were not of the medium
+}
+
+// Totals returns the counts.
+func (k *Counters) Totals() Totals {
+	return Totals{
+		BytesRead:    k.read.bytes.load() + k.verify.bytes.load(),
+		BytesWritten: k.write.bytes.load(),
+		MediumErrors: k.read.uncorrected.Load() + k.write.uncorrected.Load() + k.verify.uncorrected.Load(),
+		OtherErrors:  k.other.Load(),
+	}
 }
 
 // workCounter counts one kind of work with the medium: a page of error counters.
 type workCounter struct {
-	bytes       atomic.Uint64 // processed without an error
+	bytes       lanes         // processed without an error
 	uncorrected atomic.Uint64 // errors
 }
 
-// note counts the outcome of work on n bytes.
-func (k *Counters) note(w *workCounter, n int64, s Sense) {
+// laneCount is a power of two, about as many as there are processors to count at
+// the same time.
+const laneCount = 16
+
+// lanes is a sum whose parts have cache lines of their own: one word that all
+// processors add to would cost more than the rest of a READ.
+type lanes [laneCount]struct {
+	n atomic.Uint64
+	_ [56]byte // up to the next line
+}
+
+func (l *lanes) load() uint64 {
+	sum := uint64(0)
+	for i := range l {
+		sum += l[i].n.Load()
+	}
+	return sum
+}
+
+// note counts the outcome of work on n bytes for c.
+func (k *Counters) note(c *Command, w *workCounter, n int64, s Sense) {
 	switch s.Key {
 	case KeyNoSense:
-		w.bytes.Add(uint64(n))
+		if n == 0 {
+			return
+		}
+		if c.lane == 0 {
+			c.lane = k.users.Add(1)%laneCount + 1
+		}
+		w.bytes[c.lane-1].n.Add(uint64(n))
 	case KeyMediumError, KeyHardwareError:
 		w.uncorrected.Add(1)
 	default:

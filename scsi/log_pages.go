@@ -54,7 +54,7 @@ func (w *workCounter) append(b []byte) []byte {
 		bytesProcessed        // in total
 		uncorrected           // in total
 	)
-	values := [...]uint64{bytesProcessed: w.bytes.Load(), uncorrected: w.uncorrected.Load()}
+	values := [...]uint64{bytesProcessed: w.bytes.load(), uncorrected: w.uncorrected.Load()}
 	for code := correctedFast; code <= uncorrected; code++ {
 		b = appendCounter(b, uint16(code), values[code])
 	}

@@ -14,6 +14,9 @@ type UnitConfig struct {
 	// Medium holds the data. What does not fill a whole block at its end is not
 	// reachable.
 	Medium Medium
+	// Mapper knows which of the Medium's bytes have storage. nil is the Medium,
+	// if it is one.
+	Mapper Mapper
 	// BlockSize is the logical block length in bytes: a power of two from 512 to
 	// 4096. 0 is 512.
 	BlockSize uint32
@@ -86,7 +89,7 @@ type Unit struct {
 	config   UnitConfig // with defaults filled in; does not change
 	medium   Medium
 	counters *Counters
-	mapper   Mapper // the medium, if it is one; else nil
+	mapper   Mapper // nil if nobody knows
 	shift    uint   // log2 of the logical block length
 	commands *commandSet
 
@@ -127,7 +130,9 @@ func NewUnit(c UnitConfig) (*Unit, error) {
 	if u.counters == nil {
 		u.counters = new(Counters)
 	}
-	u.mapper, _ = c.Medium.(Mapper)
+	if u.mapper = c.Mapper; u.mapper == nil {
+		u.mapper, _ = c.Medium.(Mapper)
+	}
 	u.scratch.New = func() any { return new([scratchSize]byte) }
 	u.writeBack.Store(c.WriteBack)
 	u.Reset()

@@ -18,6 +18,9 @@ type diskSpec struct {
 	medium block.Spec
 	cache  raid.CachePolicy
 	serial string
+	sata   bool // or SAS
+	hdd    bool // or solid state
+	system bool // or a volume
 }
 
 // parseDisk reads a value of --disk.
@@ -39,20 +42,50 @@ func parseDisk(text string) (diskSpec, error) {
 func (d *diskSpec) set(key, value string) error {
 	switch key {
 	case "cache":
-		policy, ok := map[string]raid.CachePolicy{"writethrough": raid.WriteThrough, "writeback": raid.WriteBack}[value]
-		if !ok {
-			return fmt.Errorf("cache=%s: must be writethrough or writeback", value)
-		}
-		d.cache = policy
+		return d.setCache(value)
 	case "serial":
 		const longest = 20 // of a drive
 		if value == "" || len(value) > longest {
 			return fmt.Errorf("serial=%s: must have 1 to %d characters", value, longest)
 		}
 		d.serial = value
+	case "interface":
+		return either(key, value, &d.sata, "sas", "sata")
+	case "media":
+		return either(key, value, &d.hdd, "ssd", "hdd")
+	case "use":
+		return either(key, value, &d.system, "volume", "system")
 	default:
 		return fmt.Errorf("unknown key %q: \"govmm help run\" lists them", key)
 	}
+	return nil
+}
+
+// setCache chooses a cache mode by QEMU's name for it. Making writes durable is
+// the volume's work, not the medium's.
+func (d *diskSpec) setCache(mode string) error {
+	medium := d.medium
+	through, err := medium.SetCacheMode(mode)
+	if err != nil {
+		return err
+	}
+	d.cache = raid.WriteBack
+	if through {
+		d.cache = raid.WriteThrough
+	}
+	d.medium.Direct = d.medium.Direct || medium.Direct
+	d.medium.NoFlush = d.medium.NoFlush || medium.NoFlush
+	return nil
+}
+
+// either sets a switch by one of two words.
+func either(key, value string, on *bool, no, yes string) error {
+	words := []string{no, yes}
+	if !slices.Contains(words, value) {
+		slices.Sort(words)
+		return fmt.Errorf("%s=%s: must be %s", key, value, orList(words))
+	}
+	*on = value == yes
 	return nil
 }
 
@@ -71,8 +104,9 @@ func (c *closers) openDrives(disks []diskSpec) ([]megasas.DriveConfig, error) {
 			return nil
 		})
 		drives = append(drives, megasas.DriveConfig{
-			Drive: raid.NewDrive(medium, d.identity(slot)),
-			Cache: d.cache,
+			Drive:  raid.NewDrive(medium, d.identity(slot)),
+			Cache:  d.cache,
+			System: d.system,
 		})
 	}
 	return drives, nil
@@ -89,7 +123,7 @@ func (d diskSpec) identity(slot int) raid.DriveIdentity {
 	} else {
 		fmt.Fprint(h, serial)
 	}
-	return raid.DriveIdentity{
+	id := raid.DriveIdentity{
 		Vendor:    "GOVMM",
 		Product:   "VIRTUAL DISK",
 		Revision:  "1.0",
@@ -100,6 +134,13 @@ func (d diskSpec) identity(slot int) raid.DriveIdentity {
 		Enclosure: raid.NoEnclosure,
 		Slot:      uint8(slot),
 	}
+	if d.sata {
+		id.Vendor, id.Product, id.Interface = "ATA", "GOVMM SATA DISK", raid.SATA
+	}
+	if d.hdd {
+		id.Media = raid.Rotating
+	}
+	return id
 }
 
 // name tells the storage from any other on this host.

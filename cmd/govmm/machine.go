@@ -83,6 +83,7 @@ func (a *app) buildMachine(spec machineSpec, quit func()) (_ *machine, err error
 	}()
 	log := slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	config := vmm.Config{Memory: spec.memory, CPUs: spec.cpus, Logger: log}
+	spec.react.apply(&config)
 	if err := m.host.openBoot(&config, spec); err != nil {
 		return nil, err
 	}
@@ -90,7 +91,9 @@ func (a *app) buildMachine(spec machineSpec, quit func()) (_ *machine, err error
 	if err != nil {
 		return nil, err
 	}
-	if m.controller, err = megasas.New(megasas.Config{Drives: drives, Logger: log}); err != nil {
+	controller := spec.controller.config()
+	controller.Drives, controller.Logger = drives, log
+	if m.controller, err = megasas.New(controller); err != nil {
 		return nil, err
 	}
 	for _, s := range spec.serials {

@@ -24,11 +24,13 @@ type runFlags struct {
 	firmware, biosDebug     string
 	boot                    bootFlag
 	disks                   []string
+	controller              controllerFlag
 	memory                  byteSize
 	cpus                    int
 	accel                   choice
 	serial                  serialFlag
 	stats                   string
+	react                   reactionFlags
 	nest                    nestFlags
 }
 
@@ -63,7 +65,22 @@ Values of --disk are lists of KEY=VALUE, separated by commas:
   cache=writethrough|writeback    when a write is complete: when it is safe on
                                   the disk of the host (writethrough, the
                                   default), or when the host's kernel has it
+  cache=directsync|none|unsafe    as writethrough or writeback, but past the
+                                  page cache of the host; or never made durable
   serial=TEXT                     serial number of the drive
+  interface=sas|sata              what the drive speaks, to smartctl for one
+                                  (default: sas)
+  media=ssd|hdd                   what the drive is made of (default: ssd)
+  use=volume|system               what the controller makes of it: a volume of
+                                  RAID level 0 (the default), or nothing, so that
+                                  the guest sees the drive as it is (JBOD)
+
+Keys of --controller:
+  card=9260-8i|h700|h800|8708em2  LSI MegaRAID SAS 9260-8i (the default), Dell PERC
+                                  H700 or H800, LSI MegaRAID SAS 8708EM2
+  nvram=FILE                      keeps the controller's settings, its event log and
+                                  the drives' hours from run to run, in a file that
+                                  no other machine uses; made if it is not there
 
 Values of --serial, once for COM1 and again for COM2:
   stdio        this terminal, or standard input and output
@@ -81,7 +98,7 @@ Values of --accel:
 Exit status:
   0      the guest powered off, or Ctrl-A X was pressed
   1      bad input, or something failed; the message says what
-  2      the guest reset the machine, or crashed it
+  2      the guest reset the machine, or crashed it (--on-reboot exit)
   128+N  signal N stopped the machine`,
 		Example: `  Boot a kernel with the disk of an earlier "govmm img create disk.qcow2 20G":
     govmm run --kernel vmlinuz --initrd initrd.img --disk path=disk.qcow2
@@ -117,11 +134,13 @@ func (f *runFlags) register(cmd *cobra.Command) {
 	fl.Var(&f.boot, "boot", "disks to boot from first, by number: the first --disk is 1")
 	fl.StringVar(&f.biosDebug, "bios-debug", "", "write what the BIOS says to its developers to this `FILE`")
 	fl.StringArrayVar(&f.disks, "disk", nil, "a disk, as path=FILE[,KEY=VALUE]...; may be given several times")
+	fl.Var(&f.controller, "controller", "the controller of the disks")
 	fl.Var(&f.memory, "memory", "memory of the guest; without a unit in MiB")
 	fl.IntVar(&f.cpus, "cpus", 1, "processors of the guest")
 	fl.Var(&f.accel, "accel", "what runs the guest")
 	fl.Var(&f.serial, "serial", "other end of a serial port; may be given several times")
 	fl.StringVar(&f.stats, "stats", "", "write figures about the run to this `FILE`, as JSON")
+	f.react.register(cmd)
 	f.nest.register(cmd)
 	f.complete(cmd)
 }
@@ -130,12 +149,13 @@ func (f *runFlags) register(cmd *cobra.Command) {
 func (f *runFlags) complete(cmd *cobra.Command) {
 	f.accel.complete(cmd, "accel")
 	for name, complete := range map[string]cobra.CompletionFunc{
-		"append": cobra.NoFileCompletions,
-		"boot":   cobra.NoFileCompletions,
-		"memory": cobra.NoFileCompletions,
-		"cpus":   cobra.NoFileCompletions,
-		"disk":   completeDisk,
-		"serial": completeSerial,
+		"append":     cobra.NoFileCompletions,
+		"boot":       cobra.NoFileCompletions,
+		"memory":     cobra.NoFileCompletions,
+		"cpus":       cobra.NoFileCompletions,
+		"disk":       completeDisk,
+		"controller": completeController,
+		"serial":     completeSerial,
 	} {
 		if err := cmd.RegisterFlagCompletionFunc(name, complete); err != nil {
 			panic(err) // no such flag: known at the first run
@@ -238,7 +258,8 @@ func completeDisk(_ *cobra.Command, _ []string, text string) ([]string, cobra.Sh
 		}
 		return options, cobra.ShellCompDirectiveNoSpace
 	}
-	for _, o := range []string{"path=", "format=qcow2", "format=raw", "readonly=on", "readonly=off", "cache=writethrough", "cache=writeback", "serial="} {
+	for _, o := range []string{"path=", "format=qcow2", "format=raw", "readonly=on", "readonly=off", "cache=writethrough", "cache=writeback", "cache=directsync", "cache=none", "cache=unsafe", "serial=",
+		"interface=sas", "interface=sata", "media=ssd", "media=hdd", "use=volume", "use=system"} {
 		if strings.HasPrefix(o, last) {
 			options = append(options, done+o)
 		}

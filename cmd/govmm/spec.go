@@ -13,10 +13,12 @@ type machineSpec struct {
 	biosDebug               string // file, or empty
 	boot                    bootFlag
 	disks                   []diskSpec
+	controller              controllerFlag
 	memory                  uint64 // bytes
 	cpus                    int
 	serials                 []serialSpec
 	stats                   string // file, or empty
+	react                   reactions
 }
 
 // minMemory is less than any kernel of these days can start in.
@@ -27,10 +29,12 @@ func (f *runFlags) machine() (machineSpec, error) {
 	spec := machineSpec{
 		kernel: f.kernel, initrd: f.initrd, cmdline: f.cmdline,
 		bios: f.firmware, biosDebug: f.biosDebug, boot: f.boot,
-		memory:  f.memory.bytes,
-		cpus:    f.cpus,
-		serials: f.serial.specs,
-		stats:   f.stats,
+controller: f.controller,
+		memory:     f.memory.bytes,
+		cpus:       f.cpus,
+		serials:    f.serial.specs,
+		stats:      f.stats,
+		react:      f.react.reactions(f.kernel != ""),
 	}
 	if spec.memory < minMemory {
 		return spec, fmt.Errorf("--memory %s: at least %s is needed", &f.memory, formatSize(minMemory))
@@ -133,11 +137,14 @@ func (s *machineSpec) args() []string {
 	for _, d := range s.disks {
 		args = append(args, "--disk", d.text)
 	}
+	if s.controller.text != "" {
+		args = append(args, "--controller", s.controller.text)
+	}
 	for _, serial := range s.serials {
 		args = append(args, "--serial", serial.String())
 	}
 	if s.stats != "" {
 		args = append(args, "--stats", s.stats)
 	}
-	return args
+	return append(args, s.react.args()...)
 }

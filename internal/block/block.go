@@ -1,6 +1,6 @@
 // Package block opens what can stand under a drive or an image tool: qcow2
-// images with their backing chains, raw files, host block devices, and a null
-// device.
+// images with their backing chains, raw files, host block devices, LUKS disks,
+// and a null device.
 //
 // What is opened is what the caller's Spec names, and the backing files that
 // qcow2 images name. Those names come from whoever made the image; so the
@@ -17,6 +17,7 @@ import (
 	"os"
 
 	"github.com/govmm/govmm/qcow2"
+	"golang.org/x/sys/unix"
 )
 
 // Device is storage: a flat array of bytes. Offsets and lengths are in bytes.
@@ -52,6 +53,8 @@ var (
 	ErrBacking = errors.New("backing file refused")
 	// ErrReadOnly means that a write was tried on a device opened read-only.
 	ErrReadOnly = errors.New("device is read-only")
+	// ErrSecret means that a passphrase is needed, or can't be had.
+	ErrSecret = errors.New("no passphrase")
 	// ErrRange means that a request reaches beyond the end of the device.
 	ErrRange = errors.New("request outside the device")
 )
@@ -72,11 +75,19 @@ func Open(spec Spec) (Device, error) {
 }
 
 // openFile opens a host file.
-func openFile(path string, readOnly bool) (*qcow2.OSFile, error) {
+func openFile(path string, readOnly bool, spec *Spec) (*qcow2.OSFile, error) {
+	flags := os.O_RDWR
 	if readOnly {
-		return qcow2.OpenFile(path, os.O_RDONLY)
+		flags = os.O_RDONLY
 	}
-	return qcow2.OpenFile(path, os.O_RDWR)
+	if spec.Direct {
+		flags |= unix.O_DIRECT
+	}
+	f, err := qcow2.OpenFile(path, flags)
+	if err == nil && spec.NoFlush {
+		f.DisableSync()
+	}
+	return f, err
 }
 
 // probe returns the format of a file whose format nobody named. Only qcow2 is

@@ -50,7 +50,7 @@ func TestParseSpecErrors(t *testing.T) {
 		"path=d,":                      `"" is not key=value`,
 		"path=d,path=e":                "path is given twice",
 		"path=d,serial=1,serial=2":     "serial is given twice",
-		"path=d,format=vmdk":           `unknown format "vmdk" (qcow2, raw and null are allowed)`,
+		"path=d,format=vmdk":           `unknown format "vmdk" (qcow2, raw, luks and null are allowed)`,
 		"path=d,size=1G":               "only format=null has a size",
 		"format=null":                  "size=0 (a positive multiple of 512 is allowed)",
 		"format=null,size=1000":        "size=1000",

@@ -20,7 +20,7 @@ type chain struct {
 
 // open opens path as the next file of the chain.
 func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
-	f, err := openFile(path, readOnly)
+	f, err := openFile(path, readOnly, c.spec)
 	if err != nil {
 		return nil, err
 	}
@@ -39,6 +39,13 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 	}
 	if format == FormatRaw {
 		return newRaw(f, readOnly)
+	}
+	if format == FormatLUKS {
+		secret, err := c.spec.secret()
+		if err != nil {
+			return nil, err
+		}
+		return openEncrypted(f, readOnly, secret)
 	}
 	o := qcow2.Options{ReadOnly: readOnly, L2CacheSize: c.spec.L2CacheSize}
 	if !c.spec.NoBacking {
@@ -76,9 +83,9 @@ func (c *chain) openBacking(path, name, format string) (qcow2.Backing, error) {
 		return nil, err
 	}
 	switch format {
-	case "", FormatRaw, FormatQCOW2:
+	case "", FormatRaw, FormatQCOW2, FormatLUKS:
 	default:
-		return nil, fmt.Errorf("%w %q (%s and %s are allowed under an image)", ErrFormat, format, FormatQCOW2, FormatRaw)
+		return nil, fmt.Errorf("%w %q (%s, %s and %s are allowed under an image)", ErrFormat, format, FormatQCOW2, FormatRaw, FormatLUKS)
 	}
 	return c.open(name, format, true)
 }

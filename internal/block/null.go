@@ -1,5 +1,7 @@
 package block
 
+import "github.com/govmm/govmm/qcow2"
+
 // null reads as zeroes and forgets what is written: for measuring what stands
 // above it.
 type null struct {
@@ -40,4 +42,15 @@ func (d *null) change(off, n int64) error {
 		return ErrReadOnly
 	}
 	return nil
+}
+
+// Status implements qcow2.Mapper: all of it is zeroes.
+func (d *null) Status(off, n int64) (qcow2.Extent, error) {
+	err := checkRange(off, n, d.size)
+	return qcow2.Extent{Offset: off, Length: n, Present: true, Zero: true, Host: -1}, err
+}
+
+// Allocated implements Mapper.
+func (d *null) Allocated(off, n int64) (allocated bool, length int64, err error) {
+	return false, n, checkRange(off, n, d.size)
 }

@@ -3,6 +3,7 @@ package block
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/govmm/govmm/qcow2"
 )
@@ -12,7 +13,7 @@ const sectorSize = 512
 // raw is a file or host block device whose bytes are the disk.
 type raw struct {
 	f        *qcow2.OSFile
-	size     int64 // rounded up to a sector: what the file lacks reads as zeroes
+	size     atomic.Int64 // rounded up to a sector: what the file lacks reads as zeroes
 	readOnly bool
 }
 
@@ -21,10 +22,12 @@ func newRaw(f *qcow2.OSFile, readOnly bool) (*raw, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &raw{f: f, size: (n + sectorSize - 1) &^ (sectorSize - 1), readOnly: readOnly}, nil
+	r := &raw{f: f, readOnly: readOnly}
+	r.size.Store((n + sectorSize - 1) &^ (sectorSize - 1))
+	return r, nil
 }
 
-func (r *raw) Size() int64         { return r.size }
+func (r *raw) Size() int64         { return r.size.Load() }
 func (r *raw) ReadOnly() bool      { return r.readOnly }
 func (r *raw) CanDiscard() bool    { return !r.readOnly }
 func (r *raw) DiscardZeroes() bool { return true }
@@ -32,7 +35,7 @@ func (r *raw) DiscardZeroes() bool { return true }
 // check refuses a request that is not inside the device, or that must not
 // change it.
 func (r *raw) check(off, n int64, write bool) error {
-	if err := checkRange(off, n, r.size); err != nil {
+	if err := checkRange(off, n, r.Size()); err != nil {
 		return err
 	}
 	if write && r.readOnly {
@@ -77,6 +80,43 @@ func (r *raw) Discard(off, n int64) error {
 		err = nil
 	}
 	return err
+}
+
+// Status implements qcow2.Mapper with the holes of the file.
+func (r *raw) Status(off, n int64) (qcow2.Extent, error) {
+	if err := r.check(off, n, false); err != nil {
+		return qcow2.Extent{}, err
+	}
+	hole, n, err := r.f.Hole(off, n)
+	return qcow2.Extent{Offset: off, Length: n, Present: true, Data: !hole, Zero: hole, Host: off}, err
+}
+
+// Allocated implements Mapper.
+func (r *raw) Allocated(off, n int64) (allocated bool, length int64, err error) {
+	e, err := r.Status(off, n)
+	return e.Data, e.Length, err
+}
+
+// Resize implements Resizer. Requests to what is cut must have ended.
+func (r *raw) Resize(size int64) error {
+	switch {
+	case r.readOnly:
+		return ErrReadOnly
+	case size < 0 || size%sectorSize != 0:
+		return fmt.Errorf("resize to %d bytes: the new size must be a multiple of %d", size, sectorSize)
+	}
+	if err := r.f.Truncate(size); err != nil {
+		return err
+	}
+	n, err := r.f.Size()
+	if err != nil {
+		return err
+	}
+	if n != size { // a device, which stays as it is
+		return fmt.Errorf("resize to %d bytes: %q is a device of %d bytes", size, r.f.Path(), n)
+	}
+	r.size.Store(size)
+	return r.f.Sync()
 }
 
 func (r *raw) Flush() error {

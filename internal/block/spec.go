@@ -11,6 +11,7 @@ import (
 const (
 	FormatQCOW2 = "qcow2"
 	FormatRaw   = "raw"  // the bytes of a file or of a host block device
+	FormatLUKS  = "luks" // a LUKS1 disk in a file or host block device
 	FormatNull  = "null" // reads as zeroes, forgets what is written
 )
 
@@ -30,17 +31,29 @@ type Spec struct {
 	// L2CacheSize bounds the memory for mapping metadata of a qcow2 image, in
 	// bytes. 0 is the default of package qcow2.
 	L2CacheSize int64
+	// Direct bypasses the page cache of the host. Backing files are opened alike.
+	Direct bool
+	// NoFlush never makes anything durable: for data that nobody misses.
+	NoFlush bool
+	// KeyFile names a file whose whole contents are the passphrase of an
+	// encrypted disk; Secret, unless empty, is the passphrase itself. It opens
+	// every encrypted file of a backing chain.
+	KeyFile string
+	Secret  string
 }
 
 // ParseSpec parses a list of key=value pairs separated by commas, in which a
 // comma inside a value is doubled. The first element may be the path alone. Keys:
 //
 //	path=FILE            file or block device
-//	format=FORMAT        qcow2, raw or null; by default qcow2, if the file is that
+//	format=FORMAT        qcow2, raw, luks or null; by default qcow2, if the file is that
 //	readonly=on|off
 //	backing=on|off       whether a backing file may be opened (on)
 //	size=BYTES           of a null device; suffixes k, M, G, T, P, E (powers of 1024)
 //	l2-cache-size=BYTES  of a qcow2 image
+//	cache.direct=on|off    bypass the page cache of the host (off)
+//	cache.no-flush=on|off  never make anything durable (off)
+//	key-file=FILE        holds the passphrase of an encrypted disk
 //
 // Other keys are returned in rest.
 func ParseSpec(s string) (spec Spec, rest map[string]string, err error) {
@@ -85,6 +98,12 @@ func (s *Spec) set(key, value string) (known bool, err error) {
 		s.Size, err = parseSize(key, value)
 	case "l2-cache-size":
 		s.L2CacheSize, err = parseSize(key, value)
+	case "cache.direct":
+		s.Direct, err = parseSwitch(key, value)
+	case "cache.no-flush":
+		s.NoFlush, err = parseSwitch(key, value)
+	case "key-file":
+		s.KeyFile = value
 	default:
 		return false, nil
 	}
@@ -102,9 +121,9 @@ func (s *Spec) validate() error {
 			return fmt.Errorf("disk of format null: size=%d (a positive multiple of %d is allowed)", s.Size, sectorSize)
 		}
 		return nil
-	case "", FormatRaw, FormatQCOW2:
+	case "", FormatRaw, FormatQCOW2, FormatLUKS:
 	default:
-		return fmt.Errorf("disk %q: %w %q (%s, %s and %s are allowed)", s.Path, ErrFormat, s.Format, FormatQCOW2, FormatRaw, FormatNull)
+		return fmt.Errorf("disk %q: %w %q (%s, %s, %s and %s are allowed)", s.Path, ErrFormat, s.Format, FormatQCOW2, FormatRaw, FormatLUKS, FormatNull)
 	}
 	switch {
 	case s.Path == "":

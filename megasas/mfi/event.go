@@ -108,6 +108,18 @@ func (x EventLogInfo) Marshal() []byte {
 	return b
 }
 
+// ParseEventLogInfo reads what Marshal returned.
+func ParseEventLogInfo(p *[EventLogInfoLen]byte) EventLogInfo {
+	b := record(p[:])
+	return EventLogInfo{
+		Newest:   b.get32(0),
+		Oldest:   b.get32(4),
+		Clear:    b.get32(8),
+		Shutdown: b.get32(12),
+		Boot:     b.get32(16),
+	}
+}
+
 // EventLen is the size of Event.
 const EventLen = 256
 
@@ -138,6 +150,22 @@ func (x *Event) marshal(b record) {
 		x.Args.put(b[0x20:0x80])
 	}
 	b.str(0x80, 128, x.Description)
+}
+
+// ParseEvent reads what Marshal returned. Its Args are ArgsRaw.
+func ParseEvent(p *[EventLen]byte) Event {
+	b := record(p[:])
+	x := Event{
+		Sequence:    b.get32(0x00),
+		Time:        b.get32(0x04),
+		Code:        EventCode(b.get32(0x08)),
+		Filter:      EventFilter(b.get32(0x0c)),
+		Description: b.text(0x80, 128),
+	}
+	if kind := b[0x10]; kind != 0 {
+		x.Args = ArgsRaw{Kind: kind, Data: [96]byte(b[0x20:0x80])}
+	}
+	return x
 }
 
 // EventListHeaderLen is the least that a reader of the event list must offer.

@@ -99,3 +99,12 @@ type ArgsString string
 
 func (ArgsString) kind() uint8    { return 18 }
 func (x ArgsString) put(b record) { b.str(0, 96, string(x)) }
+
+// ArgsRaw is arguments of any kind, as they are on the wire.
+type ArgsRaw struct {
+	Kind uint8
+	Data [96]byte
+}
+
+func (x ArgsRaw) kind() uint8  { return x.Kind }
+func (x ArgsRaw) put(b record) { copy(b, x.Data[:]) }

@@ -75,6 +75,11 @@ func (f Frame) CDBLen() uint8 { return f[offCDBLen] }
 // SGECount is the count of scatter-gather elements as the guest set it (07).
 func (f Frame) SGECount() uint8 { return f[offSGECount] }
 
+// ClearFlags takes flags away that the firmware does not know.
+func (f Frame) ClearFlags(fl Flags) {
+	binary.LittleEndian.PutUint16(f[offFlags:], binary.LittleEndian.Uint16(f[offFlags:])&^uint16(fl))
+}
+
 // Elements is the number of scatter-gather elements of a command that has a
 // list, and 0 for the others, whatever their SGECount says.
 func (f Frame) Elements() int {

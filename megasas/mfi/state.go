@@ -85,4 +85,5 @@ const (
 	DoorbellClearHandshake = 0x08 // leave WAIT_HANDSHAKE
 	DoorbellHotplug        = 0x10 // leave BOOT_MESSAGE_PENDING
 	DoorbellStop           = 0x20 // the driver declares the adapter dead
+	DoorbellReset          = 0x40 // resets the adapter; first generation
 )

@@ -17,6 +17,7 @@ const (
 	StatusConfigConflict        Status = 0x0b
 	StatusDeviceNotFound        Status = 0x0c
 	StatusDriveTooSmall         Status = 0x0d
+	StatusFlashError            Status = 0x10
 	StatusFlushFailed           Status = 0x15
 	StatusLDMaxConfigured       Status = 0x1a
 	StatusLDWrongRAIDLevel      Status = 0x1e

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/govmm/govmm/megasas"
+	"github.com/spf13/cobra"
+)
+
+// controllerFlag is the value of --controller.
+type controllerFlag struct {
+	text  string // as it was given
+	card  string // a key of cards; empty is the usual one
+	nvram string // file, or empty
+}
+
+// cards are the controllers that there are.
+var cards = map[string]func() megasas.Personality{
+	"9260-8i": megasas.SAS9260,
+	"8708em2": megasas.SAS8708EM2,
+	"h700":    megasas.PERCH700,
+	"h800":    megasas.PERCH800,
+}
+
+func (f *controllerFlag) String() string { return f.text }
+func (f *controllerFlag) Type() string   { return "KEY=VALUE,..." }
+
+func (f *controllerFlag) Set(text string) error {
+	c := controllerFlag{text: text}
+	for _, element := range strings.Split(text, ",") {
+		key, value, ok := strings.Cut(element, "=")
+		if !ok || value == "" {
+			return fmt.Errorf("%q is not KEY=VALUE", element)
+		}
+		switch key {
+		case "card":
+			if cards[value] == nil {
+				return fmt.Errorf("card=%s: must be %s", value, orList(slices.Sorted(maps.Keys(cards))))
+			}
+			c.card = value
+		case "nvram":
+			c.nvram = value
+		default:
+			return fmt.Errorf("unknown key %q: must be card or nvram", key)
+		}
+	}
+	*f = c
+	return nil
+}
+
+// config is the controller with its card and its NVRAM, without drives.
+func (f *controllerFlag) config() megasas.Config {
+	var c megasas.Config
+	if f.card != "" {
+		c.Profile = cards[f.card]()
+	}
+	if f.nvram != "" {
+		c.NVRAM = megasas.NVRAMFile(f.nvram)
+	}
+	return c
+}
+
+// completeController completes the keys of --controller, and files after nvram=.
+func completeController(_ *cobra.Command, _ []string, text string) ([]string, cobra.ShellCompDirective) {
+	done, last := "", text
+	if i := strings.LastIndexByte(text, ','); i >= 0 {
+		done, last = text[:i+1], text[i+1:]
+	}
+	var options []string
+	if prefix, ok := strings.CutPrefix(last, "nvram="); ok {
+		for _, file := range completeFile(prefix) {
+			options = append(options, done+"nvram="+file)
+		}
+		return options, cobra.ShellCompDirectiveNoSpace
+	}
+	all := []string{"nvram="}
+	for _, card := range slices.Sorted(maps.Keys(cards)) {
+		all = append(all, "card="+card)
+	}
+	for _, o := range all {
+		if strings.HasPrefix(o, last) {
+			options = append(options, done+o)
+		}
+	}
+	return options, cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveNoFileComp
+}

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestControllerFlag(t *testing.T) {
+	dir := t.TempDir()
+	kernel := write(t, "", dir, "k")
+	s := parseRun(t, "--kernel", kernel, "--controller", "card=8708em2,nvram="+filepath.Join(dir, "card.nvram"))
+	if again := parseRun(t, s.args()...); !reflect.DeepEqual(s, again) {
+		t.Errorf("%+v becomes %+v in the nested machine", s, again)
+	}
+	cfg := s.controller.config()
+	if cfg.Profile.Device != 0x0060 || cfg.NVRAM == nil {
+		t.Errorf("the controller is %+v", cfg)
+	}
+	for text, want := range map[string]string{
+		"card=9361":     `card=9361: must be 8708em2, 9260-8i, h700 or h800`,
+		"nvram":         `"nvram" is not KEY=VALUE`,
+		"nvram=":        `"nvram=" is not KEY=VALUE`,
+		"colour=orange": `unknown key "colour": must be card or nvram`,
+	} {
+		var f controllerFlag
+		if err := f.Set(text); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+	}
+	got, _ := completeController(nil, nil, "card=h700,nv")
+	if want := []string{"card=h700,nvram="}; !reflect.DeepEqual(got, want) {
+		t.Errorf("completes to %q, want %q", got, want)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "x.nvram"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, _ = completeController(nil, nil, "nvram="+filepath.Join(dir, "x"))
+	if len(got) != 1 || !strings.HasSuffix(got[0], "x.nvram") {
+		t.Errorf("completes to %q", got)
+	}
+}
+
+// TestDriveKeys is what the keys of --disk about the drive mean.
+func TestDriveKeys(t *testing.T) {
+	for text, want := range map[string]string{
+		"path=a,interface=ide": `--disk: disk "path=a,interface=ide": interface=ide: must be sas or sata`,
+		"path=a,media=tape":    `--disk: disk "path=a,media=tape": media=tape: must be hdd or ssd`,
+		"path=a,use=raid6":     `--disk: disk "path=a,use=raid6": use=raid6: must be system or volume`,
+	} {
+		if _, err := parseDisk(text); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+	}
+	d, err := parseDisk("path=a,interface=sata,media=hdd,use=system")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sas, err := parseDisk("path=a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := d.identity(0), sas.identity(0)
+	if a.Vendor != "ATA" || b.Vendor != "GOVMM" || a.Media == b.Media || a.Interface == b.Interface || a.WWN != b.WWN {
+		t.Errorf("drives %+v and %+v", a, b)
+	}
+	if !d.system || sas.system {
+		t.Error("which of them is a system drive?")
+	}
+}

@@ -1,0 +1,48 @@
+package block
+
+import "github.com/govmm/govmm/qcow2"
+
+// Mapper is what a Device is besides that knows where its bytes are. All
+// devices of this package are one.
+type Mapper interface {
+	qcow2.Mapper
+	// Allocated reports whether the byte at off has storage, anywhere in the
+	// chain, and how many of the n bytes from there on are alike: from 1 to n,
+	// not necessarily as many as there are.
+	Allocated(off, n int64) (allocated bool, length int64, err error)
+}
+
+// Resizer is what a Device is besides whose capacity can change.
+type Resizer interface {
+	// Resize changes the capacity to size bytes, a multiple of 512. What is
+	// added reads as zeroes, what is cut is gone.
+	Resize(size int64) error
+}
+
+// Files returns the files of a device and of the backing files under it, from
+// the top, by the names that they were opened with. The index is the Depth of
+// an extent. A device without a file has an empty name.
+func Files(d Device) []string {
+	var list []string
+	for next := qcow2.Backing(d); next != nil; {
+		switch x := next.(type) {
+		case *qcow2.Image:
+			f, _ := x.File().(*qcow2.OSFile)
+			list = append(list, f.Path())
+			next = x.Backing()
+		case *raw:
+			return append(list, x.f.Path())
+		default:
+			return append(list, "")
+		}
+	}
+	return list
+}
+
+var (
+	_ Mapper  = (*qcow2.Image)(nil)
+	_ Mapper  = (*raw)(nil)
+	_ Mapper  = (*null)(nil)
+	_ Resizer = (*qcow2.Image)(nil)
+	_ Resizer = (*raw)(nil)
+)

@@ -1,0 +1,229 @@
+package nbd
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	receiveBuffer = 64 << 10
+	maxWorkers    = 32
+	// pieceSize is how much of a payload is in memory at a time.
+	pieceSize = 1 << 20
+	// handshakeTime is how long a client may take to choose an export.
+	handshakeTime = 30 * time.Second
+	// farewellTime is how long a client may take to accept the last replies.
+	farewellTime = 30 * time.Second
+	// quick is what a request may take, judging by those before it, to be carried
+	// out before the next is looked at: about what waking another goroutine costs.
+	quick = 20 * time.Microsecond
+)
+
+// conn is a connection with a client.
+type conn struct {
+	srv *Server
+	raw net.Conn      // the socket, under TLS or not
+	in  *bufio.Reader // guarded by recv after the handshake
+
+	// Set by the handshake, and not changed after it.
+	nc         net.Conn
+	secure     bool
+	noZeroes   bool
+	structured bool
+	export     *Export
+	contexts   []selection
+	contextsOf *Export
+
+	recv    sync.Mutex
+	over    error                  // why no request will be received any more; guarded by recv
+	ended   atomic.Bool            // the server is ending
+	pace    [commands]atomic.Int64 // moving mean of what a small request takes, in nanoseconds
+	waiting atomic.Int32           // workers that wait for recv
+	workers atomic.Int32
+	crew    sync.WaitGroup
+	budget  budget
+
+	out sender
+}
+
+func newConn(s *Server, nc net.Conn) *conn {
+	return &conn{srv: s, raw: nc, nc: nc, in: bufio.NewReaderSize(nc, receiveBuffer)}
+}
+
+// selection is a metadata context that the client selected.
+type selection struct {
+	id      uint32
+	context *Context
+}
+
+// stop makes the connection receive no more.
+func (c *conn) stop() {
+	c.ended.Store(true)
+	_ = c.raw.SetReadDeadline(time.Unix(1, 0))
+	_ = c.raw.SetWriteDeadline(time.Now().Add(farewellTime))
+}
+
+// allow gives the client so much time for what follows; 0 is for ever.
+func (c *conn) allow(d time.Duration) {
+	var until time.Time
+	if d > 0 {
+		until = time.Now().Add(d)
+	}
+	_ = c.raw.SetDeadline(until)
+	if c.ended.Load() {
+		c.stop()
+	}
+}
+
+// serve talks to the client until one of the two ends it.
+func (c *conn) serve() {
+	log := c.srv.log().With("client", c.nc.RemoteAddr().String())
+	defer func() { _ = c.raw.Close() }()
+	c.allow(handshakeTime)
+	if err := c.handshake(); err != nil {
+		log.Info("no export was chosen", "error", err)
+		return
+	}
+	c.allow(0)
+	log.Debug("client comes", "export", c.export.Name)
+	c.out.nc = c.nc
+	c.budget.pool, c.budget.left = &c.srv.buffers, connectionBudget
+	c.hire()
+	c.crew.Wait()
+	if c.secure {
+		_ = c.nc.Close() // says goodbye before the socket closes
+	}
+	switch err := c.over; {
+	case err == nil, errors.Is(err, io.EOF), c.ended.Load() && errors.Is(err, os.ErrDeadlineExceeded):
+		log.Debug("client goes")
+	default:
+		log.Info("connection ends", "error", err)
+	}
+}
+
+// hire starts one more worker if there is room for it.
+func (c *conn) hire() {
+	if c.workers.Add(1) > maxWorkers {
+		c.workers.Add(-1)
+		return
+	}
+	c.crew.Go(c.work)
+}
+
+// work carries out requests until there are no more.
+func (c *conn) work() {
+	w := worker{c: c}
+	for {
+		c.waiting.Add(1)
+		c.recv.Lock()
+		c.waiting.Add(-1)
+		w.holds = true
+		for w.holds {
+			if !w.next() {
+				w.pass()
+			}
+		}
+		w.flush()
+		if w.done {
+			return
+		}
+	}
+}
+
+// worker is one goroutine that carries out requests of a connection.
+type worker struct {
+	c       *conn
+	holds   bool // the receive lock
+	done    bool
+	replies []reply
+	vec     [1][]byte // of the request to the device
+}
+
+// pass gives the receive lock to somebody else, and makes sure that there is
+// somebody.
+func (w *worker) pass() {
+	if !w.holds {
+		return
+	}
+	w.holds = false
+	ended := w.done
+	w.c.recv.Unlock()
+	if !ended && w.c.waiting.Load() == 0 {
+		w.c.hire()
+	}
+}
+
+// next receives one request and carries it out. The lock may have been passed on
+// when it returns; the result is false if nothing more will come.
+func (w *worker) next() bool {
+	c := w.c
+	if c.over != nil || w.done {
+		w.done = true
+		return false
+	}
+	if len(w.replies) > 0 && (c.in.Buffered() < requestSize || len(w.replies) >= maxCollected) {
+		w.flush()
+	}
+	rq, err := c.receive()
+	if err != nil {
+		c.over = err
+		w.done = true
+		return false
+	}
+	w.carryOut(rq)
+	return true
+}
+
+// maxCollected is how many replies a worker keeps back while more requests are
+// there already.
+const maxCollected = 32
+
+// request is a request as it came.
+type request struct {
+	flags  uint16
+	cmd    command
+	cookie uint64
+	off    uint64
+	length uint32
+}
+
+// receive reads the header of a request. Preconditions: recv is held.
+func (c *conn) receive() (request, error) {
+	h, err := c.in.Peek(requestSize)
+	if err != nil {
+		if len(h) > 0 && errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return request{}, err
+	}
+	be := binary.BigEndian
+	if m := be.Uint32(h); m != magicRequest {
+		return request{}, fmt.Errorf("%w: request magic %#x", errProtocol, m)
+	}
+	rq := request{
+		flags:  be.Uint16(h[4:]),
+		cmd:    command(be.Uint16(h[6:])),
+		cookie: be.Uint64(h[8:]),
+		off:    be.Uint64(h[16:]),
+		length: be.Uint32(h[24:]),
+	}
+	_, err = c.in.Discard(requestSize)
+	if err == nil && rq.cmd == cmdDisconnect {
+		err = io.EOF
+	}
+	return rq, err
+}
+
+// learn enters what a request took into the pace of its kind.
+func (c *conn) learn(cmd command, took time.Duration) {
+	mean := c.pace[cmd].Load()
+	c.pace[cmd].Store(mean + (int64(took)-mean)/4)
+}

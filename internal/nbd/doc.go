@@ -1,0 +1,26 @@
+// Package nbd serves block devices over the Network Block Device protocol, after
+// doc/proto.md of the NBD project.
+//
+// Served are the fixed newstyle handshake with and without TLS (STARTTLS),
+// simple and structured replies, block status by metadata contexts, and the
+// commands READ, WRITE, FLUSH, TRIM, CACHE and WRITE_ZEROES with all their flags.
+// The oldstyle handshake, extended headers and RESIZE are not; their option
+// codes get NBD_REP_ERR_UNSUP.
+//
+// # Concurrency
+//
+// A connection is served by up to maxWorkers goroutines. One of them at a time
+// holds the connection's receive lock, takes a request off the stream, and
+// either carries it out with the lock held, when requests of its kind have been
+// so quick that waking a second goroutine would cost more, or passes the lock on
+// first. Replies collect while one goroutine is in the write call, and leave
+// together in the next.
+//
+// # Hostile clients
+//
+// Everything a client says is bounded before memory is taken for it: options to
+// maxOptionData bytes, payloads in pieces of pieceSize, requests in progress by
+// a budget for each connection, connections by Server.MaxConnections. A request
+// that can't be served gets an error reply; a stream that can't be followed any
+// more is closed.
+package nbd

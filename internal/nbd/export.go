@@ -1,0 +1,110 @@
+package nbd
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+)
+
+// Device is the storage behind an export. Offsets and lengths are in bytes; all
+// methods may be called concurrently. A write that returned is visible to every
+// later read, on any connection, and durable after a Flush on any connection.
+type Device interface {
+	Size() int64
+	ReadV(bufs [][]byte, off int64) error
+	WriteV(bufs [][]byte, off int64) error
+	// WriteZeroes makes n bytes at off read as zeroes; with unmap their storage
+	// may be given back.
+	WriteZeroes(off, n int64, unmap bool) error
+	Discard(off, n int64) error
+	Flush() error
+	ReadOnly() bool
+	CanDiscard() bool
+}
+
+// Context is a metadata context that an export offers for block status.
+type Context struct {
+	// Name is namespace and leaf, as in "base:allocation".
+	Name string
+	// Status returns the flags of the bytes from off on, and for how many of the
+	// n bytes they hold, at least one.
+	Status func(off, n int64) (flags uint32, length int64, err error)
+}
+
+// Export is a device under a name.
+type Export struct {
+	// Name is what clients ask for; the empty name is the default export.
+	Name        string
+	Description string
+	Device      Device
+	// ReadOnly refuses writes that the device would take.
+	ReadOnly bool
+	// FastZero says that WriteZeroes never writes zeroes out in full.
+	FastZero bool
+	Contexts []Context
+}
+
+func (e *Export) readOnly() bool { return e.ReadOnly || e.Device.ReadOnly() }
+
+// flags are the transmission flags.
+func (e *Export) flags(structured bool) uint16 {
+	f := uint16(flagHasFlags | flagSendFlush | flagSendFUA | flagCanMultiConn | flagSendCache)
+	if structured {
+		f |= flagSendDF
+	}
+	if e.readOnly() {
+		return f | flagReadOnly
+	}
+	f |= flagSendWriteZeroes
+	if e.Device.CanDiscard() {
+		f |= flagSendTrim
+	}
+	if e.FastZero {
+		f |= flagSendFastZero
+	}
+	return f
+}
+
+// allocation is the base:allocation context, nil where the export has none.
+func (e *Export) allocation() *Context {
+	for i := range e.Contexts {
+		if e.Contexts[i].Name == BaseAllocation {
+			return &e.Contexts[i]
+		}
+	}
+	return nil
+}
+
+func (e *Export) validate() error {
+	switch {
+	case e.Device == nil:
+		return fmt.Errorf("export %q has no device", e.Name)
+	case len(e.Name) > maxName:
+		return fmt.Errorf("export name of %d bytes (at most %d are allowed)", len(e.Name), maxName)
+	case len(e.Description) > maxName:
+		return fmt.Errorf("export description of %d bytes (at most %d are allowed)", len(e.Description), maxName)
+	}
+	for _, c := range e.Contexts {
+		if !strings.Contains(c.Name, ":") || len(c.Name) > maxName {
+			return fmt.Errorf("metadata context %q (namespace:leaf is allowed)", c.Name)
+		}
+	}
+	return nil
+}
+
+// errno is the protocol's word for an error of a device.
+func errno(err error) uint32 {
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EFBIG):
+		return errnoNoSpace
+	case errors.Is(err, syscall.ENOMEM):
+		return errnoNoMem
+	case errors.Is(err, os.ErrPermission):
+		return errnoPerm
+	case errors.Is(err, errors.ErrUnsupported):
+		return errnoNotSup
+	}
+	return errnoIO
+}

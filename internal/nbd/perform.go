@@ -1,0 +1,287 @@
+package nbd
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+)
+
+// carryOut carries out a request that was received. The worker holds the receive
+// lock; it passes it on before anything that may take long.
+func (w *worker) carryOut(rq request) {
+	c := w.c
+	code, text := w.check(&rq)
+	if rq.cmd == cmdWrite {
+		w.write(rq, code, text)
+		return
+	}
+	if code != 0 {
+		w.fail(rq, code, text)
+		return
+	}
+	small := rq.length <= 64<<10
+	if !small || rq.flags&cmdFlagFUA != 0 || rq.cmd == cmdFlush || time.Duration(c.pace[rq.cmd].Load()) > quick {
+		if rq.cmd != cmdRead || rq.length <= pieceSize {
+			w.release()
+		}
+	}
+	begun := time.Now()
+	switch rq.cmd {
+	case cmdRead:
+		w.read(rq)
+	case cmdBlockStatus:
+		w.blockStatus(rq)
+	case cmdCache:
+		w.finish(rq, c.warm(rq))
+	default:
+		w.finish(rq, c.change(rq))
+	}
+	if small {
+		c.learn(rq.cmd, time.Since(begun))
+	}
+}
+
+// release sends what was collected and passes the receive lock on.
+func (w *worker) release() {
+	if w.holds {
+		w.pass()
+		w.flush()
+	}
+}
+
+// check finds what forbids a request. The result is an error code, 0 for none,
+// and a text for people.
+func (w *worker) check(rq *request) (code uint32, text string) {
+	e := w.c.export
+	size := uint64(e.Device.Size())
+	inside := rq.off <= size && uint64(rq.length) <= size-rq.off
+	switch {
+	case rq.cmd >= commands || rq.cmd == cmdDisconnect:
+		return errnoInval, fmt.Sprintf("command %d is not known", rq.cmd)
+	case rq.flags&^allowedFlags[rq.cmd] != 0:
+		return errnoInval, fmt.Sprintf("flags %#x are not allowed", rq.flags)
+	case rq.cmd == cmdFlush:
+		return 0, ""
+	case (rq.cmd == cmdRead || rq.cmd == cmdWrite) && rq.length > MaxRequest:
+		return errnoInval, fmt.Sprintf("%d bytes (at most %d are allowed)", rq.length, MaxRequest)
+	case rq.cmd == cmdWrite && e.readOnly(), rq.cmd == cmdTrim && e.readOnly(), rq.cmd == cmdWriteZeroes && e.readOnly():
+		return errnoPerm, "export is read-only"
+	case !inside && (rq.cmd == cmdWrite || rq.cmd == cmdWriteZeroes):
+		return errnoNoSpace, "beyond the end of the export"
+	case !inside:
+		return errnoInval, "beyond the end of the export"
+	case rq.cmd == cmdTrim && !e.Device.CanDiscard():
+		return errnoInval, "TRIM is not offered"
+	case rq.flags&cmdFlagFastZero != 0 && !e.FastZero:
+		return errnoNotSup, "zeroes can't be written quickly"
+	case rq.flags&cmdFlagDF != 0 && !w.c.structured:
+		return errnoInval, "DF without structured replies"
+	case rq.flags&cmdFlagDF != 0 && rq.length > pieceSize:
+		return errnoOverflow, "too long for one chunk"
+	case rq.cmd == cmdBlockStatus && (len(w.c.contexts) == 0 || rq.length == 0):
+		return errnoInval, "no metadata context was selected, or nothing asked for"
+	}
+	return 0, ""
+}
+
+// change carries out the commands without data.
+func (c *conn) change(rq request) error {
+	d := c.export.Device
+	var err error
+	switch rq.cmd {
+	case cmdFlush:
+		if c.export.readOnly() {
+			return nil
+		}
+		return d.Flush()
+	case cmdTrim:
+		err = d.Discard(int64(rq.off), int64(rq.length))
+	case cmdWriteZeroes:
+		err = d.WriteZeroes(int64(rq.off), int64(rq.length), rq.flags&cmdFlagNoHole == 0)
+	}
+	if err == nil && rq.flags&cmdFlagFUA != 0 {
+		err = d.Flush()
+	}
+	return err
+}
+
+// warm reads a range and throws it away, so that the host has it in its cache.
+func (c *conn) warm(rq request) error {
+	b := c.budget.take(min(int64(rq.length), pieceSize))
+	defer c.budget.give(b)
+	off, n := int64(rq.off), int64(rq.length)
+	for n > 0 && !c.ended.Load() {
+		part := min(n, int64(len(b.mem)))
+		if err := c.export.Device.ReadV([][]byte{b.mem[:part]}, off); err != nil {
+			return err
+		}
+		off, n = off+part, n-part
+	}
+	return nil
+}
+
+// read carries out READ: in pieces if it is long, of which the last one ends the
+// reply. The budget is taken from before the lock is passed on wherever possible,
+// so that a client that takes no replies is not read from either.
+func (w *worker) read(rq request) {
+	off, left := int64(rq.off), int64(rq.length)
+	if left == 0 {
+		w.finish(rq, nil)
+		return
+	}
+	begun := false // a simple reply was begun: an error can't be said any more
+	for left > 0 {
+		n := min(left, pieceSize)
+		if w.c.structured && n >= holeSearch && rq.flags&cmdFlagDF == 0 {
+			hole, part, err := w.c.hole(off, n)
+			if err != nil {
+				w.abandon(rq, err, begun)
+				return
+			}
+			if n = part; hole {
+				left -= n
+				w.add(holeChunk(rq.cookie, off, n, left == 0))
+				off += n
+				continue
+			}
+		}
+		if len(w.replies) > 0 && !w.c.budget.has(n) {
+			w.flush()
+		}
+		b := w.c.budget.take(n)
+		if err := w.c.export.Device.ReadV(w.vectored(b), off); err != nil {
+			w.c.budget.give(b)
+			w.abandon(rq, err, begun)
+			return
+		}
+		left -= n
+		switch {
+		case w.c.structured:
+			w.add(dataChunk(rq.cookie, off, b, left == 0))
+		case begun:
+			w.add(reply{payload: b})
+		default:
+			r := simpleReply(rq.cookie, 0)
+			r.payload = b
+			w.add(r)
+			begun = true
+		}
+		off += n
+		if left > 0 {
+			w.flush()
+		}
+	}
+}
+
+// abandon ends a READ that failed.
+func (w *worker) abandon(rq request, err error, begun bool) {
+	if !begun {
+		w.finish(rq, err)
+		return
+	}
+	// The client waits for bytes that don't exist.
+	w.flush()
+	w.c.out.fail(fmt.Errorf("read in the middle of a reply: %w", err))
+}
+
+// holeSearch is the length from which on a READ looks for holes first.
+const holeSearch = 64 << 10
+
+// hole reports whether the bytes at off are a hole that reads as zeroes, and how
+// many of the n bytes share the answer.
+func (c *conn) hole(off, n int64) (bool, int64, error) {
+	alloc := c.export.allocation()
+	if alloc == nil {
+		return false, n, nil
+	}
+	flags, length, err := alloc.Status(off, n)
+	if err != nil {
+		return false, 0, err
+	}
+	if length = min(length, n); length <= 0 {
+		return false, 0, errors.New("status of no bytes")
+	}
+	if flags&StatusZero == 0 {
+		// Short extents of data are not worth a chunk each.
+		return false, n, nil
+	}
+	return true, length, nil
+}
+
+// write carries out WRITE, or reads its payload and refuses it.
+func (w *worker) write(rq request, code uint32, text string) {
+	c := w.c
+	off, left := int64(rq.off), int64(rq.length)
+	if code != 0 {
+		if _, err := io.CopyN(io.Discard, c.in, left); err != nil {
+			c.over, w.done = err, true
+			return
+		}
+		w.fail(rq, code, text)
+		return
+	}
+	var failed error
+	begun := time.Now()
+	for left > 0 {
+		n := min(left, pieceSize)
+		if !c.budget.has(n) {
+			w.flush()
+		}
+		b := c.budget.take(n)
+		if int64(c.in.Buffered()) < n {
+			w.flush() // the client may want to hear of these first
+		}
+		if _, err := io.ReadFull(c.in, b.mem); err != nil {
+			c.budget.give(b)
+			c.over, w.done = err, true
+			return
+		}
+		left -= n
+		if left == 0 && (n > 64<<10 || rq.flags&cmdFlagFUA != 0 || time.Duration(c.pace[cmdWrite].Load()) > quick) {
+			w.release()
+		}
+		if left == 0 && n == int64(rq.length) {
+			begun = time.Now()
+		}
+		if failed == nil {
+			failed = c.export.Device.WriteV(w.vectored(b), off)
+		}
+		c.budget.give(b)
+		off += n
+	}
+	if failed == nil && rq.flags&cmdFlagFUA != 0 {
+		failed = c.export.Device.Flush()
+	} else if rq.length <= 64<<10 {
+		c.learn(cmdWrite, time.Since(begun))
+	}
+	w.finish(rq, failed)
+}
+
+// vectored is a buffer as devices take it.
+func (w *worker) vectored(b *buffer) [][]byte {
+	w.vec[0] = b.mem
+	return w.vec[:]
+}
+
+// finish replies to a request without data.
+func (w *worker) finish(rq request, err error) {
+	if err != nil {
+		w.fail(rq, errno(err), err.Error())
+		return
+	}
+	if w.c.structured && rq.cmd == cmdRead {
+		w.add(doneChunk(rq.cookie)) // a READ may not get a simple reply any more
+		return
+	}
+	w.add(simpleReply(rq.cookie, 0))
+}
+
+// fail replies with an error.
+func (w *worker) fail(rq request, code uint32, text string) {
+	if w.c.structured {
+		w.add(errorChunk(rq.cookie, code, text))
+		return
+	}
+	w.add(simpleReply(rq.cookie, code))
+}

@@ -1,0 +1,180 @@
+package nbd
+
+import (
+	"encoding/binary"
+	"net"
+	"sync"
+)
+
+// reply is a reply or a chunk of one on its way out.
+type reply struct {
+	head    [chunkHeaderSize + 8]byte
+	n       int    // bytes of head
+	tail    []byte // of chunks with short payloads
+	payload *buffer
+}
+
+func simpleReply(cookie uint64, code uint32) reply {
+	r := reply{n: simpleReplySize}
+	be := binary.BigEndian
+	be.PutUint32(r.head[:], magicSimpleReply)
+	be.PutUint32(r.head[4:], code)
+	be.PutUint64(r.head[8:], cookie)
+	return r
+}
+
+// chunk is the header of a structured reply chunk with length bytes behind it.
+func chunk(cookie uint64, kind uint16, length int, last bool) reply {
+	r := reply{n: chunkHeaderSize}
+	be := binary.BigEndian
+	be.PutUint32(r.head[:], magicStructuredReply)
+	if last {
+		be.PutUint16(r.head[4:], chunkFlagDone)
+	}
+	be.PutUint16(r.head[6:], kind)
+	be.PutUint64(r.head[8:], cookie)
+	be.PutUint32(r.head[16:], uint32(length))
+	return r
+}
+
+func doneChunk(cookie uint64) reply { return chunk(cookie, chunkNone, 0, true) }
+
+func dataChunk(cookie uint64, off int64, b *buffer, last bool) reply {
+	r := chunk(cookie, chunkOffsetData, 8+len(b.mem), last)
+	binary.BigEndian.PutUint64(r.head[r.n:], uint64(off))
+	r.n += 8
+	r.payload = b
+	return r
+}
+
+func holeChunk(cookie uint64, off, n int64, last bool) reply {
+	r := chunk(cookie, chunkOffsetHole, 12, last)
+	binary.BigEndian.PutUint64(r.head[r.n:], uint64(off))
+	r.n += 8
+	r.tail = binary.BigEndian.AppendUint32(nil, uint32(n))
+	return r
+}
+
+func errorChunk(cookie uint64, code uint32, text string) reply {
+	text = text[:min(len(text), maxName)]
+	r := chunk(cookie, chunkError, 6+len(text), true)
+	r.tail = binary.BigEndian.AppendUint32(nil, code)
+	r.tail = binary.BigEndian.AppendUint16(r.tail, uint16(len(text)))
+	r.tail = append(r.tail, text...)
+	return r
+}
+
+// add collects a reply.
+func (w *worker) add(r reply) { w.replies = append(w.replies, r) }
+
+// flush sends the replies that were collected.
+func (w *worker) flush() {
+	if len(w.replies) > 0 {
+		w.c.out.send(w.c, w.replies)
+		clear(w.replies)
+		w.replies = w.replies[:0]
+	}
+}
+
+// sender writes replies to the stream. Whoever finds nobody writing writes for
+// all who come meanwhile.
+type sender struct {
+	nc net.Conn
+
+	mu      sync.Mutex
+	pending []reply // guarded by mu, with all below
+	spare   []reply
+	writing bool
+	err     error
+
+	vec  net.Buffers // of the one who is writing
+	flat []byte
+}
+
+// send writes replies, or leaves them to the one who is writing.
+func (s *sender) send(c *conn, replies []reply) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pending = append(s.pending, replies...)
+	if s.writing {
+		return
+	}
+	s.writing = true
+	for len(s.pending) > 0 {
+		out, err := s.pending, s.err
+		s.pending, s.spare = s.spare[:0], nil
+		s.mu.Unlock()
+		if err == nil {
+			err = s.write(c, out)
+		}
+		for i := range out {
+			c.budget.give(out[i].payload)
+		}
+		clear(out)
+		s.mu.Lock()
+		s.spare = out[:0]
+		if s.err == nil {
+			s.err = err
+		}
+	}
+	s.writing = false
+}
+
+// fail makes the connection useless: the client's side of the stream can't be
+// followed any more.
+func (s *sender) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil {
+		s.err = err
+	}
+	_ = s.nc.Close()
+}
+
+// write puts replies on the stream: in one vectored write on a socket, in one
+// record after the other under TLS.
+func (s *sender) write(c *conn, out []reply) error {
+	if c.secure {
+		s.flat = s.flat[:0]
+		for i := range out {
+			r := &out[i]
+			s.flat = append(append(s.flat, r.head[:r.n]...), r.tail...)
+			if r.payload == nil {
+				continue
+			}
+			s.flat = append(s.flat, r.payload.mem...)
+			if len(s.flat) >= pieceSize {
+				if _, err := s.nc.Write(s.flat); err != nil {
+					return s.broken(err)
+				}
+				s.flat = s.flat[:0]
+			}
+		}
+		if _, err := s.nc.Write(s.flat); err != nil {
+			return s.broken(err)
+		}
+		return nil
+	}
+	s.vec = s.vec[:0]
+	for i := range out {
+		r := &out[i]
+		s.vec = append(s.vec, r.head[:r.n])
+		if len(r.tail) > 0 {
+			s.vec = append(s.vec, r.tail)
+		}
+		if r.payload != nil {
+			s.vec = append(s.vec, r.payload.mem)
+		}
+	}
+	v := s.vec // WriteTo consumes its receiver
+	if _, err := v.WriteTo(s.nc); err != nil {
+		return s.broken(err)
+	}
+	return nil
+}
+
+// broken ends the receiving side, too, when the client takes no replies.
+func (s *sender) broken(err error) error {
+	_ = s.nc.Close()
+	return err
+}

@@ -1,0 +1,159 @@
+package megasas
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+
+	"github.com/govmm/govmm/megasas/mfi"
+)
+
+// The contents of the NVRAM, all fields little endian:
+//
+//	 0   8  "GOVMMNVR"
+//	 8   4  version of the format, nvramVersion
+//	12   4  length of what follows the header
+//	16   4  CRC-32C of that
+//	20   4  zero
+//	24      sections, each of them:
+//	        4  what it is, nvramProperties and others
+//	        4  its length
+//	           its data, as the section has it
+//
+// A section of a kind that is not known is skipped, and one that is missing has
+// the factory's values: sections can be added without a new version.
+const (
+	nvramMagic   = "GOVMMNVR"
+	nvramVersion = 1
+	nvramHeader  = 24
+)
+
+const (
+	nvramProperties = 1 // mfi.ControllerProperties
+	nvramBIOS       = 2 // mfi.BIOSData
+	nvramLog        = 3 // mfi.EventLogInfo, and 1 in a byte if Newest is exact
+	nvramEvents     = 4 // mfi.Event, one after the other
+	nvramDrives     = 5 // driveRecord, one after the other
+)
+
+// driveRecordLen is the length of a driveRecord in the NVRAM: WWN, when it was
+// seen last, seconds powered on, bytes read and written (8 bytes each), power
+// cycles (4), zero (4), and the serial number (24).
+const driveRecordLen = 5*8 + 2*4 + 24
+
+// nvramContents is what the card does not forget.
+type nvramContents struct {
+	properties *mfi.ControllerProperties // nil: the factory's
+	bios       *mfi.BIOSData             // nil: the factory's
+	log        mfi.EventLogInfo
+	exact      bool // log.Newest is the newest event, and not beyond it
+	events     []mfi.Event
+	drives     []driveRecord
+}
+
+var errNotNVRAM = errors.New("not the contents of an NVRAM")
+
+func (x *nvramContents) marshal() []byte {
+	b := make([]byte, nvramHeader, nvramHeader+1024+mfi.EventLen*len(x.events)+driveRecordLen*len(x.drives))
+	le := binary.LittleEndian
+	section := func(kind uint32, data ...[]byte) {
+		at := len(b)
+		b = le.AppendUint64(b, uint64(kind))
+		for _, p := range data {
+			b = append(b, p...)
+		}
+		le.PutUint32(b[at+4:], uint32(len(b)-at-8))
+	}
+	if x.properties != nil {
+		section(nvramProperties, x.properties.Marshal())
+	}
+	if x.bios != nil {
+		section(nvramBIOS, x.bios.Marshal())
+	}
+	exact := byte(0)
+	if x.exact {
+		exact = 1
+	}
+	section(nvramLog, x.log.Marshal(), []byte{exact})
+	events := make([][]byte, len(x.events))
+	for i := range x.events {
+		events[i] = x.events[i].Marshal()
+	}
+	section(nvramEvents, events...)
+	drives := make([][]byte, len(x.drives))
+	for i := range x.drives {
+		drives[i] = x.drives[i].marshal()
+	}
+	section(nvramDrives, drives...)
+	copy(b, nvramMagic)
+	le.PutUint32(b[8:], nvramVersion)
+	le.PutUint32(b[12:], uint32(len(b)-nvramHeader))
+	le.PutUint32(b[16:], crc32.Checksum(b[nvramHeader:], crc32.MakeTable(crc32.Castagnoli)))
+	return b
+}
+
+// parseNVRAM reads what marshal returned.
+func parseNVRAM(b []byte) (*nvramContents, error) {
+	le := binary.LittleEndian
+	if len(b) < nvramHeader || string(b[:8]) != nvramMagic {
+		return nil, errNotNVRAM
+	}
+	if v := le.Uint32(b[8:]); v != nvramVersion {
+		return nil, fmt.Errorf("version %d of the format: only %d is known", v, nvramVersion)
+	}
+	body := b[nvramHeader:]
+	if n := le.Uint32(b[12:]); uint64(n) != uint64(len(body)) {
+		return nil, fmt.Errorf("%d bytes, where the header says %d", len(body), n)
+	}
+	if crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)) != le.Uint32(b[16:]) {
+		return nil, errors.New("the checksum is wrong")
+	}
+	x := &nvramContents{log: mfi.EventLogInfo{Oldest: 1}, exact: true}
+	for len(body) > 0 {
+		if len(body) < 8 || uint64(len(body)-8) < uint64(le.Uint32(body[4:])) {
+			return nil, errors.New("a section is cut off")
+		}
+		kind, data := le.Uint32(body), body[8:8+le.Uint32(body[4:])]
+		body = body[8+len(data):]
+		if err := x.section(kind, data); err != nil {
+			return nil, err
+		}
+	}
+	return x, nil
+}
+
+// section takes a section over.
+func (x *nvramContents) section(kind uint32, data []byte) error {
+	element := map[uint32]int{
+		nvramProperties: mfi.ControllerPropertiesLen,
+		nvramBIOS:       mfi.BIOSDataLen,
+		nvramLog:        mfi.EventLogInfoLen + 1,
+		nvramEvents:     mfi.EventLen,
+		nvramDrives:     driveRecordLen,
+	}[kind]
+	switch {
+	case element == 0:
+		return nil
+	case len(data)%element != 0:
+		return fmt.Errorf("section %d of %d bytes: must be a multiple of %d", kind, len(data), element)
+	}
+	for ; len(data) > 0; data = data[element:] {
+		switch kind {
+		case nvramProperties:
+			p := mfi.ParseControllerProperties((*[mfi.ControllerPropertiesLen]byte)(data))
+			x.properties = &p
+		case nvramBIOS:
+			p := mfi.ParseBIOSData((*[mfi.BIOSDataLen]byte)(data))
+			x.bios = &p
+		case nvramLog:
+			x.log = mfi.ParseEventLogInfo((*[mfi.EventLogInfoLen]byte)(data))
+			x.exact = data[mfi.EventLogInfoLen] != 0
+		case nvramEvents:
+			x.events = append(x.events, mfi.ParseEvent((*[mfi.EventLen]byte)(data)))
+		case nvramDrives:
+			x.drives = append(x.drives, parseDriveRecord(data))
+		}
+	}
+	return nil
+}
