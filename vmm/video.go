@@ -29,6 +29,7 @@ func (m *Machine) addVideoMemory() error {
 // addVGA gives the machine a VGA adapter.
 func (m *Machine) addVGA() error {
 	m.chips.vga = chipset.NewVGA(m.video)
+	m.onReset(m.chips.vga.Reset)
 	return m.mapPorts([]portRange{{"VGA", chipset.VGABase, chipset.VGASize, m.chips.vga}})
 }
 

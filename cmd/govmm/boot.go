@@ -42,18 +42,19 @@ func (s *machineSpec) findBIOS() error {
 		return nil
 	}
 	var err error
-	s.bios, err = firstFile(biosPaths())
+	s.bios, err = firstFile(biosPaths(), "no BIOS to boot the disk with: install the package seabios, or give --firmware FILE")
 	return err
 }
 
-// firstFile is the first of the paths where there is a file.
-func firstFile(paths []string) (string, error) {
+// firstFile is the first of the paths where there is a file. The error says what
+// else to do.
+func firstFile(paths []string, lack string) (string, error) {
 	for _, path := range paths {
 		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 			return path, nil
 		}
 	}
-	return "", fmt.Errorf("no BIOS to boot the disk with: install the package seabios, or give --firmware FILE (looked for %s)", strings.Join(paths, ", "))
+	return "", fmt.Errorf("%s (looked for %s)", lack, strings.Join(paths, ", "))
 }
 
 // openBoot opens what the machine starts.
@@ -142,6 +143,9 @@ func (c *closers) openBIOS(config *vmm.Config, spec machineSpec) error {
 	bios := &vmm.BIOS{Image: image}
 	for _, target := range spec.boot.targets(len(spec.disks)) {
 		bios.BootOrder = append(bios.BootOrder, vmm.DiskPath(controllerSlot, target))
+	}
+	if err := c.openVGA(bios, spec); err != nil {
+		return err
 	}
 	if spec.biosDebug != "" {
 		f, err := os.Create(spec.biosDebug)

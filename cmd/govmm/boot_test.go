@@ -58,14 +58,14 @@ func TestRunRefusesBadFirmware(t *testing.T) {
 	}
 }
 
-func TestMissingBIOSNamesThePackage(t *testing.T) {
+func TestMissingFileNamesThePlaces(t *testing.T) {
 	dir := t.TempDir()
 	missing, there := filepath.Join(dir, "none"), write(t, "", dir, "there")
-	if got, err := firstFile([]string{missing, there}); got != there || err != nil {
+	if got, err := firstFile([]string{missing, there}, ""); got != there || err != nil {
 		t.Errorf("found %q, %v", got, err)
 	}
-	_, err := firstFile([]string{missing})
-	if err == nil || !strings.Contains(err.Error(), "install the package seabios") || !strings.Contains(err.Error(), missing) {
+	_, err := firstFile([]string{missing}, "install it")
+	if err == nil || !strings.Contains(err.Error(), "install it") || !strings.Contains(err.Error(), missing) {
 		t.Errorf("%v", err)
 	}
 }

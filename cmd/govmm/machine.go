@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/govmm/govmm/firmware"
+	"github.com/govmm/govmm/internal/textscreen"
 	"github.com/govmm/govmm/megasas"
 	"github.com/govmm/govmm/vmm"
 )
@@ -30,7 +31,8 @@ const exitReset = 2
 type machine struct {
 	vm         *vmm.Machine
 	controller *megasas.Controller
-	host       closers // files, disks, serial ports
+	display    *textscreen.Display // or nil
+	host       closers             // files, disks, serial ports
 }
 
 // runHere runs the machine on this host's KVM.
@@ -107,7 +109,10 @@ func (a *app) buildMachine(spec machineSpec, quit func()) (_ *machine, err error
 	if m.vm, err = vmm.New(config); err != nil {
 		return nil, err
 	}
-	return m, m.vm.AddDevice(controllerSlot, m.controller)
+	if err := m.vm.AddDevice(controllerSlot, m.controller); err != nil {
+		return nil, err
+	}
+	return m, m.openDisplay(a, spec, quit)
 }
 
 // close drains the controller, closes the images clean and restores the
@@ -116,12 +121,13 @@ func (a *app) buildMachine(spec machineSpec, quit func()) (_ *machine, err error
 func (m *machine) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
+	shown := m.closeDisplay()
 	if m.vm != nil {
 		if err := m.vm.Close(ctx); err != nil {
-			return err
+			return errors.Join(shown, err)
 		}
 	}
-	return m.host.close()
+	return errors.Join(shown, m.host.close())
 }
 
 // runReport is what --stats writes.

@@ -29,6 +29,7 @@ type runFlags struct {
 	cpus                    int
 	accel                   choice
 	serial                  serialFlag
+	display                 displayFlag
 	stats                   string
 	react                   reactionFlags
 	nest                    nestFlags
@@ -49,7 +50,8 @@ given, or that --boot says. The BIOS is SeaBIOS, which has a driver for the
 controller; --firmware names another build of it than the one that is installed
 (Debian: package seabios). The text screen, and so the menu of a boot loader, is
 shown on COM1. An operating system goes on there if it is set up for a serial
-console.
+console. With --display text the machine has a VGA adapter and a keyboard, and the
+terminal shows its screen: 80 columns and 25 lines, or what the guest sets.
 
 On a terminal every key goes to the guest, Ctrl-C too. Ctrl-A X stops the
 machine, Ctrl-A H lists such keys. Signals that ask to stop (SIGTERM, SIGINT,
@@ -140,6 +142,7 @@ func (f *runFlags) register(cmd *cobra.Command) {
 	fl.Var(&f.accel, "accel", "what runs the guest")
 	fl.Var(&f.serial, "serial", "other end of a serial port; may be given several times")
 	fl.StringVar(&f.stats, "stats", "", "write figures about the run to this `FILE`, as JSON")
+	f.display.register(cmd)
 	f.react.register(cmd)
 	f.nest.register(cmd)
 	f.complete(cmd)
@@ -219,6 +222,14 @@ func (a *app) runNested(ctx context.Context, spec machineSpec, cfg nest.Config) 
 	command := nest.Command{}
 	var ends closers
 	defer ends.close()
+	if spec.vga != "" {
+		end, err := a.openStdio(func() { cancel(errQuit) })
+		if err != nil {
+			return err
+		}
+		ends.add(end.close)
+		command.Stdin, command.Stdout = end.in, end.out
+	}
 	for i, serial := range spec.serials {
 		// Sockets are connected here, as 9p carries files only.
 		if serial.kind != serialStdio && serial.kind != serialUnix {

@@ -11,6 +11,7 @@ type machineSpec struct {
 	kernel, initrd, cmdline string // files; no initrd if empty
 	bios                    string // file that is started if there is no kernel
 	biosDebug               string // file, or empty
+	vga                     string // BIOS of the adapter whose screen is shown, or empty
 	boot                    bootFlag
 	disks                   []diskSpec
 	controller              controllerFlag
@@ -29,7 +30,7 @@ func (f *runFlags) machine() (machineSpec, error) {
 	spec := machineSpec{
 		kernel: f.kernel, initrd: f.initrd, cmdline: f.cmdline,
 		bios: f.firmware, biosDebug: f.biosDebug, boot: f.boot,
-controller: f.controller,
+		controller: f.controller,
 		memory:     f.memory.bytes,
 		cpus:       f.cpus,
 		serials:    f.serial.specs,
@@ -53,6 +54,9 @@ controller: f.controller,
 		spec.disks = append(spec.disks, d)
 	}
 	if err := spec.findBoot(); err != nil {
+		return spec, err
+	}
+	if err := spec.findDisplay(f); err != nil {
 		return spec, err
 	}
 	return spec, spec.checkFiles()
@@ -130,6 +134,9 @@ func (s *machineSpec) args() []string {
 	}
 	if s.biosDebug != "" {
 		args = append(args, "--bios-debug", s.biosDebug)
+	}
+	if s.vga != "" {
+		args = append(args, "--display", displayText)
 	}
 	if s.initrd != "" {
 		args = append(args, "--initrd", s.initrd)

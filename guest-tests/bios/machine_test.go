@@ -162,6 +162,12 @@ type machine struct {
 // test wants different from the usual.
 func newMachine(t *testing.T, c vmm.Config, order []string, disks ...disk) *machine {
 	t.Helper()
+	return newMachineWith(t, c, vmm.BIOS{BootOrder: order}, disks...)
+}
+
+// newMachineWith is newMachine with more about the BIOS than the boot order.
+func newMachineWith(t *testing.T, c vmm.Config, b vmm.BIOS, disks ...disk) *machine {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("starts a BIOS, which takes too long for -short")
 	}
@@ -176,7 +182,8 @@ func newMachine(t *testing.T, c vmm.Config, order []string, disks ...disk) *mach
 	keys := &typist{m.serial, keyCue, strings.NewReader(key)}
 	c.Memory, c.CPUs = max(c.Memory, memory), max(c.CPUs, 1)
 	c.Serial = []vmm.SerialConfig{{In: keys, Out: m.screen}, {Out: m.serial}}
-	c.BIOS = &vmm.BIOS{Image: bytes.NewReader(image), BootOrder: order, Debug: m.debug}
+	b.Image, b.Debug = bytes.NewReader(image), m.debug
+	c.BIOS = &b
 	m.Machine, err = vmm.New(c)
 	var open *kvm.OpenError
 	if errors.As(err, &open) {
