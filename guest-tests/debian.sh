@@ -73,7 +73,7 @@ fill() {
 # unpack DISK: Debian's packages into the partition.
 unpack() {
 	local keep=
-	for part in arch block crypto fs/ext4 fs/jbd2 fs/mbcache.ko fs/isofs fs/fat fs/nls lib drivers/scsi drivers/cdrom \
+	for part in arch block crypto fs/ext4 fs/jbd2 fs/mbcache.ko fs/isofs fs/autofs fs/fat fs/nls lib drivers/scsi drivers/cdrom \
 		drivers/ata drivers/input drivers/platform drivers/char drivers/rtc; do
 		keep+=" --dpkgopt=path-include=/lib/modules/*/kernel/$part*"
 	done
