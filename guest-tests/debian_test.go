@@ -2,10 +2,13 @@ package guesttests
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -119,15 +122,35 @@ func debianDisk(t *testing.T) string {
 	return disk
 }
 
+// iso makes an image of a disc with a file called data, and returns the file's
+// SHA-256 sum.
+func iso(t *testing.T) (path, sum string) {
+	t.Helper()
+	dir := t.TempDir()
+	path = filepath.Join(t.TempDir(), "disc.iso")
+	data := make([]byte, 3<<20)
+	for i := range data {
+		data[i] = byte(i) ^ byte(i>>11)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "data"), data, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("xorriso", "-as", "mkisofs", "-quiet", "-J", "-R", "-V", "TEST", "-o", path, dir).CombinedOutput(); err != nil {
+		t.Fatalf("xorriso: %v\n%s", err, out)
+	}
+	return path, fmt.Sprintf("%x", sha256.Sum256(data))
+}
+
 // TestDebianDisk holds that a Debian that was installed on a disk boots from it
 // unchanged: SeaBIOS, GRUB's menu on the text screen, the kernel and initramfs by
-// INT 13h, systemd, a login prompt on the serial console. What it wrote is there
-// afterwards, and the image is in order. At length, it installs another kernel in
+// INT 13h, systemd, a login prompt on the serial console. It reads the disc in the
+// CD-ROM drive. What it wrote is there afterwards, and the image is in order. At length, it installs another kernel in
 // the guest, restarts, and boots that.
 func TestDebianDisk(t *testing.T) {
 	t.Parallel()
 	disk := debianDisk(t)
-	args := []string{"--disk", disk + ",cache=writeback"}
+	iso, sum := iso(t)
+	args := []string{"--disk", disk + ",cache=writeback", "--cdrom", iso}
 	upgrade := os.Getenv("GOVMM_TEST_LONG") != ""
 	if upgrade {
 		artefacts, err := harness.FindArtefacts()
@@ -144,6 +167,11 @@ func TestDebianDisk(t *testing.T) {
 	p.sh("grep -q '^/dev/sda1 / ext4 rw' /proc/mounts")
 	p.sh("systemctl is-system-running --wait; ! systemctl --failed --plain --no-legend | grep .")
 	p.sh("dmesg --level emerg,alert,crit,err | tee /run/errors; ! test -s /run/errors")
+	p.sh("mount /dev/sr0 /mnt")
+	if got := p.sh("sha256sum </mnt/data"); !strings.HasPrefix(got, sum) {
+		t.Errorf("the disc has the sum %q, want %q", got, sum)
+	}
+	p.sh("umount /mnt")
 	p.sh("echo written in the guest >/root/mark; sync")
 	if upgrade {
 		p.sh("mount -o ro /dev/sdb /mnt && dpkg -i /mnt/*.deb && umount /mnt")

@@ -79,11 +79,12 @@ func TestBootOrder(t *testing.T) {
 		{nil, 3, []int{0, 1, 2}},
 		{[]int{3, 1}, 4, []int{2, 0, 1, 3}},
 		{[]int{1}, 1, []int{0}},
+		{[]int{bootDisc, 2}, 3, []int{2, 1, 0}},
 		{nil, 0, nil},
 	} {
 		b := bootFlag{tt.order}
-		if got := b.targets(tt.disks); !slices.Equal(got, tt.want) {
-			t.Errorf("%s of %d disks: targets %v, want %v", &b, tt.disks, got, tt.want)
+		if got := b.slots(tt.disks); !slices.Equal(got, tt.want) {
+			t.Errorf("%s of %d disks: slots %v, want %v", &b, tt.disks, got, tt.want)
 		}
 	}
 }

@@ -21,6 +21,8 @@ type diskSpec struct {
 	sata   bool // or SAS
 	hdd    bool // or solid state
 	system bool // or a volume
+
+	optical bool // the disc of --cdrom, which is no value of --disk
 }
 
 // parseDisk reads a value of --disk.
@@ -139,6 +141,9 @@ func (d diskSpec) identity(slot int) raid.DriveIdentity {
 	}
 	if d.hdd {
 		id.Media = raid.Rotating
+	}
+	if d.optical {
+		id.Product, id.Media = "VIRTUAL CD-ROM", raid.Optical
 	}
 	return id
 }

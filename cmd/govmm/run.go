@@ -24,6 +24,7 @@ type runFlags struct {
 	firmware, biosDebug     string
 	boot                    bootFlag
 	disks                   []string
+	cdrom                   string
 	controller              controllerFlag
 	memory                  byteSize
 	cpus                    int
@@ -46,7 +47,7 @@ first --disk, /dev/sdb the second.
 
 With --kernel it starts a Linux kernel directly. Without, it starts a BIOS, which
 boots from the first disk that has a boot loader, in the order in which they are
-given, or that --boot says. The BIOS is SeaBIOS, which has a driver for the
+given, or that --boot says; the --cdrom comes last. The BIOS is SeaBIOS, which has a driver for the
 controller; --firmware names another build of it than the one that is installed
 (Debian: package seabios). The text screen, and so the menu of a boot loader, is
 shown on COM1. An operating system goes on there if it is set up for a serial
@@ -112,6 +113,9 @@ Exit status:
   Boot a disk as a PC would:
     govmm run --disk path=debian.qcow2 --memory 1G
 
+  Install a system from its disc on an empty disk, on the machine's screen:
+    govmm run --disk path=new.qcow2 --cdrom installer.iso --display text
+
   Two disks, the second one read-only, and 2 GiB of memory:
     govmm run --kernel vmlinuz --disk path=a.qcow2 \
         --disk path=b.raw,format=raw,readonly=on --memory 2G`,
@@ -133,9 +137,10 @@ func (f *runFlags) register(cmd *cobra.Command) {
 	fl.StringVar(&f.initrd, "initrd", "", "initial RAM disk")
 	fl.StringVar(&f.cmdline, "append", defaultCmdline, "kernel command line")
 	fl.StringVar(&f.firmware, "firmware", "", "BIOS to start if there is no kernel (default: SeaBIOS where it is installed)")
-	fl.Var(&f.boot, "boot", "disks to boot from first, by number: the first --disk is 1")
+	fl.Var(&f.boot, "boot", "disks to boot from first, by number: the first --disk is 1, the --cdrom is cd")
 	fl.StringVar(&f.biosDebug, "bios-debug", "", "write what the BIOS says to its developers to this `FILE`")
 	fl.StringArrayVar(&f.disks, "disk", nil, "a disk, as path=FILE[,KEY=VALUE]...; may be given several times")
+	fl.StringVar(&f.cdrom, "cdrom", "", "disc of a CD-ROM drive: an ISO image")
 	fl.Var(&f.controller, "controller", "the controller of the disks")
 	fl.Var(&f.memory, "memory", "memory of the guest; without a unit in MiB")
 	fl.IntVar(&f.cpus, "cpus", 1, "processors of the guest")

@@ -53,6 +53,13 @@ func (f *runFlags) machine() (machineSpec, error) {
 		}
 		spec.disks = append(spec.disks, d)
 	}
+	if f.cdrom != "" {
+		d, err := opticalDisk(f.cdrom)
+		if err != nil {
+			return spec, fmt.Errorf("--cdrom: %w", err)
+		}
+		spec.disks = append(spec.disks, d)
+	}
 	if err := spec.findBoot(); err != nil {
 		return spec, err
 	}
@@ -107,7 +114,10 @@ func (s *machineSpec) checkFiles() error {
 		files = append(files, file{"--initrd", s.initrd})
 	}
 	for _, d := range s.disks {
-		if d.medium.Path != "" {
+		switch {
+		case d.optical:
+			files = append(files, file{"--cdrom", d.medium.Path})
+		case d.medium.Path != "":
 			files = append(files, file{"--disk", d.medium.Path})
 		}
 	}
@@ -141,8 +151,11 @@ func (s *machineSpec) args() []string {
 	if s.initrd != "" {
 		args = append(args, "--initrd", s.initrd)
 	}
-	for _, d := range s.disks {
+	for _, d := range s.hardDisks() {
 		args = append(args, "--disk", d.text)
+	}
+	if d := s.disc(); d != nil {
+		args = append(args, "--cdrom", d.text)
 	}
 	if s.controller.text != "" {
 		args = append(args, "--controller", s.controller.text)

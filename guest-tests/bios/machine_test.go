@@ -153,9 +153,10 @@ func (k *typist) Read(p []byte) (int, error) {
 // machine is a machine that starts SeaBIOS.
 type machine struct {
 	*vmm.Machine
-	screen *buffer // COM1: what SeaBIOS shows of the text screen
-	serial *buffer // COM2: what the boot sector says
-	debug  *buffer // SeaBIOS's messages
+	controller *megasas.Controller
+	screen     *buffer // COM1: what SeaBIOS shows of the text screen
+	serial     *buffer // COM2: what the boot sector says
+	debug      *buffer // SeaBIOS's messages
 }
 
 // newMachine builds a machine with disks behind its controller. c has what the
@@ -206,6 +207,7 @@ func newMachineWith(t *testing.T, c vmm.Config, b vmm.BIOS, disks ...disk) *mach
 	if err != nil {
 		t.Fatal(err)
 	}
+	m.controller = controller
 	if err := m.AddDevice(controllerSlot, controller); err != nil {
 		t.Fatal(err)
 	}

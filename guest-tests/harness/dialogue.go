@@ -19,7 +19,8 @@ type Dialogue struct {
 
 	mu     sync.Mutex
 	more   chan struct{} // guarded by mu: closed when output has grown or ended
-	output []byte        // guarded by mu
+	output []byte        // guarded by mu: without escape sequences
+	escape sequence      // guarded by mu: the one that output is in
 	read   int           // guarded by mu: how much of output was expected already
 	ended  bool          // guarded by mu
 	err    error         // guarded by mu: of the process; set with ended
@@ -52,10 +53,39 @@ func Converse(argv ...string) (*Dialogue, error) {
 func (d *Dialogue) Write(p []byte) (int, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.output = append(d.output, p...)
+	for _, c := range p {
+		if d.escape.next(c) {
+			d.output = append(d.output, c)
+		}
+	}
 	close(d.more)
 	d.more = make(chan struct{})
 	return len(p), nil
+}
+
+// sequence is where in an escape sequence a terminal's input is. A text screen that
+// is shown on a serial line has them between any two characters.
+type sequence uint8
+
+const (
+	outside sequence = iota
+	begun            // after ESC
+	inside           // after ESC [
+)
+
+// next takes a character and reports whether it is a part of the text.
+func (s *sequence) next(c byte) bool {
+	switch {
+	case c == 0x1b:
+		*s = begun
+	case *s == begun && c == '[':
+		*s = inside
+	case *s == begun || *s == inside && c >= '@':
+		*s = outside
+	case *s == outside:
+		return true
+	}
+	return false
 }
 
 // Expect waits for a text in the output behind what was expected before, and
