@@ -52,6 +52,9 @@ func (im *Image) Check(o CheckOptions) (CheckResult, error) {
 	if o.Repair != RepairNone && im.readOnly {
 		return CheckResult{}, fmt.Errorf("repair: %w", ErrReadOnly)
 	}
+	if im.atSnapshot {
+		return CheckResult{}, fmt.Errorf("%w: check of an image opened at a snapshot", ErrUnsupported)
+	}
 	if err := im.epochs.pause(false); err != nil {
 		return CheckResult{}, err
 	}

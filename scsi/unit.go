@@ -47,6 +47,8 @@ type UnitConfig struct {
 	// 2048 bytes that cannot be written. The drive can eject the disc and take it
 	// in again.
 	CDROM bool
+	// ATA makes the unit a SATA drive; nil is a SAS drive, or a volume.
+	ATA *ATA
 	// Health is what log pages tell beyond what the unit counts.
 	Health Health
 	// Counters are where the unit counts; nil is for itself alone.
@@ -106,6 +108,8 @@ type Unit struct {
 	tray         tray         // of a CD-ROM drive
 	changes      sync.RWMutex // see access.go
 	stopped      atomic.Bool
+	standby      atomic.Bool // of a SATA drive, see ataStandby
+	background   background
 	attention    attentions
 	reservations reservations
 	selfTests    selfTestLog
@@ -171,6 +175,15 @@ func (c *UnitConfig) complete() error {
 	}
 	if err := c.Identity.check(); err != nil {
 		return err
+	}
+	if c.ATA != nil {
+		a := *c.ATA
+		if c.ATA = &a; c.BlockSize != 512 && c.BlockSize != 4096 {
+			return fmt.Errorf("block size %d: a SATA drive has 512 or 4096", c.BlockSize)
+		}
+		if err := a.check(); err != nil {
+			return err
+		}
 	}
 	return c.Limits.complete(c.BlockSize, c.PhysicalBlockSize)
 }
@@ -347,6 +360,9 @@ func (u *Unit) admit(n needs) Sense {
 	if n&started != 0 {
 		if s := u.sanitizing.check(); !s.OK() {
 			return s
+		}
+		if u.standby.Load() {
+			u.standby.Store(false) // it is used again
 		}
 	}
 	if n&writable != 0 {

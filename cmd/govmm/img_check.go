@@ -71,7 +71,7 @@ func (a *app) imgCheck(file string) (checkReport, error) {
 	if err != nil {
 		return checkReport{}, err
 	}
-	im, err := qcow2.Open(f, qcow2.Options{ReadOnly: true, NoBacking: true})
+	im, err := qcow2.Open(f, qcow2.Options{ReadOnly: true, NoBacking: true, NoDataFile: true})
 	if err != nil {
 		f.Close()
 		return checkReport{}, err

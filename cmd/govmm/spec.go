@@ -40,6 +40,9 @@ func (f *runFlags) machine() (machineSpec, error) {
 	if spec.memory < minMemory {
 		return spec, fmt.Errorf("--memory %s: at least %s is needed", &f.memory, formatSize(minMemory))
 	}
+	if t := spec.react.shutdownTimeout; t < 0 {
+		return spec, fmt.Errorf("--shutdown-timeout %v: must not be negative", t)
+	}
 	if spec.cpus < 1 {
 		return spec, fmt.Errorf("--cpus %d: at least 1 is needed", spec.cpus)
 	}
