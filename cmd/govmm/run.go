@@ -149,7 +149,7 @@ func (f *runFlags) register(cmd *cobra.Command) {
 	f.serial = serialFlag{specs: []serialSpec{{kind: serialStdio}}}
 	fl := cmd.Flags()
 	fl.SortFlags = false
-	fl.StringVar(&f.kernel, "kernel", "", "kernel to boot: a bzImage or an ELF vmlinux, or \"host\" for the one that runs here")
+	fl.StringVar(&f.kernel, "kernel", "", "kernel to boot: a bzImage or an ELF vmlinux, compressed or not, or \"host\" for the one that runs here")
 	fl.StringVar(&f.initrd, "initrd", "", "initial RAM disk")
 	fl.StringVar(&f.cmdline, "append", defaultCmdline, "kernel command line")
 	fl.StringVar(&f.firmware, "firmware", "", "BIOS to start if there is no kernel (default: SeaBIOS where it is installed)")
