@@ -87,6 +87,11 @@ func (m *Machine) firmwareConfig() (fwcfg.Config, error) {
 	if err != nil {
 		return fwcfg.Config{}, err
 	}
+	smbios, err := m.smbiosFiles()
+	if err != nil {
+		return fwcfg.Config{}, err
+	}
+	files = append(files, smbios...)
 	files = append(files, fwcfg.File{Name: fileE820, Data: firmware.EncodeE820(m.layout.BIOSMap())})
 	if order := m.config.BIOS.BootOrder; len(order) > 0 {
 		files = append(files, fwcfg.File{Name: fileBootOrder, Data: []byte(strings.Join(order, "\n") + "\x00")})

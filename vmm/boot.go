@@ -52,6 +52,9 @@ func (m *Machine) bootKernel() error {
 	if err := m.ram.WriteAt(tables.Blob, tables.Base); err != nil {
 		return err
 	}
+	if err := m.putSMBIOS(); err != nil {
+		return err
+	}
 	seed := make([]byte, seedSize)
 	rand.Read(seed) // never fails
 	entry, err := firmware.Load(m.ram, firmware.LoadConfig{
