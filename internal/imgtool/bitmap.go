@@ -33,12 +33,11 @@ func runBitmap(t *Tool, a *arguments) (err error) {
 			merge = merge || o.name == "merge"
 		}
 	}
-	if len(a.operands) != 2 {
-		return usage("Expecting filename and bitmap name")
-	}
 	switch {
 	case len(actions) == 0:
-		return usage("Need at least one of --add, --remove, --clear, --enable, --disable, or --merge")
+		return errors.New("Need at least one of --add, --remove, --clear, --enable, --disable, or --merge")
+	case len(a.operands) != 2:
+		return errors.New("Expecting filename and bitmap name")
 	case a.has("granularity") && !add:
 		return errors.New("granularity only supported with --add")
 	case a.has("F") && !a.has("b"):
