@@ -30,7 +30,9 @@ type machine struct {
 	vm         *vmm.Machine
 	controller *megasas.Controller
 	display    *textscreen.Display // or nil
-	host       closers             // files, disks, serial ports
+	disks      disks
+	control    *control
+	host       closers // files, disks, serial ports
 }
 
 // runHere runs the machine on this host's KVM.
@@ -91,15 +93,25 @@ func (a *app) buildMachine(spec machineSpec, quit func()) (_ *machine, err error
 	if err := m.host.openBoot(&config, spec); err != nil {
 		return nil, err
 	}
-	drives, err := m.host.openDrives(spec.disks)
+	m.host.add(m.disks.close)
+	drives, err := m.disks.open(spec.disks)
 	if err != nil {
 		return nil, err
 	}
 	controller := spec.controller.config()
 	controller.Drives, controller.Logger = drives, log
+	m.control = newControl(m, spec, log)
+	if err := m.control.listen(spec.qmp); err != nil {
+		return nil, err
+	}
+	controller.Listener, config.Notify = m.control, m.control.notify
 	if m.controller, err = megasas.New(controller); err != nil {
 		return nil, err
 	}
+	if err := spec.controller.arrange(m.controller); err != nil {
+		return nil, err
+	}
+	m.disks.plugged(m.controller)
 	for _, s := range spec.serials {
 		end, err := s.open(func() (serialEnd, error) { return a.openStdio(quit) })
 		if err != nil {
@@ -114,7 +126,11 @@ func (a *app) buildMachine(spec machineSpec, quit func()) (_ *machine, err error
 	if err := m.vm.AddDevice(controllerSlot, m.controller); err != nil {
 		return nil, err
 	}
-	return m, m.openDisplay(a, spec, quit)
+	if err := m.openDisplay(a, spec, quit); err != nil {
+		return nil, err
+	}
+	m.control.serve()
+	return m, nil
 }
 
 // close drains the controller, closes the images clean and restores the
@@ -123,7 +139,13 @@ func (a *app) buildMachine(spec machineSpec, quit func()) (_ *machine, err error
 func (m *machine) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
+	if m.control != nil {
+		m.control.close()
+	}
 	shown := m.closeDisplay()
+	if err := m.disks.settle(ctx); err != nil {
+		return errors.Join(shown, err)
+	}
 	if m.vm != nil {
 		if err := m.vm.Close(ctx); err != nil {
 			return errors.Join(shown, err)
