@@ -88,6 +88,7 @@ type Image struct {
 	refs      *cache             // pages of refcount blocks
 	refTable  []uint64           // refcount table
 	snaps     []snapshot         // internal snapshots
+	snapTable snapshotTable      // what is wrong with their table, if opened for repair
 	meta      map[int64]metaKind // clusters that hold metadata, by number
 	unchecked Overlap            // never changes
 	alloc     allocator
@@ -134,7 +135,9 @@ func Open(f File, o Options) (*Image, error) {
 	im.decoded.init(im.g.clusterSize)
 	im.codec = newCodec(h.compression, im.g.clusterSize)
 	im.helpers = make(chan struct{}, runtime.GOMAXPROCS(0)-1)
-	if im.snaps, err = readSnapshots(f, h); err != nil {
+	if o.ForRepair {
+		im.snaps, im.snapTable = readDamaged(f, h)
+	} else if im.snaps, err = readSnapshots(f, h); err != nil {
 		return nil, err
 	}
 	if err := im.loadTables(); err != nil {
