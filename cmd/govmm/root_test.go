@@ -55,7 +55,7 @@ func TestBadInputIsOneLine(t *testing.T) {
 		{[]string{"run", "--boot", "2,3"}, "must be order=N,N..."},
 		{[]string{"run", "--boot", "order=1,c"}, `"c" is not the number of a disk`},
 		{[]string{"run", "--boot", "order=0"}, `"0" is not the number of a disk`},
-		{[]string{"run", "--boot", "order=1,1"}, "disk 1 comes twice"},
+		{[]string{"run", "--boot", "order=1,1"}, `"1" comes twice`},
 		{[]string{"run", "--firmware", "/nowhere/bios"}, "--firmware: open /nowhere/bios: no such file"},
 		{[]string{"run", "--kernel", "/nowhere/vmlinuz"}, "--kernel: open /nowhere/vmlinuz: no such file"},
 		{[]string{"run", "vmlinuz"}, "vmlinuz"},
