@@ -7,8 +7,9 @@
 // of the disk, which are created, applied and deleted while the image is in use.
 // The machine's state in a snapshot is kept, but not read. Persistent dirty
 // bitmaps are loaded, maintained and stored. Guest data may be in an external data
-// file, which the caller of Open decides about. An image that needs extended L2
-// entries or encryption is refused at Open with an error that names the feature.
+// file, which the caller of Open decides about. Clusters may have subclusters
+// (extended L2 entries), and be allocated in advance. An image that needs encryption
+// is refused at Open with an error that names the feature.
 //
 // # Concurrency
 //

@@ -196,6 +196,9 @@ func (h *header) validate() error {
 	default:
 		return fmt.Errorf("%w encryption method %d", ErrUnsupported, h.cryptMethod)
 	}
+	if h.incompatible&incompatExtendedL2 != 0 && h.clusterBits < minExtendedBits {
+		return fmt.Errorf("%w: subclusters of %d bytes (at least %d)", ErrInvalid, 1<<h.clusterBits/subclusters, 1<<minClusterBits)
+	}
 	if h.autoclear&autoclearRawData != 0 && h.incompatible&incompatDataFile == 0 {
 		return fmt.Errorf("%w: raw external data without an external data file", ErrInvalid)
 	}

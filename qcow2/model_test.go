@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -16,6 +17,9 @@ type config struct {
 
 func (c config) String() string {
 	s := fmt.Sprintf("v%d,cluster=%d,refbits=%d,backing=%v,%v", c.o.Version, c.o.ClusterSize, c.o.RefcountBits, c.backing, c.o.Compression)
+	if c.o.ExtendedL2 {
+		s += ",extended"
+	}
 	if c.o.DataFile != "" {
 		s += fmt.Sprintf(",datafile,raw=%v", c.o.DataFileRaw)
 	}
@@ -37,6 +41,10 @@ func configs() []config {
 		c.o.Compression = CompressionZstd
 		return c
 	}
+	extended := func(c config) config {
+		c.o.ExtendedL2 = true
+		return c
+	}
 	dataFile := func(c config, raw bool) config {
 		c.o.DataFile, c.o.DataFileRaw = "data", raw
 		return c
@@ -50,12 +58,21 @@ func configs() []config {
 		zstd(c(3, 1024, 2, true)),
 		dataFile(c(3, 2048, 8, false), true),
 		zstd(c(3, 4096, 32, true)),
-		c(3, 8192, 4, false),
+		extended(c(3, 16384, 4, false)),
+		dataFile(extended(c(3, 16384, 16, true)), false),
 		zstd(c(3, 65536, 16, false)),
-		c(3, 65536, 16, true),
+		extended(c(3, 65536, 16, true)),
 		c(2, 65536, 16, true),
 	}
 }
+
+// plainConfigs are those whose images have their data in themselves.
+func plainConfigs() []config {
+	return slices.DeleteFunc(configs(), func(c config) bool { return c.o.DataFile != "" })
+}
+
+// setFile puts another file under an image.
+func (im *Image) setFile(f File) { im.f, im.data = f, f }
 
 // memBacking is a backing disk in memory.
 type memBacking []byte

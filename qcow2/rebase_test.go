@@ -102,7 +102,7 @@ func (s shelf) rebase(im *Image, name string) error {
 // they held. It is interrupted at every write, with every subset of what was not
 // synced as far as there are not too many.
 func TestRebase(t *testing.T) {
-	for i, c := range configs() {
+	for i, c := range plainConfigs() {
 		c.o.Size = min(c.o.Size, 70*kib)
 		t.Run(c.String(), func(t *testing.T) {
 			t.Parallel()
@@ -155,7 +155,7 @@ func TestRebase(t *testing.T) {
 // TestRebaseFailures lets the n-th file operation of a rebase fail: the image
 // holds what it held, and the next attempt succeeds.
 func TestRebaseFailures(t *testing.T) {
-	for i, c := range configs() {
+	for i, c := range plainConfigs() {
 		if c.o.ClusterSize > 4096 {
 			continue
 		}
@@ -323,7 +323,7 @@ func TestCommitTo(t *testing.T) {
 // TestCrashCommitTo stops the machine while an overlay is committed: overlay and
 // base together hold what they held, and it can be done again.
 func TestCrashCommitTo(t *testing.T) {
-	for i, c := range configs() {
+	for i, c := range plainConfigs() {
 		if c.o.ClusterSize > 4096 {
 			continue
 		}
@@ -355,7 +355,8 @@ func TestCrashCommitTo(t *testing.T) {
 			}
 			both := &joinedLog{}
 			start := [2][]byte{slices.Clone(f.data), slices.Clone(baseFile.data)}
-			im.f, base.f = both.of(0, f), both.of(1, baseFile)
+			im.setFile(both.of(0, f))
+			base.setFile(both.of(1, baseFile))
 			if err := im.CommitTo(base, CommitOptions{}); err != nil {
 				t.Fatal(err)
 			}

@@ -77,8 +77,8 @@ func (im *Image) copyL2(l1i, table int64) (int64, error) {
 }
 
 // setL2 changes entry i of an L2 page.
-func (im *Image) setL2(p *page, i int64, e uint64) {
-	storeEntry(p.buf, i, e)
+func (im *Image) setL2(p *page, i int64, e l2Entry) {
+	im.g.setEntry(p.buf, i, e)
 	im.l2.markDirty(p)
 }
 

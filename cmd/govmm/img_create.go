@@ -36,6 +36,7 @@ Options of -o:
   refcount_bits=N        1 to 64, a power of two (16)
   lazy_refcounts=on|off  (off)
   compat=0.10|1.1        version of the format: 2 or 3 (1.1)
+  extended_l2=on|off     divide clusters into 32 subclusters each (off)
   preallocation=off|metadata|falloc|full
                          what is there before it is written to: nothing, the
                          mapping, its storage too, zeroes in that (off)
@@ -153,6 +154,10 @@ func setCreateOptions(o *qcow2.CreateOptions, list string) error {
 			if o.LazyRefcounts, err = opt.onOff(); err != nil {
 				return err
 			}
+		case "extended_l2":
+			if o.ExtendedL2, err = opt.onOff(); err != nil {
+				return err
+			}
 		case "data_file":
 			o.DataFile = opt.value
 		case "data_file_raw":
@@ -254,7 +259,7 @@ func formatting(file string, o qcow2.CreateOptions) string {
 	quote := strings.NewReplacer(",", ",,")
 	onOff := map[bool]string{true: "on", false: "off"}
 	var s strings.Builder
-	fmt.Fprintf(&s, "Formatting '%s', fmt=qcow2 cluster_size=%d extended_l2=off", file, o.ClusterSize)
+	fmt.Fprintf(&s, "Formatting '%s', fmt=qcow2 cluster_size=%d extended_l2=%s", file, o.ClusterSize, onOff[o.ExtendedL2])
 	if o.Preallocation != qcow2.PreallocateOff {
 		fmt.Fprintf(&s, " preallocation=%v", o.Preallocation)
 	}
