@@ -20,8 +20,9 @@ type CreateOptions struct {
 	// by one: small writes to large clusters copy less. Version 3 only, clusters of
 	// 16 KiB at least.
 	ExtendedL2 bool
-	// LazyRefcounts permits writers to leave refcounts stale under the dirty
-	// bit. This package keeps them accurate all the same. Version 3 only.
+	// LazyRefcounts has writers leave refcounts in memory until the image is
+	// closed, under the dirty bit. After a crash they are rebuilt by the next
+	// writable open. Version 3 only.
 	LazyRefcounts bool
 	// Compression is how WriteCompressed compresses. Version 2 has only
 	// CompressionZlib, the default.
@@ -30,6 +31,8 @@ type CreateOptions struct {
 	// BackingFormat the name of its format, which must be given with it.
 	BackingFile   string
 	BackingFormat string
+	// Encryption, unless nil, has the data of the guest encrypted.
+	Encryption *Encryption
 	// DataFile is the name recorded for an external data file, "" for none, and
 	// Data that file: Create makes it as long as the disk, and what was in it is
 	// lost. Version 3 only.
@@ -100,6 +103,14 @@ func (o *CreateOptions) header() (*header, error) {
 		return nil, fmt.Errorf("preallocation %v hides the backing file, except with extended L2 entries", o.Preallocation)
 	case len(o.BackingFormat) > 15:
 		return nil, fmt.Errorf("backing format %q (at most 15 bytes)", o.BackingFormat)
+	}
+	if o.Encryption != nil {
+		if o.Preallocation != PreallocateOff || o.DataFileRaw {
+			return nil, fmt.Errorf("preallocation of an encrypted disk: storage that was never written does not decrypt to zeroes")
+		}
+		if err := o.Encryption.validate(); err != nil {
+			return nil, err
+		}
 	}
 	h := &header{
 		version:       uint32(version),
@@ -174,6 +185,11 @@ func fillNew(f File, o CreateOptions, h *header, size int64) error {
 	}
 	if err := im.grow(size, im.needsPreallocation(o.Preallocation)); err != nil {
 		return err
+	}
+	if o.Encryption != nil {
+		if err := im.encrypt(o.Encryption); err != nil {
+			return err
+		}
 	}
 	if o.Data != nil {
 		if err := o.Data.Sync(); err != nil {

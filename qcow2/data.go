@@ -15,16 +15,34 @@ import (
 
 // readData fills bufs, in order, from offset host.
 func (im *Image) readData(bufs [][]byte, host, guest int64) error {
+	if e := im.crypt; e != nil {
+		return e.data.ReadV(bufs, host, e.position(host, guest))
+	}
+	if err := im.locked(); err != nil {
+		return err
+	}
 	return im.data.ReadV(bufs, host)
 }
 
 // writeData stores bufs, in order, at offset host.
 func (im *Image) writeData(bufs [][]byte, host, guest int64) error {
+	if e := im.crypt; e != nil {
+		return e.data.WriteV(bufs, host, e.position(host, guest))
+	}
+	if err := im.locked(); err != nil {
+		return err
+	}
 	return im.data.WriteV(bufs, host)
 }
 
 // zeroData makes n bytes at offset host read as zeroes.
 func (im *Image) zeroData(host, guest, n int64) error {
+	if im.crypt != nil {
+		return im.crypt.zero(host, guest, n)
+	}
+	if err := im.locked(); err != nil {
+		return err
+	}
 	return im.data.ZeroRange(host, n)
 }
 
@@ -78,7 +96,9 @@ func (im *Image) closeDataFile() error {
 // rawData reports whether the external data file is to read as the disk does,
 // for those who don't know of the image. Then zeroes are written there, and the
 // mapping stays as it is: at no moment do the two differ.
-func (im *Image) rawData() bool { return im.g.dataFile && im.hdr.autoclear&autoclearRawData != 0 }
+func (im *Image) rawData() bool {
+	return im.g.dataFile && im.hdr.autoclear&autoclearRawData != 0 && !im.encrypted()
+}
 
 // zeroRaw makes n bytes at offset off of a raw external data file zero, which are
 // the guest's. With unmap their storage is given back.

@@ -29,6 +29,17 @@ type Options struct {
 	// NoDataFile leaves the external data file closed, for tools that look only at
 	// the image itself. Reading or writing what is in it is an error.
 	NoDataFile bool
+	// Secret returns the passphrase of an encrypted image. Without it such an
+	// image is refused, unless NoSecret is set.
+	Secret func() ([]byte, error)
+	// NoSecret leaves the data of an encrypted image locked, for tools that look
+	// only at metadata. Reading or writing data is an error.
+	NoSecret bool
+	// Snapshot, if not zero, opens the disk as it was in an internal snapshot.
+	// ReadOnly must be set.
+	Snapshot SnapshotRef
+	// Unchecked are the classes of metadata that writes are not checked against.
+	Unchecked Overlap
 	// L2CacheSize and RefcountCacheSize bound the memory for clean metadata, in
 	// bytes. 0 chooses: the L2 entries of the whole disk, at most 32 MiB, and
 	// 1 MiB of refcounts.
@@ -44,13 +55,15 @@ const (
 
 // Image is an open image. See the package documentation for its concurrency.
 type Image struct {
-	f        File
-	data     File // holds the guest's data: f or an external data file
-	g        geometry
-	readOnly bool
-	backing  Backing // nil without a backing file
-	requests sync.Pool
-	epochs   epochs
+	f          File
+	data       File        // holds the guest's data: f or an external data file
+	crypt      *encryption // nil without encryption, and where it stays locked
+	g          geometry
+	readOnly   bool
+	atSnapshot bool    // the disk is that of a snapshot, not what the header says
+	backing    Backing // nil without a backing file
+	requests   sync.Pool
+	epochs     epochs
 
 	size    atomic.Int64
 	holes   atomic.Int32                     // see preallocated
@@ -76,10 +89,13 @@ type Image struct {
 	refTable  []uint64           // refcount table
 	snaps     []snapshot         // internal snapshots
 	meta      map[int64]metaKind // clusters that hold metadata, by number
+	unchecked Overlap            // never changes
 	alloc     allocator
 	inflight  []*allocation
 	changes   changes
 	stray     *header // to be written before anything else; see rootChange
+
+	keysMu sync.Mutex // held to look at or change key slots; a leaf
 
 	// The list changes only while the image is paused, with mu held exclusively;
 	// who has paused it may read it without. See bitmap.go.
@@ -91,6 +107,7 @@ type Image struct {
 	commitMu  sync.Mutex
 	batch     batch // guarded by commitMu
 	reclaimMu sync.Mutex
+	stale     bool // the dirty bit is set for refcounts that only memory has; guarded by commitMu
 	done      bool // the file is closed; guarded by commitMu and reclaimMu, either will do to read it
 }
 
@@ -108,7 +125,7 @@ func Open(f File, o Options) (*Image, error) {
 	if h.incompatible&incompatCorrupt != 0 && !o.ReadOnly && !o.ForRepair {
 		return nil, fmt.Errorf("%w: it was marked so earlier; it can only be opened read-only or repaired", ErrCorrupt)
 	}
-	im := &Image{f: f, hdr: h, g: newGeometry(h), readOnly: o.ReadOnly}
+	im := &Image{f: f, hdr: h, g: newGeometry(h), readOnly: o.ReadOnly, unchecked: o.Unchecked}
 	im.epochs.init()
 	im.commits = im.commit
 	im.buffers.New = func() any { b := make([]byte, im.g.clusterSize); return &b }
@@ -123,9 +140,15 @@ func Open(f File, o Options) (*Image, error) {
 	if err := im.loadTables(); err != nil {
 		return nil, err
 	}
+	if err := im.goBack(o.Snapshot); err != nil {
+		return nil, err
+	}
 	im.makeCaches(&o)
 	if err := im.openDataFile(&o); err != nil {
 		return nil, err
+	}
+	if err := im.openEncryption(&o); err != nil {
+		return nil, errors.Join(err, im.closeDataFile())
 	}
 	if im.backing, err = openBacking(h, &o); err != nil {
 		return nil, errors.Join(err, im.closeDataFile())
@@ -281,7 +304,7 @@ func (im *Image) Close() error {
 	}
 	var errs []error
 	if !im.readOnly {
-		errs = append(errs, im.drain(), im.closeBitmaps(), im.fillLastCluster(), im.sync())
+		errs = append(errs, im.drain(), im.closeBitmaps(), im.fillLastCluster(), im.sync(), im.clearDirtyBit())
 	}
 	// A flush that began before the pause may still be running.
 	im.commitMu.Lock()
@@ -297,14 +320,14 @@ func (im *Image) Close() error {
 // Preconditions: the image is paused.
 func (im *Image) drain() error {
 	for !im.idle() {
-		if err := im.commit(); err != nil {
+		if err := im.commitAll(); err != nil {
 			return err
 		}
 		if err := im.reclaim(); err != nil {
 			return err
 		}
 	}
-	return nil
+	return im.clearDirtyBit()
 }
 
 // idle reports whether there is nothing to commit and nothing to free. It waits

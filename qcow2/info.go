@@ -12,16 +12,18 @@ type Info struct {
 	Corrupt       bool
 	BackingFile   string
 	BackingFormat string
-	ExtendedL2    bool   // clusters have subclusters
-	DataFile      string // recorded name of the external data file
-	HasDataFile   bool   // the guest's data is in an external file
-	RawData       bool   // which reads as the disk does
+	ExtendedL2    bool            // clusters have subclusters
+	DataFile      string          // recorded name of the external data file
+	HasDataFile   bool            // the guest's data is in an external file
+	RawData       bool            // which reads as the disk does
+	Encryption    *EncryptionInfo // nil without encryption
 	Snapshots     []SnapshotInfo
 	Bitmaps       []BitmapInfo // see Image.Bitmaps
 }
 
 // Info returns a description of the image.
 func (im *Image) Info() Info {
+	encryption := im.encryptionInfo()
 	im.mu.RLock()
 	defer im.mu.RUnlock()
 	h := im.hdr
@@ -40,6 +42,7 @@ func (im *Image) Info() Info {
 		DataFile:      h.dataFile(),
 		HasDataFile:   im.g.dataFile,
 		RawData:       im.rawData(),
+		Encryption:    encryption,
 	}
 	info.Bitmaps = im.bitmapInfo()
 	for i := range im.snaps {

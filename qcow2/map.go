@@ -102,7 +102,7 @@ func (im *Image) status(off, n int64) (Extent, error) {
 	if err != nil {
 		return e, err
 	}
-	if e.Data && e.Host >= 0 && im.preallocated() {
+	if e.Data && e.Host >= 0 && !im.encrypted() && im.preallocated() {
 		im.findHole(&e)
 	}
 	if e.Present {
@@ -141,6 +141,9 @@ func (im *Image) ownStatus(off, n int64) (Extent, error) {
 			continue
 		}
 		next := m.extent(off)
+		if im.hdr.cryptMethod != cryptNone {
+			next.Host = -1 // what is there is something else
+		}
 		if e.Length == 0 {
 			e = next
 		} else if !e.join(&next) {
@@ -184,8 +187,11 @@ type holeFinder interface {
 // findHole cuts an extent of data to what the host's file has as one piece, and
 // makes it zeroes if that is a hole. Not knowing is no error.
 func (im *Image) findHole(e *Extent) {
-	hole, n, err := im.f.(holeFinder).Hole(e.Host, e.Length)
-	if err == nil {
+	f, ok := im.data.(holeFinder)
+	if !ok {
+		return
+	}
+	if hole, n, err := f.Hole(e.Host, e.Length); err == nil {
 		e.Zero, e.Length = hole, n
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"testing"
 )
 
@@ -20,8 +19,14 @@ func (c config) String() string {
 	if c.o.ExtendedL2 {
 		s += ",extended"
 	}
+	if c.o.LazyRefcounts {
+		s += ",lazy"
+	}
 	if c.o.DataFile != "" {
 		s += fmt.Sprintf(",datafile,raw=%v", c.o.DataFileRaw)
+	}
+	if c.o.Encryption != nil {
+		s += "," + c.o.Encryption.Method
 	}
 	return s
 }
@@ -45,11 +50,16 @@ func configs() []config {
 		c.o.ExtendedL2 = true
 		return c
 	}
+	lazy := func(c config) config {
+		c.o.LazyRefcounts = true
+		return c
+	}
 	dataFile := func(c config, raw bool) config {
 		c.o.DataFile, c.o.DataFileRaw = "data", raw
 		return c
 	}
 	return []config{
+		lazy(c(3, 1024, 16, true)),
 		dataFile(c(3, 512, 16, true), false),
 		c(3, 512, 64, true),
 		c(3, 512, 1, false),
@@ -66,13 +76,12 @@ func configs() []config {
 	}
 }
 
-// plainConfigs are those whose images have their data in themselves.
-func plainConfigs() []config {
-	return slices.DeleteFunc(configs(), func(c config) bool { return c.o.DataFile != "" })
+// allConfigs are configs and an encrypted image.
+func allConfigs() []config {
+	e := &Encryption{Method: EncryptionAES, Secret: []byte("secret")}
+	o := CreateOptions{Size: 100 * kib, ClusterSize: 1024, BackingFile: "base", BackingFormat: "raw", Encryption: e}
+	return append(configs(), config{o, true})
 }
-
-// setFile puts another file under an image.
-func (im *Image) setFile(f File) { im.f, im.data = f, f }
 
 // memBacking is a backing disk in memory.
 type memBacking []byte
@@ -118,11 +127,19 @@ func newDisk(t testing.TB, c config, rng *rand.Rand) *disk {
 		c.o.Data = d.data
 		d.opts.DataFile = func(string) (File, error) { d.data.closed = false; return d.data, nil }
 	}
+	if c.o.Encryption != nil {
+		d.opts.Secret = secret(string(c.o.Encryption.Secret))
+	}
 	if err := Create(d.f, c.o); err != nil {
 		t.Fatal(err)
 	}
 	d.open()
 	return d
+}
+
+// secret returns what Options.Secret asks for.
+func secret(s string) func() ([]byte, error) {
+	return func() ([]byte, error) { return []byte(s), nil }
 }
 
 func (d *disk) open() {
@@ -265,6 +282,8 @@ func (op operation) run(im *Image, rng *rand.Rand) error {
 			return nil
 		case im.g.dataFile: // it can't have compressed clusters
 			return im.WriteV([][]byte{squeezable(op.fill, hi-lo)}, lo)
+		case im.encrypted():
+			return im.WriteV(vector(rng, squeezable(op.fill, hi-lo)), lo)
 		}
 		return im.WriteCompressed(squeezable(op.fill, hi-lo), lo)
 	case "flush":
@@ -293,7 +312,7 @@ func (op operation) apply(im *Image, model []byte) {
 
 // TestRandomOperations holds images of many kinds against a plain model.
 func TestRandomOperations(t *testing.T) {
-	for i, c := range configs() {
+	for i, c := range allConfigs() {
 		t.Run(c.String(), func(t *testing.T) {
 			t.Parallel()
 			seed := rand.Uint64()

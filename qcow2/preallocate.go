@@ -81,6 +81,9 @@ func (im *Image) preallocate(off, end int64, mode Preallocation) error {
 		return nil
 	}
 	off &^= im.g.clusterSize - 1
+	if im.encrypted() {
+		return fmt.Errorf("%w: preallocation of an encrypted disk", ErrUnsupported)
+	}
 	if !im.g.dataFile && mode != PreallocateMetadata {
 		defer p.giveBackArea()
 		if err := p.placeArea(off, end); err != nil {
@@ -271,9 +274,8 @@ func (p *preallocation) oldTable(off, end int64) error {
 				break
 			}
 			for j := range n {
-				g.setEntry(pg.buf, index+i+j, mapped(host+j<<g.clusterBits))
+				g.setEntry(im.l2.change(pg), index+i+j, mapped(host+j<<g.clusterBits))
 			}
-			im.l2.markDirty(pg)
 			im.changes.barrier = true
 			i += n
 		}

@@ -66,6 +66,9 @@ func (im *Image) resize(size int64) error {
 	if err := im.mayWrite(); err != nil {
 		return err
 	}
+	if err := im.locked(); err != nil {
+		return err
+	}
 	was := im.Size()
 	if size == was {
 		return nil

@@ -14,7 +14,7 @@ import (
 // snapshots.
 func snapshotConfigs() []config {
 	var list []config
-	for _, c := range plainConfigs() {
+	for _, c := range soloConfigs() {
 		if c.o.RefcountBits > 2 {
 			list = append(list, c)
 		}

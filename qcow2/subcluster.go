@@ -210,6 +210,14 @@ func (g *geometry) filled(a *allocation, c int64, old l2Entry) l2Entry {
 	return e
 }
 
+// dataEntry is the entry of a cluster of which all is data, where word says.
+func (g *geometry) dataEntry(word uint64) l2Entry {
+	if g.extended() {
+		return l2Entry{word, bitmapOf(1<<subclusters-1, 0)}
+	}
+	return l2Entry{word: word}
+}
+
 // zeroPart is what an entry of the given kind becomes when some of its
 // subclusters become zero; not ok if it can't, being compressed.
 func (e l2Entry) zeroPart(kind clusterKind, mask uint32) (_ l2Entry, ok bool) {
