@@ -225,7 +225,7 @@ func (im *Image) makeCaches(o *Options) {
 
 // defaultL2Cache is the size in bytes of the L2 cache for a disk of size bytes.
 func (im *Image) defaultL2Cache(size int64) int64 {
-	return min(im.g.clusters(size)*8, maxDefaultL2Cache)
+	return min(im.g.clusters(size)<<im.g.entryBits, maxDefaultL2Cache)
 }
 
 // resizeCache adapts the default size of the L2 cache to that of the disk.
