@@ -27,7 +27,7 @@ func (im *Image) l2Writable(off int64) (p *page, index, miss int64, err error) {
 	if table >= im.alloc.end {
 		return nil, 0, 0, fmt.Errorf("%w: L2 table %#x lies beyond the end of the file (L1 index %d)", ErrCorrupt, table, l1i)
 	}
-	if p = im.l2.get(at); p == nil {
+	if p = im.l2.full(im.l2.get(at)); p == nil {
 		return nil, 0, at, nil
 	}
 	return p, index, 0, nil
