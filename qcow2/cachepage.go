@@ -49,7 +49,7 @@ func (p *page) condense(g *geometry) (spare []byte) {
 	if e&entryOffset != 0 {
 		step = uint64(g.clusterSize)
 	}
-	for i, want := int64(1), e; i < g.pageSize/8; i++ {
+	for i, want := int64(1), e; i < g.entriesPerPage(); i++ {
 		if want += step; loadEntry(p.buf, i) != want {
 			return nil
 		}
@@ -79,7 +79,7 @@ func (g *geometry) progression(p *page, i, off, n int64) (mapping, error) {
 	if p.step != 0 {
 		m.host = int64(e&entryOffset) + within
 	}
-	m.length = min(n, (g.pageSize/8-i)<<g.clusterBits-within)
+	m.length = min(n, (g.entriesPerPage()-i)<<g.clusterBits-within)
 	return m, nil
 }
 

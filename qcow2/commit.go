@@ -59,8 +59,14 @@ func (im *Image) flush() error {
 	return err
 }
 
-// commit writes all changes and makes them, and all earlier data, durable.
-func (im *Image) commit() error {
+// commit writes all changes and makes them, and all earlier data, durable; of
+// refcounts only what lazy refcounts ask for.
+func (im *Image) commit() error { return im.commitChanges(true) }
+
+// commitAll is commit with all refcounts.
+func (im *Image) commitAll() error { return im.commitChanges(false) }
+
+func (im *Image) commitChanges(lazily bool) error {
 	im.commitMu.Lock()
 	defer im.commitMu.Unlock()
 	if im.done {
@@ -69,10 +75,18 @@ func (im *Image) commit() error {
 	b := &im.batch
 	im.mu.Lock()
 	seq := im.writes.Load()
-	im.capture(b)
+	lazily = lazily && im.mayPostpone()
+	postponed := lazily && len(im.refs.dirty) > 0
+	im.capture(b, !lazily)
 	im.mu.Unlock()
 
-	err := im.writeOut(b)
+	var err error
+	if postponed {
+		err = im.setDirtyBit()
+	}
+	if err == nil {
+		err = im.writeOut(b)
+	}
 
 	im.mu.Lock()
 	im.settleCommit(b, err)
@@ -84,12 +98,15 @@ func (im *Image) commit() error {
 	return nil
 }
 
-// capture moves all changes into b. Preconditions: mu is held exclusively.
-func (im *Image) capture(b *batch) {
+// capture moves all changes into b, those of refcounts only if counts is set.
+// Preconditions: mu is held exclusively.
+func (im *Image) capture(b *batch, counts bool) {
 	ch := &im.changes
 	b.reset()
-	for _, p := range takeDirty(im.refs) {
-		b.addPage(p, &b.early)
+	if counts {
+		for _, p := range takeDirty(im.refs) {
+			b.addPage(p, &b.early)
+		}
 	}
 	for _, p := range takeDirty(im.l2) {
 		if p.fresh {

@@ -27,6 +27,9 @@ func (im *Image) l2Writable(off int64) (p *page, index, miss int64, err error) {
 	if table >= im.alloc.end {
 		return nil, 0, 0, fmt.Errorf("%w: L2 table %#x lies beyond the end of the file (L1 index %d)", ErrCorrupt, table, l1i)
 	}
+	if err := im.checkL2(table, l1i); err != nil {
+		return nil, 0, 0, err
+	}
 	if p = im.l2.full(im.l2.get(at)); p == nil {
 		return nil, 0, at, nil
 	}
@@ -80,8 +83,8 @@ func (im *Image) linkL2(l1i, table int64) {
 // the entries refer to is counted once for each of the tables already, and the
 // shared table was never changed here, so that the file has all of it.
 func (im *Image) copyL2(l1i, table int64) (int64, error) {
-	if im.meta[table>>im.g.clusterBits] != metaL2 {
-		return 0, fmt.Errorf("%w: L2 table %#x (L1 index %d) overlaps %v", ErrCorrupt, table, l1i, im.meta[table>>im.g.clusterBits])
+	if err := im.checkL2(table, l1i); err != nil {
+		return 0, err
 	}
 	buf := im.clusterBuffer()
 	defer im.buffers.Put(buf)
@@ -95,6 +98,7 @@ func (im *Image) copyL2(l1i, table int64) (int64, error) {
 		return 0, err
 	}
 	im.release(table>>im.g.clusterBits, 1, false)
+	im.setMeta(table, 1, metaSnapshotL2)
 	return own, nil
 }
 
