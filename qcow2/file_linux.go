@@ -22,6 +22,8 @@ type OSFile struct {
 	flushes joiner
 	fsync   func() error // bound once, so that Sync does not allocate
 
+	locks lockState // see Lock
+
 	noPunch atomic.Bool // the host refused hole punching once
 	noZero  atomic.Bool // the host refused zeroing ranges once
 }

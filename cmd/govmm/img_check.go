@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/govmm/govmm/internal/block"
 	"github.com/govmm/govmm/qcow2"
 	"github.com/spf13/cobra"
 )
@@ -69,6 +70,10 @@ Exit status:
 func (a *app) imgCheck(file string) (checkReport, error) {
 	f, err := qcow2.OpenFile(file, os.O_RDONLY)
 	if err != nil {
+		return checkReport{}, err
+	}
+	if err := block.Lock(f, true); err != nil {
+		f.Close()
 		return checkReport{}, err
 	}
 	im, err := qcow2.Open(f, qcow2.Options{ReadOnly: true, NoBacking: true})

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/govmm/govmm/internal/block"
 	"github.com/govmm/govmm/qcow2"
 	"github.com/spf13/cobra"
 )
@@ -87,7 +88,9 @@ func createImage(file string, o qcow2.CreateOptions) error {
 	if err != nil {
 		return err
 	}
-	err = qcow2.Create(out, o)
+	if err = block.Lock(out, false); err == nil {
+		err = qcow2.Create(out, o)
+	}
 	if err == nil {
 		err = out.Sync()
 	}

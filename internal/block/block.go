@@ -54,6 +54,8 @@ var (
 	ErrReadOnly = errors.New("device is read-only")
 	// ErrSecret means that a passphrase is needed, or can't be had.
 	ErrSecret = errors.New("no passphrase")
+	// ErrLocked means that somebody else uses a file in a way that excludes ours.
+	ErrLocked = qcow2.ErrLocked
 	// ErrRange means that a request reaches beyond the end of the device.
 	ErrRange = errors.New("request outside the device")
 )

@@ -32,6 +32,9 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 	if err := c.enter(f); err != nil {
 		return nil, err
 	}
+	if err := lockFile(c.spec, f, readOnly); err != nil {
+		return nil, err
+	}
 	if format == "" {
 		if format, err = probe(f); err != nil {
 			return nil, err

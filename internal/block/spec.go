@@ -31,6 +31,11 @@ type Spec struct {
 	// L2CacheSize bounds the memory for mapping metadata of a qcow2 image, in
 	// bytes. 0 is the default of package qcow2.
 	L2CacheSize int64
+	// ForceShare opens a read-only disk though somebody may be writing it: what is
+	// read then need not make sense.
+	ForceShare bool
+	// Locking says whether files are locked against other users; see Locking.
+	Locking Locking
 	// KeyFile names a file whose whole contents are the passphrase of an
 	// encrypted disk; Secret, unless empty, is the passphrase itself. It opens
 	// every encrypted file of a backing chain.
@@ -47,6 +52,8 @@ type Spec struct {
 //	backing=on|off       whether a backing file may be opened (on)
 //	size=BYTES           of a null device; suffixes k, M, G, T, P, E (powers of 1024)
 //	l2-cache-size=BYTES  of a qcow2 image
+//	force-share=on|off   read though somebody else may be writing
+//	locking=on|off|auto  lock files against other users (auto: where possible)
 //	key-file=FILE        holds the passphrase of an encrypted disk
 //
 // Other keys are returned in rest.
@@ -92,6 +99,10 @@ func (s *Spec) set(key, value string) (known bool, err error) {
 		s.Size, err = parseSize(key, value)
 	case "l2-cache-size":
 		s.L2CacheSize, err = parseSize(key, value)
+	case "force-share":
+		s.ForceShare, err = parseSwitch(key, value)
+	case "locking":
+		s.Locking, err = parseLocking(value)
 	case "key-file":
 		s.KeyFile = value
 	default:
@@ -118,6 +129,8 @@ func (s *Spec) validate() error {
 	switch {
 	case s.Path == "":
 		return fmt.Errorf("disk without a path")
+	case s.ForceShare && !s.ReadOnly:
+		return fmt.Errorf("disk %q: force-share=on can only be used with readonly=on", s.Path)
 	case s.Size != 0:
 		return fmt.Errorf("disk %q: size=%d (only format=null has a size)", s.Path, s.Size)
 	case s.L2CacheSize < 0:
