@@ -61,8 +61,9 @@ guests:
 fuzz:
 	$(step) 'fuzzing' guest-tests/fuzz.sh 60s
 
-bench: build ## benchmarks
+bench: build ## benchmarks, and a table of govmm beside QEMU's tools
 	@go test -run '^$$' -bench . -benchmem $(UNIT)
+	@go run ./internal/cmd/imgbench
 
 lint: check-code ## gofmt, go vet, staticcheck, and golangci-lint and shellcheck where installed
 	@if command -v golangci-lint >/dev/null; then golangci-lint run; fi

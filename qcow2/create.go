@@ -26,6 +26,16 @@ type CreateOptions struct {
 	// BackingFormat the name of its format, which must be given with it.
 	BackingFile   string
 	BackingFormat string
+	// DataFile is the name recorded for an external data file, "" for none, and
+	// Data that file: Create makes it as long as the disk, and what was in it is
+	// lost. Version 3 only.
+	DataFile string
+	Data     File
+	// DataFileRaw makes the data file read as the disk does, for those who don't
+	// know of the image. It implies PreallocateMetadata, and excludes a backing file.
+	DataFileRaw bool
+	// Preallocation says what is there before it is written to. Default: nothing.
+	Preallocation Preallocation
 }
 
 // Defaults of CreateOptions.
@@ -68,6 +78,18 @@ func (o *CreateOptions) header() (*header, error) {
 		return nil, fmt.Errorf("backing file name of %d bytes (at most %d)", len(o.BackingFile), maxBackingName)
 	case o.BackingFile != "" && o.BackingFormat == "":
 		return nil, fmt.Errorf("backing file %q without backing format", o.BackingFile)
+	case o.DataFile != "" && version == 2:
+		return nil, fmt.Errorf("an external data file needs version 3")
+	case (o.DataFile != "") != (o.Data != nil):
+		return nil, fmt.Errorf("external data file %q: its name and the file must be given together", o.DataFile)
+	case o.DataFileRaw && o.DataFile == "":
+		return nil, fmt.Errorf("raw external data needs an external data file")
+	case o.DataFileRaw && o.BackingFile != "":
+		return nil, fmt.Errorf("raw external data excludes a backing file")
+	case o.Preallocation > PreallocateFull:
+		return nil, fmt.Errorf("%v", o.Preallocation)
+	case o.Preallocation != PreallocateOff && o.BackingFile != "":
+		return nil, fmt.Errorf("preallocation %v hides the backing file", o.Preallocation)
 	case len(o.BackingFormat) > 15:
 		return nil, fmt.Errorf("backing format %q (at most 15 bytes)", o.BackingFormat)
 	}
@@ -81,6 +103,13 @@ func (o *CreateOptions) header() (*header, error) {
 	}
 	if o.BackingFormat != "" {
 		h.extensions = append(h.extensions, extension{extBackingFormat, []byte(o.BackingFormat)})
+	}
+	if o.DataFile != "" {
+		h.incompatible |= incompatDataFile
+		h.extensions = append(h.extensions, extension{extDataFile, []byte(o.DataFile)})
+	}
+	if o.DataFileRaw {
+		h.autoclear |= autoclearRawData
 	}
 	if version >= 3 {
 		h.tail = make([]byte, headerSizeV3-headerMinSizeV3-1)
@@ -110,17 +139,51 @@ func Create(f File, o CreateOptions) error {
 		return fmt.Errorf("create qcow2 image: %w: a disk of %d bytes needs a larger cluster size than %d",
 			ErrTooLarge, size, g.clusterSize)
 	}
-	if err := writeSkeleton(f, h, &g); err != nil {
-		return fmt.Errorf("create qcow2 image: %w", err)
-	}
-	im, err := Open(f, Options{NoBacking: true})
-	if err != nil {
-		return fmt.Errorf("create qcow2 image: %w", err)
-	}
-	if err := im.grow(size); err != nil {
+	if err := fillNew(f, o, h, size); err != nil {
 		return fmt.Errorf("create qcow2 image: %w", err)
 	}
 	return nil
+}
+
+// fillNew writes a new image for a disk of size bytes.
+func fillNew(f File, o CreateOptions, h *header, size int64) error {
+	g := newGeometry(h)
+	if err := writeSkeleton(f, h, &g); err != nil {
+		return err
+	}
+	mode := o.Preallocation
+	if o.DataFileRaw && mode == PreallocateOff {
+		mode = PreallocateMetadata
+	}
+	if o.Data != nil {
+		if err := o.Data.Truncate(0); err != nil {
+			return err
+		}
+	}
+	// Nothing has to survive a crash before all is there.
+	im, err := Open(unsynced{f}, Options{NoBacking: true, DataFile: func(string) (File, error) { return o.Data, nil }})
+	if err != nil {
+		return err
+	}
+	if err := im.grow(size, mode); err != nil {
+		return err
+	}
+	if o.Data != nil {
+		if err := o.Data.Sync(); err != nil {
+			return err
+		}
+	}
+	return f.Sync()
+}
+
+// unsynced is a file whose writes need not be durable yet.
+type unsynced struct{ File }
+
+func (unsynced) Sync() error { return nil }
+
+// Reserve implements reserver.
+func (u unsynced) Reserve(off, n int64) error {
+	return storage(u.File, off, off+n, PreallocateFalloc)
 }
 
 // writeSkeleton writes an image of a disk without any size: header, refcount
@@ -139,16 +202,16 @@ func writeSkeleton(f File, h *header, g *geometry) error {
 	if err := f.Truncate(0); err != nil {
 		return err
 	}
-	if err := writeFull(f, img, 0); err != nil {
-		return err
-	}
-	return f.Sync()
+	return writeFull(f, img, 0)
 }
 
-// grow makes the disk larger: a longer L1 table first, then the size.
-// Preconditions: nobody else uses the image.
-func (im *Image) grow(size int64) error {
+// grow makes the disk larger: a longer L1 table first, then what is to be there
+// in advance, then the size. Preconditions: nobody else uses the image.
+func (im *Image) grow(size int64, mode Preallocation) error {
 	if err := im.growL1(im.g.l1Entries(size)); err != nil {
+		return err
+	}
+	if err := im.preallocate(im.Size(), size, mode); err != nil {
 		return err
 	}
 	if err := im.drain(); err != nil {

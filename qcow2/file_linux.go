@@ -14,13 +14,15 @@ import (
 type OSFile struct {
 	path   string
 	fd     int
-	device bool // a block device: the size is fixed
+	device bool      // a block device: the size is fixed
+	direct *directIO // nil unless opened with O_DIRECT
 
 	iovecs  sync.Pool // of *[]unix.Iovec
 	writes  atomic.Uint64
 	synced  atomic.Uint64
 	flushes joiner
 	fsync   func() error // bound once, so that Sync does not allocate
+	unsafe  bool         // Sync does nothing
 
 	locks lockState // see Lock
 
@@ -29,8 +31,10 @@ type OSFile struct {
 }
 
 // OpenFile opens path with the flags of os.OpenFile (os.O_RDONLY, os.O_RDWR,
-// os.O_CREATE, os.O_EXCL, os.O_TRUNC). Directories and what else is neither a
-// regular file nor a block device are refused.
+// os.O_CREATE, os.O_EXCL, os.O_TRUNC) and O_DIRECT, with which transfers bypass
+// the host's page cache: straight from and to the caller's memory where that is
+// aligned as the host needs it, else through a buffer. Directories and what else
+// is neither a regular file nor a block device are refused.
 func OpenFile(path string, flags int) (*OSFile, error) {
 	f := &OSFile{path: path}
 	err := retryEINTR(func() (err error) {
@@ -52,6 +56,13 @@ func OpenFile(path string, flags int) (*OSFile, error) {
 	default:
 		unix.Close(f.fd)
 		return nil, f.wrap("open", errors.New("neither a regular file nor a block device"))
+	}
+	if flags&unix.O_DIRECT != 0 {
+		var err error
+		if f.direct, err = newDirectIO(f.fd); err != nil {
+			unix.Close(f.fd)
+			return nil, f.wrap("open", err)
+		}
 	}
 	f.iovecs.New = func() any { v := make([]unix.Iovec, 0, 64); return &v }
 	f.fsync = f.syncNow
@@ -83,12 +94,25 @@ func (f *OSFile) Identity() (FileID, error) {
 
 // ReadV implements File with preadv.
 func (f *OSFile) ReadV(bufs [][]byte, off int64) error {
+	if f.direct != nil && !f.direct.fits(bufs, off) {
+		return f.readBounced(bufs, off)
+	}
 	return f.transfer("read", bufs, off, unix.Pread, preadv)
 }
 
 // WriteV implements File with pwritev.
 func (f *OSFile) WriteV(bufs [][]byte, off int64) error {
-	err := f.transfer("write", bufs, off, unix.Pwrite, pwritev)
+	var err error
+	switch {
+	case f.direct == nil:
+		err = f.transfer("write", bufs, off, unix.Pwrite, pwritev)
+	case f.direct.fits(bufs, off):
+		f.direct.blocks.RLock()
+		err = f.transfer("write", bufs, off, unix.Pwrite, pwritev)
+		f.direct.blocks.RUnlock()
+	default:
+		err = f.writeBounced(bufs, off)
+	}
 	f.writes.Add(1) // also after an error: part of it may have been written
 	return err
 }
@@ -117,8 +141,8 @@ func (f *OSFile) transfer(op string, bufs [][]byte, off int64,
 			continue
 		case err != nil:
 			return f.wrap(op, err)
-		case n == 0 && op == "read":
-			clearVec(bufs, skip)
+		case op == "read" && (n == 0 || f.endsAt(off+int64(n))):
+			clearVec(bufs, skip+n)
 			return nil
 		case n == 0:
 			return f.wrap(op, unix.ENOSPC)
@@ -133,6 +157,10 @@ func (f *OSFile) transfer(op string, bufs [][]byte, off int64,
 		}
 	}
 }
+
+// endsAt reports whether a read that ended at off got to the end of the file:
+// direct reads end inside a block nowhere else.
+func (f *OSFile) endsAt(off int64) bool { return f.direct != nil && off&(f.direct.off-1) != 0 }
 
 // vectored does one preadv or pwritev of at most maxIovecs elements of bufs.
 func (f *OSFile) vectored(bufs [][]byte, skip int, off int64, many func(int, []unix.Iovec, int64) (int, error)) (int, error) {
@@ -162,20 +190,25 @@ func (f *OSFile) vectored(bufs [][]byte, skip int, off int64, many func(int, []u
 // clearVec zeroes bufs after the first skip bytes.
 func clearVec(bufs [][]byte, skip int) {
 	for _, b := range bufs {
-		clear(b[skip:])
-		skip = 0
+		n := min(skip, len(b))
+		clear(b[n:])
+		skip -= n
 	}
 }
 
 // Sync implements File with fdatasync; concurrent calls share one, and none is
 // made if nothing was written since the last.
 func (f *OSFile) Sync() error {
-	if f.synced.Load() == f.writes.Load() {
+	if f.unsafe || f.synced.Load() == f.writes.Load() {
 		return nil
 	}
 	_, err := f.flushes.do(f.fsync)
 	return err
 }
+
+// DisableSync makes Sync do nothing, for data that nobody misses after a crash of
+// the host. It is called before the file is used.
+func (f *OSFile) DisableSync() { f.unsafe = true }
 
 func (f *OSFile) syncNow() error {
 	seq := f.writes.Load()
@@ -209,6 +242,7 @@ func (f *OSFile) Truncate(size int64) error {
 		}
 		return err
 	}
+	defer f.shareBlocks()()
 	err := retryEINTR(func() error { return unix.Ftruncate(f.fd, size) })
 	f.writes.Add(1)
 	return f.wrap("truncate", err)
@@ -246,7 +280,25 @@ func (f *OSFile) ZeroRange(off, n int64) error {
 	return nil
 }
 
+// Reserve sets storage aside for n bytes at off, and makes the file at least as
+// long. Where the host can't it writes zeroes beyond the end of the file.
+func (f *OSFile) Reserve(off, n int64) error {
+	if f.device {
+		return f.Truncate(off + n)
+	}
+	err := f.fallocate(0, off, n)
+	if !unsupported(err) {
+		return f.wrap("allocate", err)
+	}
+	size, err := f.Size()
+	if err != nil {
+		return err
+	}
+	return storage(f, max(off, size), off+n, PreallocateFull)
+}
+
 func (f *OSFile) fallocate(mode uint32, off, n int64) error {
+	defer f.shareBlocks()()
 	err := retryEINTR(func() error { return unix.Fallocate(f.fd, mode, off, n) })
 	f.writes.Add(1)
 	return err

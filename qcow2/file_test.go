@@ -159,4 +159,9 @@ func TestOSFileSync(t *testing.T) {
 	if syncs == 0 || syncs > 20 {
 		t.Errorf("%d syncs", syncs)
 	}
+	f.DisableSync()
+	syncs = 0
+	if err := errors.Join(f.WriteV(pattern(1, 512), 0), f.Sync()); err != nil || syncs != 0 {
+		t.Errorf("%d syncs of a file that has them disabled, %v", syncs, err)
+	}
 }

@@ -35,6 +35,7 @@ type geometry struct {
 	version       uint32
 	clusterBits   uint
 	clusterSize   int64
+	entryBits     uint // log2 of the bytes of an L2 entry
 	l2Bits        uint // log2 of the entries of an L2 table
 	l1Shift       uint // guest offset >> l1Shift is the L1 index
 	refcountOrder uint
@@ -44,13 +45,14 @@ type geometry struct {
 }
 
 func newGeometry(h *header) geometry {
-	cb := uint(h.clusterBits)
+	cb, eb := uint(h.clusterBits), uint(3)
 	g := geometry{
 		version:       h.version,
 		clusterBits:   cb,
 		clusterSize:   1 << cb,
-		l2Bits:        cb - 3,
-		l1Shift:       cb + cb - 3,
+		entryBits:     eb,
+		l2Bits:        cb - eb,
+		l1Shift:       cb + cb - eb,
 		refcountOrder: uint(h.refcountOrder),
 		refBlockBits:  cb + 3 - uint(h.refcountOrder),
 		dataFile:      h.incompatible&incompatDataFile != 0,

@@ -20,6 +20,7 @@ const (
 	hdrL1        = 36 // L1 entries (4), L1 offset (8)
 	hdrRefTable  = 48 // refcount table offset (8), its clusters (4)
 	hdrIncompat  = 72 // incompatible features, 8 bytes
+	hdrCompat    = 80 // compatible features, 8 bytes
 	hdrAutoclear = 88 // autoclear features, 8 bytes
 )
 
@@ -290,8 +291,7 @@ func (h *header) marshal() ([]byte, error) {
 	}
 	b = appendExtension(b, extEnd, nil)
 	if h.backingFile != "" {
-		be.PutUint64(b[8:], uint64(len(b)))
-		be.PutUint32(b[16:], uint32(len(h.backingFile)))
+		putBackingName(b, len(b), len(h.backingFile))
 		b = append(b, h.backingFile...)
 	}
 	if len(b) > 1<<h.clusterBits {
@@ -299,4 +299,10 @@ func (h *header) marshal() ([]byte, error) {
 			ErrTooLarge, len(b), 1<<h.clusterBits)
 	}
 	return b, nil
+}
+
+// putBackingName says in a header where the name of the backing file is.
+func putBackingName(b []byte, off, n int) {
+	binary.BigEndian.PutUint64(b[8:], uint64(off))
+	binary.BigEndian.PutUint32(b[16:], uint32(n))
 }

@@ -45,18 +45,41 @@ func (im *Image) refcount(c int64) (uint64, error) {
 // take sets the count of the free clusters [c, c+n) to one. On an error none of
 // them is taken. Preconditions: refcount blocks cover them.
 func (im *Image) take(c, n int64) error {
-	for i := range n {
-		if err := im.takeOne(c + i); err != nil {
-			im.giveBack(c, i)
+	for done := int64(0); done < n; {
+		p, first, err := im.refPage(c + done)
+		if err == nil && p == nil {
+			err = fmt.Errorf("%w: no refcount block for cluster %#x", ErrCorrupt, (c+done)<<im.g.clusterBits)
+		}
+		if err == nil {
+			count := min(n-done, im.countsPerPage()-first)
+			for i := first; i < first+count && err == nil; i++ {
+				if err = im.checkFree(c + done); err == nil {
+					storeRefcount(p.buf, i, im.g.refcountOrder, 1)
+					done++
+				}
+			}
+			im.refs.markDirty(p)
+		}
+		if err != nil {
+			im.giveBack(c, done)
 			return err
 		}
 	}
 	return nil
 }
 
-func (im *Image) takeOne(c int64) error {
+// checkFree refuses to hand out a cluster which holds metadata, whatever its
+// refcount.
+func (im *Image) checkFree(c int64) error {
 	if k := im.meta[c]; k != 0 {
 		return fmt.Errorf("%w: refcounts call cluster %#x free, which holds %v", ErrCorrupt, c<<im.g.clusterBits, k)
+	}
+	return nil
+}
+
+func (im *Image) takeOne(c int64) error {
+	if err := im.checkFree(c); err != nil {
+		return err
 	}
 	p, i, err := im.refPage(c)
 	if err != nil {

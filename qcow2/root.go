@@ -21,6 +21,7 @@ type rootChange struct {
 
 	// What to go back to.
 	hdr      header
+	g        geometry
 	l1       []uint64
 	refTable []uint64
 	snaps    []snapshot
@@ -88,6 +89,7 @@ func (im *Image) newRootChange() *rootChange {
 	r := &rootChange{
 		im:       im,
 		hdr:      *im.hdr,
+		g:        im.g,
 		l1:       im.l1,
 		refTable: slices.Clone(im.refTable),
 		snaps:    im.snaps,
@@ -351,7 +353,7 @@ func (r *rootChange) settle() {
 func (r *rootChange) undo() {
 	im := r.im
 	end := im.alloc.end
-	*im.hdr = r.hdr
+	*im.hdr, im.g = r.hdr, r.g
 	im.l1, im.refTable, im.snaps, im.alloc = r.l1, r.refTable, r.snaps, r.alloc
 	im.alloc.end = end
 	r.forget(nil)

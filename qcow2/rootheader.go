@@ -34,7 +34,8 @@ func (im *Image) restoreHeader() error {
 }
 
 // writeRoot writes the fields of the header that a rootChange may change, from
-// the disk size to the place of the snapshot table, and makes them durable.
+// the disk size to the width of refcounts, and makes them durable. They are all
+// in the first sector.
 func (im *Image) writeRoot(h *header) error {
 	be := binary.BigEndian
 	b := be.AppendUint64(nil, h.size)
@@ -45,6 +46,12 @@ func (im *Image) writeRoot(h *header) error {
 	b = be.AppendUint32(b, h.refClusters)
 	b = be.AppendUint32(b, h.snapshotCount)
 	b = be.AppendUint64(b, h.snapshots)
+	if h.version >= 3 {
+		b = be.AppendUint64(b, h.incompatible)
+		b = be.AppendUint64(b, h.compatible)
+		b = be.AppendUint64(b, h.autoclear)
+		b = be.AppendUint32(b, h.refcountOrder)
+	}
 	if err := writeFull(im.f, b, hdrSize); err != nil {
 		return fmt.Errorf("write the header: %w", err)
 	}

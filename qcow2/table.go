@@ -41,12 +41,17 @@ func (im *Image) newL2(l1i int64, contents []byte) (int64, error) {
 		return 0, err
 	}
 	im.l2.insertTable(table, im.g.clusterSize, contents)
+	im.linkL2(l1i, table)
+	return table, nil
+}
+
+// linkL2 makes a new table the one with index l1i.
+func (im *Image) linkL2(l1i, table int64) {
 	im.l1[l1i] = uint64(table) | entryCopied
 	im.changes.l1.touch(l1i)
 	im.changes.barrier = true
 	im.setMeta(table, 1, metaL2)
 	im.weigh()
-	return table, nil
 }
 
 // copyL2 replaces an L2 table that is shared with a snapshot by a copy. What

@@ -58,6 +58,8 @@ func TestLayoutVectors(t *testing.T) {
 		{"lazy", CreateOptions{Size: 64 * mib, LazyRefcounts: true}, nil, 196616, "c7daf6bb9d247c28df9d50d6696231f8"},
 		{"zstd", CreateOptions{Size: 64 * mib, Compression: CompressionZstd}, nil, 196616, "36d2f89675b6495131a95e867be04a8b"},
 		{"backing", CreateOptions{Size: mib, BackingFile: "base.raw", BackingFormat: "raw"}, nil, 196616, "7bf9f94ec46267a54633cab47d1dbc10"},
+		{"metadata 4M", CreateOptions{Size: 4 * mib, Preallocation: PreallocateMetadata}, nil, 4521984, "a153726054a57a07cd0c4ef8ab0ac834"},
+		{"metadata 4M 4k", CreateOptions{Size: 4 * mib, ClusterSize: 4 * kib, Preallocation: PreallocateMetadata}, nil, 4218880, "9e1c952baf92fe5d872f88fd48a0d93f"},
 		{"write 64k", CreateOptions{Size: 64 * mib}, []func(*Image) error{write(1, 0, 64*kib)}, 393216, "19ff20251bb73d00e18b5744ac9fb6c5"},
 		{"write 1k", CreateOptions{Size: 64 * mib}, []func(*Image) error{write(1, kib, kib)}, 393216, "c27e89d1836735a1ac063ebf632e296c"},
 		{"write 1M", CreateOptions{Size: 64 * mib}, []func(*Image) error{write(1, 0, mib)}, 1376256, "c48f0e64ddee52966061138bff6d7ab6"},

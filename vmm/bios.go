@@ -59,6 +59,7 @@ func (m *Machine) addFirmwarePorts(debug io.Writer) error {
 	if err != nil {
 		return err
 	}
+	m.onReset(config.Reset)
 	ranges := []portRange{{"firmware configuration", fwcfg.Base, fwcfg.Size, config}}
 	if debug != nil {
 		m.chips.debug = chipset.NewDebugPort(debug)

@@ -71,7 +71,7 @@ type portRange struct {
 
 // addChips creates the chips and puts them at their ports and on the PCI bus.
 func (m *Machine) addChips() error {
-	reset := func() { m.finish(Reset, nil) }
+	reset := func() { m.guestReset(GuestReset) }
 	c := &m.chips
 	c.keyboard = chipset.NewKeyboard(chipset.KeyboardConfig{
 		KeyboardIRQ: m.platform.line(irqKeyboard),
@@ -88,18 +88,22 @@ func (m *Machine) addChips() error {
 	c.pm = chipset.NewPM(chipset.PMConfig{
 		SCI:      m.platform.line(irqSCI),
 		S5:       sleepTypeOff,
-		PowerOff: func() { m.finish(PowerOff, nil) },
+		PowerOff: func() { m.finish(PowerOff, GuestPowerOff, nil) },
 		ACPI:     m.config.BIOS == nil, // else the guest asks for it
 	})
 	m.onRelease(func(context.Context) error { c.pm.Close(); return nil })
+	port92, control := chipset.NewPort92(reset), chipset.NewResetControl(reset)
+	for _, f := range []func(){c.keyboard.Reset, c.rtc.Reset, c.pm.Reset, port92.Reset, control.Reset} {
+		m.onReset(f)
+	}
 	ranges := []portRange{
 		{"keyboard data", portKeyboardData, 1, c.keyboard.Data()},
 		{"keyboard command", portKeyboardCommand, 1, c.keyboard.Command()},
 		{"RTC", portRTC, 4, c.rtc},
-		{"system control A", portSystemControlA, 1, chipset.NewPort92(reset)},
+		{"system control A", portSystemControlA, 1, port92},
 		{"SMI command", chipset.APMBase, chipset.APMSize, c.pm.APM()},
 		{"GPE0", chipset.GPE0Base, chipset.GPE0Size, c.pm.GPE0()},
-		{"PCI configuration", portPCIConfig, 8, m.pciBus.ConfigMechanism1(chipset.NewResetControl(reset))},
+		{"PCI configuration", portPCIConfig, 8, m.pciBus.ConfigMechanism1(control)},
 	}
 	ranges = append(ranges, m.addSerial()...)
 	if err := m.mapPorts(ranges); err != nil {
@@ -129,6 +133,7 @@ func (m *Machine) addSerial() []portRange {
 			In:  config.In,
 		})
 		m.onRelease(uart.Close)
+		m.onReset(uart.Reset)
 		m.chips.serial = append(m.chips.serial, uart)
 		ranges = append(ranges, portRange{at.name, uint64(at.base), serialSize, uart})
 	}

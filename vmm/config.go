@@ -26,6 +26,11 @@ type Config struct {
 	BIOS *BIOS
 	// Serial has up to two serial ports: COM1 and COM2.
 	Serial []SerialConfig
+	// OnReset says what becomes of the machine when its guest resets it.
+	OnReset OnReset
+	// Notify, if not nil, is told of what happens to the machine, by any
+	// goroutine. It must not wait for the machine.
+	Notify func(Event)
 	// Logger gets what a person who runs the machine should know; nil discards.
 	Logger *slog.Logger
 }

@@ -44,6 +44,9 @@ func (m *Machine) addCPUs(system *kvm.System, supported []kvm.CPUIDEntry) error 
 func (c *cpu) run() {
 	c.vcpu.Enter()
 	defer c.vcpu.Leave()
+	if !c.m.park() {
+		return
+	}
 	for !c.m.ending.Load() {
 		exit, err := c.vcpu.Run()
 		if int(exit) < len(c.exits) {
@@ -53,13 +56,14 @@ func (c *cpu) run() {
 		case err == nil:
 			c.dispatch(exit)
 		case errors.Is(err, kvm.ErrInterrupted):
-			// A kick, or the Go runtime's own signal: the loop looks at ending
-			// again after the kick is taken back.
+			// A kick, or the Go runtime's own signal: what kicks are for is looked
+			// at after the kick is taken back.
 			c.vcpu.ClearKick()
+			c.m.park()
 		case errors.Is(err, kvm.ErrNotReady):
 			// A secondary processor took an INIT.
 		default:
-			c.m.finish(Failed, err)
+			c.m.finish(Failed, HostError, err)
 		}
 	}
 }
@@ -73,15 +77,15 @@ func (c *cpu) dispatch(exit kvm.Exit) {
 	case kvm.ExitMMIO:
 		c.memoryAccess(c.vcpu.MMIO())
 	case kvm.ExitShutdown: // a triple fault resets a PC
-		c.m.finish(Reset, nil)
+		c.m.guestReset(GuestTripleFault)
 	case kvm.ExitSystemEvent:
 		c.systemEvent(c.vcpu.SystemEvent())
 	case kvm.ExitInternalError:
-		c.m.finish(Failed, c.internalError(c.vcpu.InternalError()))
+		c.m.finish(Failed, HostError, c.internalError(c.vcpu.InternalError()))
 	case kvm.ExitFailEntry:
-		c.m.finish(Failed, fmt.Errorf("vCPU %d: the processor refused to enter the guest (reason %#x)", c.vcpu.ID(), c.vcpu.FailEntryReason()))
+		c.m.finish(Failed, HostError, fmt.Errorf("vCPU %d: the processor refused to enter the guest (reason %#x)", c.vcpu.ID(), c.vcpu.FailEntryReason()))
 	default:
-		c.m.finish(Failed, fmt.Errorf("vCPU %d: unexpected exit %q", c.vcpu.ID(), exit))
+		c.m.finish(Failed, HostError, fmt.Errorf("vCPU %d: unexpected exit %q", c.vcpu.ID(), exit))
 	}
 }
 
@@ -109,11 +113,11 @@ func (c *cpu) memoryAccess(m kvm.MMIO) {
 func (c *cpu) systemEvent(e kvm.SystemEvent) {
 	switch e {
 	case kvm.SystemShutdown:
-		c.m.finish(PowerOff, nil)
+		c.m.finish(PowerOff, GuestPowerOff, nil)
 	case kvm.SystemReset:
-		c.m.finish(Reset, nil)
+		c.m.guestReset(GuestReset)
 	default:
-		c.m.finish(Failed, fmt.Errorf("vCPU %d: the guest crashed (system event %d)", c.vcpu.ID(), e))
+		c.m.finish(Failed, HostError, fmt.Errorf("vCPU %d: the guest crashed (system event %d)", c.vcpu.ID(), e))
 	}
 }
 

@@ -1,7 +1,7 @@
 // Package vmm is the machine: a PC with an i440FX host bridge, a PIIX south
 // bridge, one PCI bus, serial ports and processors that KVM runs. It boots a
 // Linux kernel directly, or starts a BIOS that boots from a disk, and ends when
-// the guest switches it off or resets it, or when it is told to.
+// the guest switches it off, or resets it if that is wished, or when it is told to.
 //
 // A machine is built by [New], gets its PCI devices by [Machine.AddDevice], is
 // run once by [Machine.Run], and must be closed:
@@ -28,6 +28,14 @@
 // is no system management mode, which SeaBIOS is told, and no VGA: SeaBIOS shows
 // the text screen on COM1.
 //
+// # A reset
+//
+// A guest resets the machine through port 0xCF9, which the ACPI tables name, the
+// keyboard controller, port 0x92 or a triple fault. The vCPU that did it executes
+// nothing more. Run then waits until all vCPUs are out of the guest and no device
+// touches its RAM, puts everything into the state that it had when the machine was
+// made, and starts the machine as it did at first. The time stamp counters go on.
+//
 // # Interrupts
 //
 // The interrupt controllers and the timer are the kernel's. ISA interrupts 0 to
@@ -42,12 +50,12 @@
 //
 // All methods of a Machine may be called from any goroutine, except that AddPCI
 // and AddDevice come before Run, and Close comes after it. The machine has one
-// lock of its own, over how it ended, which is held while vCPUs are kicked, and
-// one for each ISA interrupt, which is held while that is driven. The locks of
+// lock of its own, over what it does and how it ended, which is held while vCPUs
+// are kicked, and one for each ISA interrupt, which is held while that is driven. The locks of
 // package pci may be held when the machine is called as its Platform; the machine
 // then only takes the lock of a bus.Space or of an ISA interrupt.
 //
 // # Not supported
 //
-// A reset in place, pause, save and restore, hot-plug, more than one PCI bus.
+// Save and restore, hot-plug, more than one PCI bus.
 package vmm

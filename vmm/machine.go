@@ -38,13 +38,21 @@ type Machine struct {
 	memorySlots int                           // of KVM, in use
 	releases    []func(context.Context) error // what undoes New's steps, in order
 
+	powerOn   powerOnState
+	resetters []func()   // of the chips
+	resets    chan Cause // a reset that Run has to carry out
+
 	started atomic.Bool
-	ending  atomic.Bool   // vCPUs leave their loops; set before they are kicked
-	ended   chan struct{} // closed when the outcome is known
+	ending  atomic.Bool     // vCPUs leave their loops; set before they are kicked
+	life    context.Context // ends when the outcome is known
+	end     context.CancelFunc
+	holds   atomic.Uint32 // reasons not to run; stored with mu held
 
 	mu      sync.Mutex
-	outcome Outcome // guarded by mu
-	failure error   // guarded by mu
+	turn    sync.Cond // on mu: holds, parked or ending changed
+	parked  int       // guarded by mu: processors that wait for holds to go
+	outcome Outcome   // guarded by mu
+	failure error     // guarded by mu
 }
 
 // Device is a PCI device with a life of its own.
@@ -61,13 +69,15 @@ type Device interface {
 
 // New builds a machine without PCI devices. It must be closed.
 func New(c Config) (_ *Machine, err error) {
-	m := &Machine{config: c, log: c.Logger, ended: make(chan struct{})}
+	m := &Machine{config: c, log: c.Logger, resets: make(chan Cause, 1)}
+	m.life, m.end = context.WithCancel(context.Background())
+	m.turn.L = &m.mu
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, m.release(context.Background()))
+			err = errors.Join(err, m.giveBack(context.Background()))
 		}
 	}()
 	system, err := kvm.Open()
@@ -103,6 +113,9 @@ func New(c Config) (_ *Machine, err error) {
 		return nil, err
 	}
 	if err := m.addCPUs(system, leaves); err != nil {
+		return nil, err
+	}
+	if err := m.keepPowerOn(system); err != nil {
 		return nil, err
 	}
 	if c.BIOS != nil {
@@ -166,8 +179,14 @@ func (m *Machine) AddDevice(slot int, d Device) error {
 	return nil
 }
 
-// PressPowerButton asks the guest to switch itself off.
-func (m *Machine) PressPowerButton() { m.chips.pm.PressPowerButton() }
+// PressPowerButton asks the guest to switch itself off. It reports whether the
+// guest listens: whether it has the button's event enabled. One that does not
+// sees later that the button was pressed.
+func (m *Machine) PressPowerButton() (heard bool) {
+	heard = m.chips.pm.PressPowerButton()
+	m.notify(PowerButtonPressed{})
+	return heard
+}
 
 // onRelease registers what undoes a step of New.
 func (m *Machine) onRelease(f func(context.Context) error) { m.releases = append(m.releases, f) }
@@ -177,8 +196,9 @@ func ignoring(f func() error) func(context.Context) error {
 	return func(context.Context) error { return f() }
 }
 
-// release undoes New, last step first.
-func (m *Machine) release(ctx context.Context) error {
+// giveBack undoes New, last step first.
+func (m *Machine) giveBack(ctx context.Context) error {
+	m.end()
 	var errs []error
 	for _, f := range slices.Backward(m.releases) {
 		errs = append(errs, f(ctx))
@@ -201,5 +221,5 @@ func (m *Machine) Close(ctx context.Context) error {
 		return errors.Join(errs...)
 	}
 	m.devices = nil
-	return m.release(ctx)
+	return m.giveBack(ctx)
 }

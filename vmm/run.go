@@ -50,17 +50,14 @@ func (m *Machine) Run(ctx context.Context) (Outcome, error) {
 		return Failed, errors.New("the machine ran already")
 	}
 	if err := m.boot(); err != nil {
+		m.finish(Failed, HostError, err)
 		return Failed, err
 	}
 	var running sync.WaitGroup
 	for _, c := range m.cpus {
 		running.Go(c.run)
 	}
-	select {
-	case <-m.ended:
-	case <-ctx.Done():
-		m.Stop()
-	}
+	m.attend(ctx)
 	running.Wait()
 
 	m.mu.Lock()
@@ -71,21 +68,38 @@ func (m *Machine) Run(ctx context.Context) (Outcome, error) {
 	return outcome, errors.Join(err, m.flushChips(flush))
 }
 
+// attend carries out what vCPUs can't do to themselves, until the machine ends.
+func (m *Machine) attend(ctx context.Context) {
+	for {
+		select {
+		case <-m.life.Done():
+			return
+		case <-ctx.Done():
+			m.finish(Stopped, HostEnd, nil)
+		case cause := <-m.resets:
+			if err := m.restart(cause); err != nil {
+				m.finish(Failed, HostError, err)
+			}
+		}
+	}
+}
+
 // Stop makes Run return, as if the plug were pulled. It does not wait.
-func (m *Machine) Stop() { m.finish(Stopped, nil) }
+func (m *Machine) Stop() { m.finish(Stopped, HostRequest, nil) }
 
 // finish ends the machine; only the first call counts. It may be called from a
 // handler on a vCPU's thread, and does not wait.
-func (m *Machine) finish(o Outcome, err error) {
+func (m *Machine) finish(o Outcome, c Cause, err error) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	if m.ending.Load() {
+		m.mu.Unlock()
 		return
 	}
 	m.outcome, m.failure = o, err
 	m.ending.Store(true)
-	close(m.ended)
-	for _, c := range m.cpus {
-		c.vcpu.Kick()
-	}
+	m.end()
+	m.turn.Broadcast()
+	m.kickAll()
+	m.mu.Unlock()
+	m.notify(Ended{o, c})
 }

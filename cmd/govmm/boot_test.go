@@ -34,7 +34,7 @@ func tinyBIOS(t *testing.T) string {
 func TestRunFirmware(t *testing.T) {
 	bios := tinyBIOS(t)
 	debug := filepath.Join(t.TempDir(), "log")
-	status, stdout, stderr := govmm("run", "--accel", "kvm", "--memory", "16M", "--firmware", bios, "--bios-debug", debug)
+	status, stdout, stderr := govmm("run", "--accel", "kvm", "--memory", "16M", "--firmware", bios, "--bios-debug", debug, "--on-reboot", "exit")
 	if status != exitReset || stdout != "!" {
 		t.Errorf("status %d, %q, %q", status, stdout, stderr)
 	}

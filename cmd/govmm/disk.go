@@ -42,11 +42,7 @@ func parseDisk(text string) (diskSpec, error) {
 func (d *diskSpec) set(key, value string) error {
 	switch key {
 	case "cache":
-		policy, ok := map[string]raid.CachePolicy{"writethrough": raid.WriteThrough, "writeback": raid.WriteBack}[value]
-		if !ok {
-			return fmt.Errorf("cache=%s: must be writethrough or writeback", value)
-		}
-		d.cache = policy
+		return d.setCache(value)
 	case "serial":
 		const longest = 20 // of a drive
 		if value == "" || len(value) > longest {
@@ -62,6 +58,23 @@ func (d *diskSpec) set(key, value string) error {
 	default:
 		return fmt.Errorf("unknown key %q: \"govmm help run\" lists them", key)
 	}
+	return nil
+}
+
+// setCache chooses a cache mode by QEMU's name for it. Making writes durable is
+// the volume's work, not the medium's.
+func (d *diskSpec) setCache(mode string) error {
+	medium := d.medium
+	through, err := medium.SetCacheMode(mode)
+	if err != nil {
+		return err
+	}
+	d.cache = raid.WriteBack
+	if through {
+		d.cache = raid.WriteThrough
+	}
+	d.medium.Direct = d.medium.Direct || medium.Direct
+	d.medium.NoFlush = d.medium.NoFlush || medium.NoFlush
 	return nil
 }
 

@@ -20,7 +20,7 @@ func (a *app) imgCommand() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.imgCreateCommand(), a.imgCheckCommand())
+	cmd.AddCommand(a.imgCreateCommand(), a.imgCheckCommand(), a.imgBenchCommand())
 	return cmd
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -170,6 +171,32 @@ func TestCheckJSON(t *testing.T) {
 	var r checkReport
 	if err := json.Unmarshal([]byte(out), &r); err != nil || r.Filename != image || r.TotalClusters != 16384 {
 		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// TestBenchPrintsWhatQEMUDoes but for the time.
+func TestBenchPrintsWhatQEMUDoes(t *testing.T) {
+	if _, err := exec.LookPath("qemu-img"); err != nil {
+		t.Skipf("the comparison is with qemu-img: %v", err)
+	}
+	image := filepath.Join(t.TempDir(), "disk.qcow2")
+	if status, _, stderr := govmm("img", "create", "-q", image, "1G"); status != 0 {
+		t.Fatal(stderr)
+	}
+	args := []string{"bench", "-w", "-f", "qcow2", "-c", "100", "-d", "4", "-s", "2k", "-S", "64k", "-o", "1M",
+		"--pattern", "0x55", "--flush-interval", "10", "--no-drain", image}
+	theirs, err := exec.Command("qemu-img", args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, theirs)
+	}
+	status, ours, stderr := govmm(append([]string{"img"}, args...)...)
+	if status != 0 {
+		t.Fatal(stderr)
+	}
+	digits := regexp.MustCompile(`completed in \d+\.\d{3} seconds`)
+	blank := func(s string) string { return digits.ReplaceAllString(s, "completed") }
+	if blank(ours) != blank(string(theirs)) {
+		t.Errorf("got %q, want %q", ours, theirs)
 	}
 }
 

@@ -83,6 +83,7 @@ func (a *app) buildMachine(spec machineSpec, quit func()) (_ *machine, err error
 	}()
 	log := slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	config := vmm.Config{Memory: spec.memory, CPUs: spec.cpus, Logger: log}
+	spec.react.apply(&config)
 	if err := m.host.openBoot(&config, spec); err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@
 //	govmm run       run a virtual machine
 //	govmm doctor    say whether and how this host can run one
 //	govmm img       create and check disk images
+//	govmm nbd       serve disk images to NBD clients
 //	govmm version   say what this is
 //
 // "govmm help COMMAND" is the manual page of a command.

@@ -30,6 +30,7 @@ type runFlags struct {
 	accel                   choice
 	serial                  serialFlag
 	stats                   string
+	react                   reactionFlags
 	nest                    nestFlags
 }
 
@@ -64,6 +65,8 @@ Values of --disk are lists of KEY=VALUE, separated by commas:
   cache=writethrough|writeback    when a write is complete: when it is safe on
                                   the disk of the host (writethrough, the
                                   default), or when the host's kernel has it
+  cache=directsync|none|unsafe    as writethrough or writeback, but past the
+                                  page cache of the host; or never made durable
   serial=TEXT                     serial number of the drive
   interface=sas|sata              what the drive speaks, to smartctl for one
                                   (default: sas)
@@ -95,7 +98,7 @@ Values of --accel:
 Exit status:
   0      the guest powered off, or Ctrl-A X was pressed
   1      bad input, or something failed; the message says what
-  2      the guest reset the machine, or crashed it
+  2      the guest reset the machine, or crashed it (--on-reboot exit)
   128+N  signal N stopped the machine`,
 		Example: `  Boot a kernel with the disk of an earlier "govmm img create disk.qcow2 20G":
     govmm run --kernel vmlinuz --initrd initrd.img --disk path=disk.qcow2
@@ -137,6 +140,7 @@ func (f *runFlags) register(cmd *cobra.Command) {
 	fl.Var(&f.accel, "accel", "what runs the guest")
 	fl.Var(&f.serial, "serial", "other end of a serial port; may be given several times")
 	fl.StringVar(&f.stats, "stats", "", "write figures about the run to this `FILE`, as JSON")
+	f.react.register(cmd)
 	f.nest.register(cmd)
 	f.complete(cmd)
 }
@@ -254,7 +258,7 @@ func completeDisk(_ *cobra.Command, _ []string, text string) ([]string, cobra.Sh
 		}
 		return options, cobra.ShellCompDirectiveNoSpace
 	}
-	for _, o := range []string{"path=", "format=qcow2", "format=raw", "readonly=on", "readonly=off", "cache=writethrough", "cache=writeback", "serial=",
+	for _, o := range []string{"path=", "format=qcow2", "format=raw", "readonly=on", "readonly=off", "cache=writethrough", "cache=writeback", "cache=directsync", "cache=none", "cache=unsafe", "serial=",
 		"interface=sas", "interface=sata", "media=ssd", "media=hdd", "use=volume", "use=system"} {
 		if strings.HasPrefix(o, last) {
 			options = append(options, done+o)

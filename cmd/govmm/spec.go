@@ -18,6 +18,7 @@ type machineSpec struct {
 	cpus                    int
 	serials                 []serialSpec
 	stats                   string // file, or empty
+	react                   reactions
 }
 
 // minMemory is less than any kernel of these days can start in.
@@ -28,11 +29,12 @@ func (f *runFlags) machine() (machineSpec, error) {
 	spec := machineSpec{
 		kernel: f.kernel, initrd: f.initrd, cmdline: f.cmdline,
 		bios: f.firmware, biosDebug: f.biosDebug, boot: f.boot,
-		controller: f.controller,
+controller: f.controller,
 		memory:     f.memory.bytes,
 		cpus:       f.cpus,
 		serials:    f.serial.specs,
 		stats:      f.stats,
+		react:      f.react.reactions(f.kernel != ""),
 	}
 	if spec.memory < minMemory {
 		return spec, fmt.Errorf("--memory %s: at least %s is needed", &f.memory, formatSize(minMemory))
@@ -144,5 +146,5 @@ func (s *machineSpec) args() []string {
 	if s.stats != "" {
 		args = append(args, "--stats", s.stats)
 	}
-	return args
+	return append(args, s.react.args()...)
 }

@@ -166,6 +166,19 @@ func (m *Machine) PowerOff(ctx context.Context) error {
 	return m.Wait(ctx)
 }
 
+// Reboot has the guest restart in order, and waits until its user space is up
+// again. The VMM must be one that restarts it.
+func (m *Machine) Reboot(ctx context.Context) (agent.Hello, error) {
+	client, err := m.Agent(ctx)
+	if err != nil {
+		return agent.Hello{}, err
+	}
+	if err := client.Reboot(); err != nil {
+		return agent.Hello{}, err
+	}
+	return m.Boot(ctx)
+}
+
 // Wait waits until the VMM ended and returns an error if that was not with exit
 // status 0.
 func (m *Machine) Wait(ctx context.Context) error {

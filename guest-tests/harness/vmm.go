@@ -83,6 +83,7 @@ func (v Govmm) Command(g Guest, agentSocket string) []string {
 		"--memory", g.memory(), "--cpus", g.cpus(),
 		"--kernel", g.Kernel, "--initrd", g.Initrd, "--append", g.commandLine(),
 		"--serial", "stdio", "--serial", "unix:" + agentSocket,
+		"--on-reboot", "exit",
 	}
 	for _, d := range g.Disks {
 		spec := "path=" + d.Path + ",format=" + d.format()

@@ -37,8 +37,9 @@ type guest struct {
 	controller *megasas.Controller
 	machine    *vmm.Machine // from run on
 
-	viaPorts bool      // registers are accessed through the I/O BAR
-	com1     io.Writer // what hears the guest on COM1; nil: there is no COM1
+	viaPorts bool              // registers are accessed through the I/O BAR
+	tune     func(*vmm.Config) // changes the machine; nil: nothing
+	com1     io.Writer         // what hears the guest on COM1; nil: there is no COM1
 	ring     ring
 
 	free     uint64
@@ -187,6 +188,9 @@ func (g *guest) build() {
 	if g.com1 != nil {
 		config.Serial = []vmm.SerialConfig{{Out: g.com1}}
 	}
+	if g.tune != nil {
+		g.tune(&config)
+	}
 	m, err := vmm.New(config)
 	if open := new(kvm.OpenError); errors.As(err, &open) {
 		g.t.Skip(err)
@@ -198,9 +202,14 @@ func (g *guest) build() {
 	if err := m.AddDevice(slot, g.controller); err != nil {
 		g.t.Fatal(err)
 	}
+	g.fill()
+}
+
+// fill gives memory its contents.
+func (g *guest) fill() {
 	for _, c := range g.contents {
-		if err := m.DMA().WriteAt(c.data, c.addr); err != nil {
-			g.t.Fatal(err)
+		if err := g.machine.DMA().WriteAt(c.data, c.addr); err != nil {
+			g.t.Error(err)
 		}
 	}
 }

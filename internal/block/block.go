@@ -17,6 +17,7 @@ import (
 	"os"
 
 	"github.com/govmm/govmm/qcow2"
+	"golang.org/x/sys/unix"
 )
 
 // Device is storage: a flat array of bytes. Offsets and lengths are in bytes.
@@ -76,11 +77,19 @@ func Open(spec Spec) (Device, error) {
 }
 
 // openFile opens a host file.
-func openFile(path string, readOnly bool) (*qcow2.OSFile, error) {
+func openFile(path string, readOnly bool, spec *Spec) (*qcow2.OSFile, error) {
+	flags := os.O_RDWR
 	if readOnly {
-		return qcow2.OpenFile(path, os.O_RDONLY)
+		flags = os.O_RDONLY
 	}
-	return qcow2.OpenFile(path, os.O_RDWR)
+	if spec.Direct {
+		flags |= unix.O_DIRECT
+	}
+	f, err := qcow2.OpenFile(path, flags)
+	if err == nil && spec.NoFlush {
+		f.DisableSync()
+	}
+	return f, err
 }
 
 // probe returns the format of a file whose format nobody named. Only qcow2 is

@@ -20,7 +20,7 @@ type chain struct {
 
 // open opens path as the next file of the chain.
 func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
-	f, err := openFile(path, readOnly)
+	f, err := openFile(path, readOnly, c.spec)
 	if err != nil {
 		return nil, err
 	}

@@ -31,6 +31,10 @@ type Spec struct {
 	// L2CacheSize bounds the memory for mapping metadata of a qcow2 image, in
 	// bytes. 0 is the default of package qcow2.
 	L2CacheSize int64
+	// Direct bypasses the page cache of the host. Backing files are opened alike.
+	Direct bool
+	// NoFlush never makes anything durable: for data that nobody misses.
+	NoFlush bool
 	// ForceShare opens a read-only disk though somebody may be writing it: what is
 	// read then need not make sense.
 	ForceShare bool
@@ -52,6 +56,8 @@ type Spec struct {
 //	backing=on|off       whether a backing file may be opened (on)
 //	size=BYTES           of a null device; suffixes k, M, G, T, P, E (powers of 1024)
 //	l2-cache-size=BYTES  of a qcow2 image
+//	cache.direct=on|off    bypass the page cache of the host (off)
+//	cache.no-flush=on|off  never make anything durable (off)
 //	force-share=on|off   read though somebody else may be writing
 //	locking=on|off|auto  lock files against other users (auto: where possible)
 //	key-file=FILE        holds the passphrase of an encrypted disk
@@ -99,6 +105,10 @@ func (s *Spec) set(key, value string) (known bool, err error) {
 		s.Size, err = parseSize(key, value)
 	case "l2-cache-size":
 		s.L2CacheSize, err = parseSize(key, value)
+	case "cache.direct":
+		s.Direct, err = parseSwitch(key, value)
+	case "cache.no-flush":
+		s.NoFlush, err = parseSwitch(key, value)
 	case "force-share":
 		s.ForceShare, err = parseSwitch(key, value)
 	case "locking":

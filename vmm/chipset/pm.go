@@ -134,12 +134,14 @@ func (m *PM) Close() {
 	m.settle()
 }
 
-// PressPowerButton sets the fixed power button event.
-func (m *PM) PressPowerButton() {
+// PressPowerButton sets the fixed power button event. It reports whether the guest
+// has the event enabled.
+func (m *PM) PressPowerButton() (enabled bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.pm1.status |= pm1PowerButton
 	m.settle()
+	return m.pm1.enable&pm1PowerButton != 0
 }
 
 // RaiseGPE sets status bit n (0 to 15) of general purpose event block 0.

@@ -94,27 +94,76 @@ func setGSIRouting(fd int, routes []Route) error {
 // maxMSRs is the kernel's limit for one call.
 const maxMSRs = 256
 
+// msrTable is the kernel's struct kvm_msrs.
+type msrTable struct {
+	n, _    uint32
+	entries [maxMSRs]struct {
+		index, _ uint32
+		value    uint64
+	}
+}
+
+func newMSRTable(entries []MSR) *msrTable {
+	table := &msrTable{n: uint32(len(entries))}
+	for i, e := range entries {
+		table.entries[i].index = e.Index
+		table.entries[i].value = e.Value
+	}
+	return table
+}
+
 // setMSRs is KVM_SET_MSRS; it returns how many entries the kernel accepted, in
 // order, before it met one that it refused.
 func setMSRs(fd int, entries []MSR) (int, error) {
 	if len(entries) > maxMSRs {
 		return 0, unix.E2BIG
 	}
-	table := new(struct {
-		n, _    uint32
-		entries [maxMSRs]struct {
-			index, _ uint32
-			value    uint64
-		}
-	})
-	table.n = uint32(len(entries))
-	for i, e := range entries {
-		table.entries[i].index = e.Index
-		table.entries[i].value = e.Value
-	}
+	table := newMSRTable(entries)
 	n, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), gokvm.IIOW(0x89, 8), uintptr(unsafe.Pointer(table)))
 	return int(n), errnoErr(errno)
 }
+
+// getMSRs is KVM_GET_MSRS: it fills in values, and returns how many, in order,
+// before it met one that the vCPU does not have.
+func getMSRs(fd int, entries []MSR) (int, error) {
+	if len(entries) > maxMSRs {
+		return 0, unix.E2BIG
+	}
+	table := newMSRTable(entries)
+	n, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), gokvm.IIOWR(0x88, 8), uintptr(unsafe.Pointer(table)))
+	if errno != 0 {
+		return 0, errno
+	}
+	for i := range entries[:n] {
+		entries[i].Value = table.entries[i].value
+	}
+	return int(n), nil
+}
+
+// xsaveSize is the size of the kernel's struct kvm_xsave. With the capability
+// KVM_CAP_XSAVE2 the kernel says how large its extension is, and calls want a
+// buffer of that size.
+const xsaveSize = 4096
+
+func getXSave(fd, size int) ([]byte, error) {
+	buf := make([]byte, max(size, xsaveSize))
+	request := gokvm.IIOR(0xa4, xsaveSize)
+	if size > 0 {
+		request = gokvm.IIOR(0xcf, xsaveSize) // KVM_GET_XSAVE2
+	}
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), request, uintptr(unsafe.Pointer(&buf[0])))
+	return buf, callError("KVM_GET_XSAVE", errnoErr(errno))
+}
+
+// Preconditions: buf is of the size that getXSave returned.
+func setXSave(fd int, buf []byte) error {
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), gokvm.IIOW(0xa5, xsaveSize), uintptr(unsafe.Pointer(&buf[0])))
+	return errnoErr(errno)
+}
+
+// kvmclockControl is KVM_KVMCLOCK_CTRL, which fails if the guest does not use the
+// clock.
+func kvmclockControl(fd int) { _, _, _ = unix.Syscall(unix.SYS_IOCTL, uintptr(fd), gokvm.IIO(0xad), 0) }
 
 // fpuState is the kernel's struct kvm_fpu.
 type fpuState struct {

@@ -22,6 +22,8 @@ const maxCPUIDEntries = 256
 type System struct {
 	fd      int
 	runSize int // bytes of the area shared with each vCPU
+
+	msrs gokvm.MSRList // argument of StateMSRs: gokvm wants it on the heap
 }
 
 // A capability that every machine of this package relies on.
@@ -102,6 +104,16 @@ func (s *System) has(c gokvm.Capability) bool {
 // deadline timer. The supported CPUID list does not say it on every kernel.
 func (s *System) HasTSCDeadline() bool { return s.has(gokvm.CapTSCDeadlineTimer) }
 
+// xsaveSize is the size of a vCPU's extended state, 0 where the kernel is too old
+// to say; it is 4 KiB then.
+func (s *System) xsaveSize() int {
+	n, err := gokvm.CheckExtension(uintptr(s.fd), gokvm.CapXSave2)
+	if err != nil {
+		return 0
+	}
+	return int(n)
+}
+
 // MaxVCPUs is the largest number of vCPUs that a machine may have.
 func (s *System) MaxVCPUs() int {
 	n, err := gokvm.CheckExtension(uintptr(s.fd), gokvm.CapMAXVCPUS)
@@ -132,7 +144,7 @@ func (s *System) CreateVM() (*VM, error) {
 		if err != nil {
 			return nil, callError("create a virtual machine (KVM_CREATE_VM)", err)
 		}
-		return &VM{fd: int(fd), runSize: s.runSize}, nil
+		return &VM{fd: int(fd), runSize: s.runSize, xsaveSize: s.xsaveSize()}, nil
 	}
 }
 

@@ -34,6 +34,7 @@ type VCPU struct {
 	fd  int
 	run []byte // the kernel's struct kvm_run and the pages behind it
 
+	xsaveSize int // of the processor's extended state, 0 where the kernel does not say
 	// Arguments of the calls of the same names: gokvm wants them on the heap.
 	regs        Regs
 	sregs       Sregs
@@ -47,8 +48,8 @@ type VCPU struct {
 	closed bool // guarded by mu
 }
 
-func newVCPU(id, fd int, run []byte) *VCPU {
-	return &VCPU{id: id, fd: fd, run: run}
+func newVCPU(id, fd int, run []byte, xsaveSize int) *VCPU {
+	return &VCPU{id: id, fd: fd, run: run, xsaveSize: xsaveSize}
 }
 
 // ID is the id of the vCPU's local APIC.

@@ -10,11 +10,13 @@ import (
 
 // VM is a virtual machine.
 type VM struct {
-	fd      int
-	runSize int
+	fd        int
+	runSize   int
+	xsaveSize int
 
 	mu     sync.Mutex
 	region gokvm.UserspaceMemoryRegion // argument of the call in flight; guarded by mu
+	clock  gokvm.ClockData             // argument of the call in flight; guarded by mu
 }
 
 // ReservedPages is the number of 4 KiB pages that SetReservedPages takes.
@@ -109,7 +111,7 @@ func (vm *VM) CreateVCPU(id int) (*VCPU, error) {
 		unix.Close(int(fd))
 		return nil, fmt.Errorf("map the shared page of vCPU %d: %w", id, err)
 	}
-	return newVCPU(id, int(fd), run), nil
+	return newVCPU(id, int(fd), run, vm.xsaveSize), nil
 }
 
 // Close closes the machine. The kernel keeps it until its vCPUs are closed too.

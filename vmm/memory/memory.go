@@ -124,6 +124,15 @@ func (m *Memory) advise(o Options) error {
 // Slots lists the RAM, by address.
 func (m *Memory) Slots() []Slot { return slices.Clone(m.slots) }
 
+// Clear makes all contents zero again, and gives the host memory back until it is
+// touched. The machine must not run, and no window may be in use.
+func (m *Memory) Clear() error {
+	if err := unix.Madvise(m.mapping, unix.MADV_DONTNEED); err != nil {
+		return fmt.Errorf("clear guest memory: %w", err)
+	}
+	return nil
+}
+
 // Close gives the memory back. No window may be in use, and the machine must
 // not run any more.
 func (m *Memory) Close() error {

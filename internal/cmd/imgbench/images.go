@@ -1,0 +1,114 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+// image is a kind of image: how QEMU's tools make it.
+type image struct {
+	name string
+	make func(s *sides, file string) error
+}
+
+var (
+	empty      = image{"empty", func(s *sides, file string) error { return s.create(file, "100G") }}
+	full       = image{"full", func(s *sides, file string) error { return s.createFull(file, 1) }}
+	huge       = image{"huge", func(s *sides, file string) error { return s.create(file, "2T", "-o", "preallocation=metadata") }}
+	chain      = image{"chain", makeChain}
+	zero       = image{"zero", makeZero}
+	compressed = image{"compressed", makeCompressed}
+)
+
+// create makes an empty image.
+func (s *sides) create(file, size string, options ...string) error {
+	return s.tool("qemu-img", append(append([]string{"create", "-q", "-f", "qcow2"}, options...), file, size)...)
+}
+
+// createFull makes an image of some GiB, all of it written, and on the disk.
+func (s *sides) createFull(file string, gibibytes int) error {
+	if err := s.create(file, fmt.Sprint(gibibytes, "G")); err != nil {
+		return err
+	}
+	return s.fill(file, gibibytes*gib/mib, "1M")
+}
+
+// fill writes count requests of a size to an image.
+func (s *sides) fill(file string, count int, size string) error {
+	err := s.tool("qemu-img", "bench", "-q", "-w", "-f", "qcow2", "-t", "writeback", "-c", fmt.Sprint(count), "-d", "8",
+		"-s", size, "--pattern", "0xa5", file)
+	if err != nil {
+		return err
+	}
+	return s.tool("sync", "-d", file)
+}
+
+// makeChain puts two overlays, a part of them written, over a full image.
+func makeChain(s *sides, file string) error {
+	base, middle := file+".base", file+".middle"
+	if err := s.createFull(base, 1); err != nil {
+		return err
+	}
+	if err := s.tool("qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", middle); err != nil {
+		return err
+	}
+	if err := s.fill(middle, 1000, "64k"); err != nil {
+		return err
+	}
+	if err := s.tool("qemu-img", "create", "-q", "-f", "qcow2", "-b", middle, "-F", "qcow2", file); err != nil {
+		return err
+	}
+	return s.fill(file, 500, "64k")
+}
+
+func makeZero(s *sides, file string) error {
+	if err := s.create(file, "1G"); err != nil {
+		return err
+	}
+	return s.tool("qemu-io", "-f", "qcow2", "-c", "write -z 0 1G", file)
+}
+
+// makeCompressed compresses 256 MiB that shrink to about a third.
+func makeCompressed(s *sides, file string) error {
+	raw := file + ".raw"
+	var text bytes.Buffer
+	for state := uint64(1); text.Len() < mib; {
+		state = state*6364136223846793005 + 1442695040888963407
+		fmt.Fprintf(&text, "%d block %x of the disk\n", text.Len(), state>>40)
+	}
+	out, err := os.Create(raw)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(raw)
+	for range 256 {
+		if _, err := out.Write(text.Bytes()[:mib]); err != nil {
+			out.Close()
+			return err
+		}
+	}
+	if err := out.Close(); err != nil {
+		return err
+	}
+	return s.tool("qemu-img", "convert", "-c", "-f", "raw", "-O", "qcow2", raw, file)
+}
+
+// tool runs a program that makes an image.
+func (s *sides) tool(name string, args ...string) error {
+	if out, err := exec.CommandContext(s.ctx, name, args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s %q: %w: %s", name, args, err, bytes.TrimSpace(out))
+	}
+	return nil
+}
+
+// file returns an image, made if it is not there yet.
+func (s *sides) file(i image) (string, error) {
+	file := filepath.Join(s.dir, i.name+".qcow2")
+	if _, err := os.Stat(file); err == nil {
+		return file, nil
+	}
+	return file, i.make(s, file)
+}

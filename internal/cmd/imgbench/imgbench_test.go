@@ -1,0 +1,71 @@
+package main
+
+import (
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestCompleted(t *testing.T) {
+	s, err := completed("Sending 10 read requests, ...\nRun completed in 1.234 seconds.\n")
+	if err != nil || s != 1.234 {
+		t.Errorf("%v, %v", s, err)
+	}
+	if _, err := completed("qemu-img: Could not open"); err == nil {
+		t.Error("a result in an error message")
+	}
+}
+
+// TestLine compares with the fastest way of QEMU's, in pairs: what slowed a
+// whole round down does not count.
+func TestLine(t *testing.T) {
+	one := func(seconds float64, cpu time.Duration) sample { return sample{seconds, cpu, 10 * mib} }
+	c := comparison{count: 1000, ways: append([]way{ours}, theirs(false)...), samples: [][]sample{
+		{one(1, time.Second), one(4, time.Second), one(1, time.Second)},
+		{one(9, time.Second), one(9, time.Second), one(9, time.Second)},
+		{one(2, 4*time.Second), one(8, 4*time.Second), one(2, 4*time.Second)},
+	}}
+	got := strings.Fields(c.line("name"))
+	want := strings.Fields("name 1000 500 (io_uring) 2.00 1000.0 4000.0 0.25 10 10")
+	if strings.Join(got, " ") != strings.Join(want, " ") {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if m := median([]float64{4, 1, 3, 2}); m != 2.5 {
+		t.Errorf("median %v", m)
+	}
+}
+
+// TestRows runs every row once, a few requests of it, on small images.
+func TestRows(t *testing.T) {
+	for _, tool := range []string{"qemu-img", "qemu-io"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("the comparison is with QEMU's tools: %v", err)
+		}
+	}
+	dir := t.TempDir()
+	govmm := filepath.Join(dir, "govmm")
+	if out, err := exec.Command("go", "build", "-o", govmm, "github.com/govmm/govmm/cmd/govmm").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	s := sides{ctx: t.Context(), dir: dir, govmm: govmm}
+	seen := make(map[string]bool)
+	for _, r := range rows() {
+		if seen[r.name] {
+			t.Errorf("two rows are called %s", r.name)
+		}
+		seen[r.name] = true
+		if !r.fresh || r.depth == 1 {
+			continue // their images take long to make
+		}
+		r.count, r.direct = 100, false // direct I/O is not everywhere
+		c, err := s.compare(r, 1)
+		if err != nil {
+			t.Fatalf("%s: %v", r.name, err)
+		}
+		if line := c.line(r.name); len(strings.Fields(line)) < 10 {
+			t.Errorf("%q", line)
+		}
+	}
+}

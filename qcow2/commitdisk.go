@@ -1,0 +1,130 @@
+package qcow2
+
+import (
+	"errors"
+	"fmt"
+)
+
+// CommitTarget is a disk of the backing chain that CommitTo writes to. *Image
+// is one.
+type CommitTarget interface {
+	Size() int64
+	WriteV(bufs [][]byte, off int64) error
+	WriteZeroes(off, n int64, unmap bool) error
+	Resize(size int64) error
+	Flush() error
+}
+
+// CommitOptions says what CommitTo does.
+type CommitOptions struct {
+	// Depth of the target in the backing chain; 0 is 1, the backing file.
+	Depth int
+	// Keep leaves the image as it is. Without it the image is empty afterwards,
+	// which only makes sense if the target is the backing file itself.
+	Keep     bool
+	Progress Progress
+}
+
+// CommitTo writes to base, which is an image of the backing chain opened once
+// more for writing, what the images above it hold, and makes base as large as
+// the disk if it is smaller. When all of that is durable the image is emptied.
+// So a crash loses nothing: it can be done again.
+//
+// The disk must not be written meanwhile. What the image knows of its backing
+// files is out of date afterwards: it must be closed and opened again.
+func (im *Image) CommitTo(base CommitTarget, o CommitOptions) error {
+	if err := im.commitTo(base, &o); err != nil {
+		return im.note(fmt.Errorf("commit: %w", err))
+	}
+	return nil
+}
+
+func (im *Image) commitTo(base CommitTarget, o *CommitOptions) error {
+	depth := max(o.Depth, 1)
+	switch {
+	case im.backing == nil:
+		return fmt.Errorf("%w: the image has none", ErrBacking)
+	case !o.Keep && im.readOnly:
+		return ErrReadOnly
+	case !o.Keep && depth > 1:
+		return errors.New("an image that is not right above the target can't be emptied")
+	}
+	size, had := im.Size(), base.Size()
+	if size > had {
+		if err := base.Resize(size); err != nil {
+			return fmt.Errorf("base: %w", err)
+		}
+	}
+	for e, err := range Extents(im, 0, size) {
+		if err != nil {
+			return err
+		}
+		if err := im.commitExtent(base, e, depth, had); err != nil {
+			return err
+		}
+		o.Progress.report(e.Offset+e.Length, size)
+	}
+	if err := base.Flush(); err != nil {
+		return fmt.Errorf("base: %w", err)
+	}
+	if o.Keep {
+		return nil
+	}
+	return im.empty()
+}
+
+// commitExtent writes an extent to a base that had the given size before, if
+// the images above it say what is there.
+func (im *Image) commitExtent(base CommitTarget, e Extent, depth int, had int64) error {
+	if !e.Present {
+		// The image at this depth leaves it to a backing file, which is too
+		// short. If that is the base there is nothing to say; if it is an image
+		// above, that hides what the base has.
+		if e.Length = min(e.Length, had-e.Offset); e.Depth+1 >= depth || e.Length <= 0 {
+			return nil
+		}
+	}
+	switch {
+	case e.Depth >= depth:
+		return nil
+	case e.Zero:
+		if err := base.WriteZeroes(e.Offset, e.Length, true); err != nil {
+			return fmt.Errorf("base: %w", err)
+		}
+		return nil
+	}
+	buf := make([]byte, min(e.Length, rebaseStep))
+	for e.Length > 0 {
+		p := [][]byte{buf[:min(e.Length, int64(len(buf)))]}
+		if err := im.ReadV(p, e.Offset); err != nil {
+			return err
+		}
+		if err := base.WriteV(p, e.Offset); err != nil {
+			return fmt.Errorf("base: %w", err)
+		}
+		e.Offset, e.Length = e.Offset+int64(len(p[0])), e.Length-int64(len(p[0]))
+	}
+	return nil
+}
+
+// empty gives back all that the image itself holds of the disk, so that all of
+// it comes from the backing file. Snapshots stay.
+func (im *Image) empty() error {
+	if err := im.epochs.pause(false); err != nil {
+		return err
+	}
+	defer im.epochs.resume()
+	err := im.changeRootPaused(func(r *rootChange) error {
+		if err := r.lose(im.l1); err != nil {
+			return err
+		}
+		if err := r.dropL1(); err != nil {
+			return err
+		}
+		return r.setL1(make([]uint64, len(im.l1)))
+	})
+	if err != nil {
+		return err
+	}
+	return im.compact()
+}

@@ -1,0 +1,319 @@
+package qcow2
+
+import (
+	"fmt"
+	"math"
+)
+
+// Preallocation says what of an image is there before it is written to.
+type Preallocation uint8
+
+const (
+	// PreallocateOff allocates clusters when they are written.
+	PreallocateOff Preallocation = iota
+	// PreallocateMetadata maps every cluster; the file has a hole for each.
+	PreallocateMetadata
+	// PreallocateFalloc also reserves their storage on the host.
+	PreallocateFalloc
+	// PreallocateFull also writes zeroes to them.
+	PreallocateFull
+)
+
+// String is the name that qemu-img uses.
+func (p Preallocation) String() string {
+	switch p {
+	case PreallocateOff:
+		return "off"
+	case PreallocateMetadata:
+		return "metadata"
+	case PreallocateFalloc:
+		return "falloc"
+	case PreallocateFull:
+		return "full"
+	}
+	return fmt.Sprintf("unknown preallocation %d", uint8(p))
+}
+
+// reserver is a File that can set storage aside without writing to it.
+type reserver interface {
+	// Reserve makes sure that writes to n bytes at off find space, and the file at
+	// least as long. What it adds to the file reads as zeroes.
+	Reserve(off, n int64) error
+}
+
+// preallocation is one run of preallocate.
+type preallocation struct {
+	im   *Image
+	mode Preallocation
+	area int64 // where the next data goes; 0: wherever clusters are free
+	left int64 // clusters of the area that are not mapped yet
+	end  int64 // end of the data in the file
+}
+
+// preallocate maps all clusters between guest offsets off and end that have no
+// host cluster, and provides for their storage as mode says. They read as
+// zeroes, or as the backing file where entries have subclusters. An external data
+// file becomes as long as end, whatever the mode.
+//
+// Each step leaves a consistent image; after an error some clusters are mapped.
+//
+// Preconditions: the L1 table covers the range; no request touches it, as when
+// it lies behind the end of the disk; mu and commitMu are not held.
+func (im *Image) preallocate(off, end int64, mode Preallocation) error {
+	p := &preallocation{im: im, mode: mode}
+	off = off &^ (im.g.clusterSize - 1)
+	if off >= end {
+		return nil
+	}
+	if im.g.dataFile {
+		if err := p.dataFile(off, end); err != nil {
+			return err
+		}
+	}
+	if mode == PreallocateOff {
+		return nil
+	}
+	if !im.g.dataFile && mode != PreallocateMetadata {
+		defer p.giveBackArea()
+		if err := p.placeArea(off, end); err != nil {
+			return err
+		}
+	}
+	for off < end {
+		next := min(end, (off>>im.g.l1Shift+1)<<im.g.l1Shift)
+		if err := p.table(off, next); err != nil {
+			return err
+		}
+		if im.changes.pressing.Load() {
+			im.writes.Add(1)
+			if err := im.commit(); err != nil {
+				return err
+			}
+		}
+		off = next
+	}
+	im.writes.Add(1)
+	return p.extendFile()
+}
+
+// dataFile gives the external data file the range, and its storage.
+func (p *preallocation) dataFile(off, end int64) error {
+	size, err := p.im.data.Size()
+	if err == nil && size < end {
+		err = p.im.data.Truncate(end)
+	}
+	if err == nil && p.mode > PreallocateMetadata {
+		// What was there before the disk ended there stays.
+		err = storage(p.im.data, max(off, size), end, p.mode)
+	}
+	return err
+}
+
+// placeArea takes the clusters of one area at the end of the file for all data,
+// with the refcount blocks for them in front of it, and provides its storage.
+func (p *preallocation) placeArea(off, end int64) error {
+	im := p.im
+	need := im.g.clusters(end) - off>>im.g.clusterBits
+	// Tables must not need refcount blocks of their own later, in mid-area.
+	tables := (need+1<<im.g.l2Bits-1)>>im.g.l2Bits + 1
+	im.mu.Lock()
+	start, err := im.refcountArea(need + tables)
+	if err == nil {
+		err = im.take(start, need)
+	}
+	used := im.alloc.end
+	if err == nil {
+		im.alloc.end = max(im.alloc.end, (start+need)<<im.g.clusterBits)
+	}
+	im.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	p.area, p.left = start<<im.g.clusterBits, need
+	p.end = p.area + need<<im.g.clusterBits
+	// What the refcount table used before is free after that.
+	im.writes.Add(1)
+	if err := im.commit(); err != nil {
+		return err
+	}
+	if err := im.reclaim(); err != nil {
+		return err
+	}
+	if p.mode == PreallocateFalloc && p.area < used {
+		if err := im.zeroData(p.area, off, min(used, p.end)-p.area); err != nil {
+			return err
+		}
+	}
+	return storage(im.data, p.area, p.end, p.mode)
+}
+
+// giveBackArea frees what is left of the area.
+func (p *preallocation) giveBackArea() {
+	if p.left == 0 {
+		return
+	}
+	p.im.mu.Lock()
+	defer p.im.mu.Unlock()
+	p.im.giveBack(p.area>>p.im.g.clusterBits, p.left)
+}
+
+// storage provides the storage of [off, end) in f, which reads as zeroes after.
+func storage(f File, off, end int64, mode Preallocation) error {
+	if off >= end {
+		return nil
+	}
+	if r, ok := f.(reserver); ok && mode == PreallocateFalloc {
+		return r.Reserve(off, end-off)
+	}
+	const step = 64 // pieces of zeroes in a write
+	for off < end {
+		n := min(end-off, step*int64(len(zeroes)))
+		if err := f.WriteV(zeroVec(n), off); err != nil {
+			return err
+		}
+		off += n
+	}
+	return nil
+}
+
+// table maps [off, end), which one L2 table maps.
+func (p *preallocation) table(off, end int64) error {
+	im := p.im
+	im.mu.RLock()
+	table, err := im.l2Table(off)
+	im.mu.RUnlock()
+	switch {
+	case err != nil:
+		return err
+	case table != 0:
+		return p.oldTable(off, end)
+	}
+	return p.newTable(off, end)
+}
+
+// newTable makes an L2 table with its entries. Nothing refers to it before all
+// of it is in the file; as a page of the cache it would only cost memory.
+func (p *preallocation) newTable(off, end int64) error {
+	im := p.im
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	table, err := im.allocate(1)
+	if err != nil {
+		return err
+	}
+	buf := im.clusterBuffer()
+	defer im.buffers.Put(buf)
+	clear(*buf)
+	index, done := off>>im.g.clusterBits&(1<<im.g.l2Bits-1), int64(0)
+	count := im.g.clusters(end) - off>>im.g.clusterBits
+	var runs []freeing
+	for done < count && err == nil {
+		var host, n int64
+		if host, n, err = p.place(off+done<<im.g.clusterBits, count-done); err != nil {
+			break
+		}
+		for i := range n {
+			im.g.storeMapping(*buf, index+done+i, uint64(host+i<<im.g.clusterBits)|entryCopied)
+		}
+		runs = append(runs, freeing{cluster: host >> im.g.clusterBits, count: n})
+		done += n
+	}
+	if err == nil {
+		err = writeFull(im.f, *buf, table)
+	}
+	if err != nil {
+		im.giveBack(table>>im.g.clusterBits, 1)
+		for _, r := range runs {
+			p.unplace(r.cluster, r.count)
+		}
+		return err
+	}
+	im.linkL2(off>>im.g.l1Shift, table)
+	return nil
+}
+
+// oldTable maps clusters by a table that is there already: those of them that
+// have no entry yet.
+func (p *preallocation) oldTable(off, end int64) error {
+	im, g := p.im, &p.im.g
+	for off < end {
+		pg, index, err := im.writablePage(off)
+		if err != nil {
+			return err
+		}
+		count := min(g.clusters(end)-off>>g.clusterBits, g.entriesPerPage()-index)
+		for i := int64(0); i < count && err == nil; {
+			n := int64(0)
+			for i+n < count && g.unmapped(pg.buf, index+i+n) {
+				n++
+			}
+			if n == 0 {
+				i++
+				continue
+			}
+			var host int64
+			if host, n, err = p.place(off+i<<g.clusterBits, n); err != nil {
+				break
+			}
+			for j := range n {
+				g.storeMapping(pg.buf, index+i+j, uint64(host+j<<g.clusterBits)|entryCopied)
+			}
+			im.l2.markDirty(pg)
+			im.changes.barrier = true
+			i += n
+		}
+		im.weigh()
+		im.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		off += count << g.clusterBits
+	}
+	return nil
+}
+
+// place returns where up to count clusters from guest offset off go, and how
+// many of them are there. What was in these host clusters before is gone.
+// Preconditions: mu is held exclusively.
+func (p *preallocation) place(off, count int64) (host, n int64, err error) {
+	im := p.im
+	switch {
+	case im.g.dataFile:
+		return off, count, nil
+	case p.area != 0 && p.left > 0:
+		host, n = p.area, min(count, p.left)
+		p.area, p.left = p.area+n<<im.g.clusterBits, p.left-n
+		return host, n, nil
+	}
+	// No more at once than QEMU takes, so that refcount blocks lie where its do.
+	n = min(count, math.MaxInt32>>im.g.clusterBits)
+	clean := im.alloc.end
+	if host, err = im.allocate(n); err != nil {
+		return 0, 0, err
+	}
+	if host < clean {
+		old := min(clean-host, n<<im.g.clusterBits)
+		if err := im.zeroData(host, off, old); err != nil {
+			im.giveBack(host>>im.g.clusterBits, n)
+			return 0, 0, err
+		}
+	}
+	p.end = max(p.end, host+n<<im.g.clusterBits)
+	return host, n, nil
+}
+
+// unplace gives back what place took. Preconditions: mu is held exclusively.
+func (p *preallocation) unplace(cluster, n int64) {
+	if !p.im.g.dataFile {
+		p.im.giveBack(cluster, n)
+	}
+}
+
+// extendFile makes the file as long as all data in it.
+func (p *preallocation) extendFile() error {
+	im := p.im
+	im.mu.Lock()
+	im.alloc.dataEnd = max(im.alloc.dataEnd, p.end)
+	im.mu.Unlock()
+	return im.fillLastCluster()
+}

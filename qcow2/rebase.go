@@ -1,0 +1,231 @@
+package qcow2
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// Progress is called from time to time with how much of the work is done, out
+// of total; the last time with both equal.
+type Progress func(done, total int64)
+
+func (p Progress) report(done, total int64) {
+	if p != nil {
+		p(done, total)
+	}
+}
+
+// RebaseOptions says what an image is to stand on.
+type RebaseOptions struct {
+	// Backing is the new backing file, opened; the image owns it after success.
+	// nil: none.
+	Backing Backing
+	// Name and Format are recorded for it, as for Create. Both are empty if
+	// there is none.
+	Name, Format string
+	// SharedDepth, if not 0, says that the new backing file is the image at
+	// that depth of the present chain, so that what comes from there or below
+	// need not be compared.
+	SharedDepth int
+	Progress    Progress
+}
+
+// Rebase puts the image on another backing file without changing what the disk
+// holds: whatever would read differently is first copied into the image. Then
+// one change of the header switches to the new backing file. The disk must not
+// be written meanwhile.
+func (im *Image) Rebase(o RebaseOptions) error {
+	if err := im.rebase(&o); err != nil {
+		return im.note(fmt.Errorf("rebase to %q: %w", o.Name, err))
+	}
+	return nil
+}
+
+func (im *Image) rebase(o *RebaseOptions) error {
+	switch {
+	case im.readOnly:
+		return ErrReadOnly
+	case (o.Backing == nil) != (o.Name == ""):
+		return errors.New("a backing file and its name go together")
+	}
+	if err := checkBackingName(o.Name, o.Format); err != nil {
+		return err
+	}
+	size := im.Size()
+	for e, err := range Extents(ownExtents{im}, 0, size) {
+		if err != nil {
+			return err
+		}
+		if !e.Present {
+			if err := im.keepContents(e.Offset, e.Length, o); err != nil {
+				return err
+			}
+		}
+		o.Progress.report(e.Offset+e.Length, size)
+	}
+	if err := im.Flush(); err != nil {
+		return err
+	}
+	old := im.backing
+	if err := im.setBacking(o.Name, o.Format, func() { im.backing = o.Backing }); err != nil {
+		return err
+	}
+	if old != nil {
+		return old.Close()
+	}
+	return nil
+}
+
+// ownExtents is an image without its backing file, as a Mapper.
+type ownExtents struct{ im *Image }
+
+func (o ownExtents) Status(off, n int64) (Extent, error) {
+	rq, err := o.im.begin("map", nil, off, n, false)
+	if err != nil {
+		return Extent{}, err
+	}
+	e, err := o.im.ownStatus(off, n)
+	o.im.end(rq)
+	return e, err
+}
+
+// rebaseStep is how many bytes are compared at a time, whole clusters.
+const rebaseStep = 4 << 20
+
+// keepContents copies into the image what of n unallocated bytes at off would
+// read differently from the new backing file.
+func (im *Image) keepContents(off, n int64, o *RebaseOptions) error {
+	for e, err := range Extents(im, off, n) {
+		if err != nil {
+			return err
+		}
+		if o.SharedDepth > 0 && e.Depth >= o.SharedDepth {
+			continue
+		}
+		for e.Length > 0 {
+			step := min(e.Length, rebaseStep-e.Offset%rebaseStep)
+			same := false
+			if e.Zero {
+				if same, step, err = readsZero(o.Backing, e.Offset, step); err != nil {
+					return err
+				}
+			}
+			if !same {
+				if err := im.keepStep(e.Offset, step, o.Backing); err != nil {
+					return err
+				}
+			}
+			e.Offset, e.Length = e.Offset+step, e.Length-step
+		}
+	}
+	return nil
+}
+
+// readsZero reports whether the bytes at off are known to be zeroes in b, and
+// for how many of n that is so.
+func readsZero(b Backing, off, n int64) (zero bool, length int64, err error) {
+	if b == nil || off >= b.Size() {
+		return true, n, nil
+	}
+	n = min(n, b.Size()-off)
+	m, ok := b.(Mapper)
+	if !ok {
+		return false, n, nil
+	}
+	e, err := m.Status(off, n)
+	return e.Zero, e.Length, err
+}
+
+// keepStep is keepContents for a few bytes: it compares them.
+func (im *Image) keepStep(off, n int64, b Backing) error {
+	old, next := make([]byte, n), make([]byte, n)
+	if err := im.ReadV([][]byte{old}, off); err != nil {
+		return err
+	}
+	if b != nil {
+		if have := min(n, b.Size()-off); have > 0 {
+			if err := b.ReadV([][]byte{next[:have]}, off); err != nil {
+				return fmt.Errorf("new backing file: %w", err)
+			}
+		}
+	}
+	for len(old) > 0 {
+		step := min(int64(len(old)), im.g.clusterSize-off&(im.g.clusterSize-1))
+		if !bytes.Equal(old[:step], next[:step]) {
+			if err := im.keepCluster(old[:step], off); err != nil {
+				return err
+			}
+		}
+		old, next, off = old[step:], next[step:], off+step
+	}
+	return nil
+}
+
+// keepCluster writes p, which is what the disk reads as, so that it is in the
+// image itself.
+func (im *Image) keepCluster(p []byte, off int64) error {
+	if im.g.version >= 3 && int64(len(p)) == im.g.clusterSize && allZero(p) {
+		return im.WriteZeroes(off, int64(len(p)), true)
+	}
+	return im.WriteV([][]byte{p}, off)
+}
+
+// SetBackingFile records the name and format of another backing file, none if
+// the name is empty. What the disk holds is not looked at: that the new one has
+// the same contents as the old one is for the caller to know. The image goes on
+// with the old one until it is closed.
+func (im *Image) SetBackingFile(name, format string) error {
+	err := checkBackingName(name, format)
+	if im.readOnly {
+		err = ErrReadOnly
+	}
+	if err == nil {
+		err = im.setBacking(name, format, func() {})
+	}
+	if err != nil {
+		return im.note(fmt.Errorf("set backing file %q: %w", name, err))
+	}
+	return nil
+}
+
+func checkBackingName(name, format string) error {
+	switch {
+	case len(name) > maxBackingName:
+		return fmt.Errorf("backing file name of %d bytes (at most %d)", len(name), maxBackingName)
+	case len(format) > 15:
+		return fmt.Errorf("backing format %q (at most 15 bytes)", format)
+	}
+	return nil
+}
+
+// setBacking changes the header, and calls done before requests go on.
+func (im *Image) setBacking(name, format string, done func()) error {
+	if err := im.epochs.pause(false); err != nil {
+		return err
+	}
+	defer im.epochs.resume()
+	if err := im.mayWrite(); err != nil {
+		return err
+	}
+	if err := im.drain(); err != nil {
+		return err
+	}
+	if err := im.replaceHeader(im.hdr.withBacking(name, format)); err != nil {
+		return err
+	}
+	done()
+	return nil
+}
+
+// withBacking returns a header with another backing file.
+func (h *header) withBacking(name, format string) *header {
+	n := *h
+	n.backingFile = name
+	n.extensions = slices.DeleteFunc(slices.Clone(h.extensions), func(e extension) bool { return e.kind == extBackingFormat })
+	if name != "" && format != "" {
+		n.extensions = slices.Insert(n.extensions, 0, extension{extBackingFormat, []byte(format)})
+	}
+	return &n
+}

@@ -1,0 +1,145 @@
+package qcow2
+
+import "fmt"
+
+// setRefcountWidth makes refcounts 1<<order bits wide.
+func (im *Image) setRefcountWidth(order uint) error {
+	return im.whilePaused(func() error {
+		err := im.changeRootPaused(func(r *rootChange) error { return r.setWidth(order) })
+		if err != nil {
+			return err
+		}
+		return im.drain()
+	})
+}
+
+// setWidth gives the new state refcounts of another width: new blocks and a new
+// table, which count all that the present ones count, and what the change
+// itself takes. The present blocks and table belong to the old state then.
+func (r *rootChange) setWidth(order uint) error {
+	im := r.im
+	w := &widening{r: r, g: im.g, blocks: make(map[int64]int64)}
+	w.g.refcountOrder, w.g.refBlockBits = order, im.g.clusterBits+3-order
+	if err := w.allocate(); err != nil {
+		return err
+	}
+	for _, e := range im.refTable {
+		if block := int64(e & refTableOffset); block != 0 {
+			if err := r.loseRun(block, 1, false); err != nil {
+				return err
+			}
+		}
+	}
+	if err := r.loseRun(int64(im.hdr.refTable), int64(im.hdr.refClusters)<<im.g.clusterBits, false); err != nil {
+		return err
+	}
+	refTable := make([]uint64, w.clusters<<im.g.clusterBits/8)
+	for bi, host := range w.blocks {
+		if err := w.write(bi, host); err != nil {
+			return err
+		}
+		refTable[bi] = uint64(host)
+	}
+	im.g = w.g
+	im.hdr.refcountOrder = uint32(order)
+	im.hdr.refTable, im.hdr.refClusters = uint64(w.table), uint32(w.clusters)
+	im.refTable = refTable
+	im.refs.reset()
+	im.alloc.full = make(map[int64]bool)
+	return nil
+}
+
+// widening is the work of setWidth.
+type widening struct {
+	r        *rootChange
+	g        geometry        // with the new width
+	blocks   map[int64]int64 // offsets of the new blocks, by index
+	table    int64           // offset of the new refcount table
+	clusters int64           // of it
+}
+
+// allocate takes clusters for the new blocks and the new table. They need
+// counting themselves, in present blocks and in new ones; so it goes on until
+// nothing is missing.
+func (w *widening) allocate() error {
+	im := w.r.im
+	for {
+		missing, err := w.missing()
+		if err != nil {
+			return err
+		}
+		last := int64(0)
+		for bi := range w.blocks {
+			last = max(last, bi)
+		}
+		for _, bi := range missing {
+			if w.blocks[bi], err = im.allocate(1); err != nil {
+				return err
+			}
+			last = max(last, bi)
+		}
+		need := w.g.clusters((last + 1) * 8)
+		if need<<w.g.clusterBits > maxRefTableBytes {
+			return fmt.Errorf("%w: refcount table of more than %d bytes", ErrTooLarge, maxRefTableBytes)
+		}
+		switch {
+		case need > w.clusters:
+			if w.table != 0 {
+				im.giveBack(w.table>>im.g.clusterBits, w.clusters)
+			}
+			if w.table, err = im.allocate(need); err != nil {
+				return err
+			}
+			w.clusters = need
+		case len(missing) == 0:
+			return nil
+		}
+	}
+}
+
+// missing returns the indices of new blocks that have something to count, and
+// do not exist yet. What does not fit into a new count is an error.
+func (w *widening) missing() ([]int64, error) {
+	im := w.r.im
+	var list []int64
+	perPage := im.countsPerPage()
+	end := int64(len(im.refTable)) << im.g.refBlockBits
+	for c := int64(0); c < end; c += perPage {
+		p, _, err := im.refPage(c)
+		if err != nil {
+			return nil, err
+		}
+		for i := int64(0); p != nil && i < perPage; i++ {
+			count := loadRefcount(p.buf, i, im.g.refcountOrder)
+			if count == 0 {
+				continue
+			}
+			if count > w.g.maxRefcount() {
+				return nil, fmt.Errorf("%w: refcounts of %d bits: the cluster at offset %#x has a refcount of %d",
+					ErrTooLarge, 1<<w.g.refcountOrder, (c+i)<<im.g.clusterBits, count)
+			}
+			bi := (c + i) >> w.g.refBlockBits
+			if _, ok := w.blocks[bi]; !ok && (len(list) == 0 || list[len(list)-1] != bi) {
+				list = append(list, bi)
+			}
+		}
+	}
+	return list, nil
+}
+
+// write fills the new block with index bi from the present counts.
+func (w *widening) write(bi, host int64) error {
+	im := w.r.im
+	buf := make([]byte, w.g.clusterSize)
+	first := bi << w.g.refBlockBits
+	for i := range int64(1) << w.g.refBlockBits {
+		p, at, err := im.refPage(first + i)
+		if err != nil {
+			return err
+		}
+		if p != nil {
+			storeRefcount(buf, i, w.g.refcountOrder, loadRefcount(p.buf, at, im.g.refcountOrder))
+		}
+	}
+	return writeFull(im.f, buf, host)
+}
