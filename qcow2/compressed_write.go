@@ -76,6 +76,7 @@ func (im *Image) writePacked(data []byte, off int64) (done bool, err error) {
 	if a == nil || err != nil {
 		return false, err
 	}
+	im.at(EventWriteCompressed)
 	err = im.f.WriteV([][]byte{data}, a.host)
 	im.settlePacked(a, entry, n, err)
 	return true, err
@@ -127,6 +128,7 @@ func (im *Image) settlePacked(a *allocation, entry uint64, n int64, failed error
 		return
 	}
 	old := loadEntry(a.page.buf, a.index)
+	im.at(EventL2UpdateCompressed)
 	im.setL2(a.page, a.index, entry)
 	im.releaseEntry(old, false)
 	im.alloc.dataEnd = max(im.alloc.dataEnd, (a.host+n+sectorSize-1)&^(sectorSize-1))

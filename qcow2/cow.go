@@ -39,6 +39,9 @@ func (im *Image) fill(rq *request, a *allocation, off, n int64) error {
 	case !a.clean:
 		v.zero(tail)
 	}
+	if headBuf != nil || tailBuf != nil {
+		im.at(EventCowWrite)
+	}
 	return im.writeData(v.piece(), at, guest)
 }
 
@@ -64,6 +67,7 @@ func (im *Image) oldContents(entry uint64, off, n, within int64) (*[]byte, error
 	}
 	buf := im.clusterBuffer()
 	dst := (*buf)[within : within+n]
+	im.at(EventCowRead)
 	switch kind {
 	case kindNormal:
 		err = im.readData([][]byte{dst}, int64(entry&entryOffset)+within, off)

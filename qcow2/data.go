@@ -15,11 +15,13 @@ import (
 
 // readData fills bufs, in order, from offset host.
 func (im *Image) readData(bufs [][]byte, host, guest int64) error {
+	im.at(EventReadAio)
 	return im.data.ReadV(bufs, host)
 }
 
 // writeData stores bufs, in order, at offset host.
 func (im *Image) writeData(bufs [][]byte, host, guest int64) error {
+	im.at(EventWriteAio)
 	return im.data.WriteV(bufs, host)
 }
 
@@ -30,6 +32,7 @@ func (im *Image) zeroData(host, guest, n int64) error {
 
 // sync makes the guest's data and all that was written of the image durable.
 func (im *Image) sync() error {
+	im.at(EventFlushToDisk)
 	if im.g.dataFile {
 		if err := im.data.Sync(); err != nil {
 			return err

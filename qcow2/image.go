@@ -34,6 +34,10 @@ type Options struct {
 	// 1 MiB of refcounts.
 	L2CacheSize       int64
 	RefcountCacheSize int64
+	// Event, if set, is told of the points that the image passes in its work.
+	// It may be called from many goroutines, and while locks are held: whoever
+	// waits in it makes other requests wait.
+	Event func(Event)
 }
 
 const (
@@ -45,7 +49,8 @@ const (
 // Image is an open image. See the package documentation for its concurrency.
 type Image struct {
 	f        File
-	data     File // holds the guest's data: f or an external data file
+	event    func(Event) // see Options.Event; nil costs nothing
+	data     File        // holds the guest's data: f or an external data file
 	g        geometry
 	readOnly bool
 	backing  Backing // nil without a backing file
@@ -108,7 +113,7 @@ func Open(f File, o Options) (*Image, error) {
 	if h.incompatible&incompatCorrupt != 0 && !o.ReadOnly && !o.ForRepair {
 		return nil, fmt.Errorf("%w: it was marked so earlier; it can only be opened read-only or repaired", ErrCorrupt)
 	}
-	im := &Image{f: f, hdr: h, g: newGeometry(h), readOnly: o.ReadOnly}
+	im := &Image{event: o.Event, f: f, hdr: h, g: newGeometry(h), readOnly: o.ReadOnly}
 	im.epochs.init()
 	im.commits = im.commit
 	im.buffers.New = func() any { b := make([]byte, im.g.clusterSize); return &b }
@@ -155,6 +160,7 @@ func (im *Image) loadTables() error {
 	if im.l1, err = readTable(im.f, int64(im.hdr.l1Offset), int64(im.hdr.l1Size)); err != nil {
 		return fmt.Errorf("read L1 table: %w", err)
 	}
+	im.at(EventReftableLoad)
 	entries := int64(im.hdr.refClusters) << (im.g.clusterBits - 3)
 	if im.refTable, err = readTable(im.f, int64(im.hdr.refTable), entries); err != nil {
 		return fmt.Errorf("read refcount table: %w", err)

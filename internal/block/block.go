@@ -69,6 +69,11 @@ func Open(spec Spec) (Device, error) {
 	if spec.Format == FormatNull {
 		return newNull(spec.Size, spec.ReadOnly), nil
 	}
+	if spec.Debug == nil && spec.DebugConfig != "" {
+		if err := spec.readDebugConfig(); err != nil {
+			return nil, fmt.Errorf("open disk %q: %w", spec.Path, err)
+		}
+	}
 	d, err := (&chain{spec: &spec}).open(spec.Path, spec.Format, spec.ReadOnly)
 	if err != nil {
 		return nil, fmt.Errorf("open disk %q: %w", spec.Path, err)

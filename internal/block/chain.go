@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/govmm/govmm/internal/blkdebug"
 	"github.com/govmm/govmm/qcow2"
 )
 
@@ -40,10 +41,17 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 			return nil, err
 		}
 	}
+	var debug *blkdebug.Debug
+	if len(c.seen) == 1 {
+		debug = c.spec.Debug
+	}
 	if format == FormatRaw {
-		return newRaw(f, readOnly)
+		return newRaw(f, readOnly, debug)
 	}
 	if format == FormatLUKS {
+		if debug != nil {
+			return nil, errors.New("blkdebug does not work under a LUKS disk")
+		}
 		secret, err := c.spec.secret()
 		if err != nil {
 			return nil, err
@@ -54,7 +62,11 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 	if !c.spec.NoBacking {
 		o.Backing = func(name, format string) (qcow2.Backing, error) { return c.openBacking(path, name, format) }
 	}
-	im, err := qcow2.Open(f, o)
+	storage := qcow2.File(f)
+	if debug != nil {
+		storage, o.Event = debug.Wrap(f), debug.Event
+	}
+	im, err := qcow2.Open(storage, o)
 	if err != nil {
 		return nil, err // not im: a nil *Image in a Device is not a nil Device
 	}

@@ -5,6 +5,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"github.com/govmm/govmm/internal/blkdebug"
 )
 
 // Formats of a Spec.
@@ -40,6 +42,10 @@ type Spec struct {
 	ForceShare bool
 	// Locking says whether files are locked against other users; see Locking.
 	Locking Locking
+	// Debug injects faults into the topmost file of the chain. DebugConfig names a
+	// file with rules for that, unless Debug is set.
+	Debug       *blkdebug.Debug
+	DebugConfig string
 	// KeyFile names a file whose whole contents are the passphrase of an
 	// encrypted disk; Secret, unless empty, is the passphrase itself. It opens
 	// every encrypted file of a backing chain.
@@ -60,6 +66,7 @@ type Spec struct {
 //	cache.no-flush=on|off  never make anything durable (off)
 //	force-share=on|off   read though somebody else may be writing
 //	locking=on|off|auto  lock files against other users (auto: where possible)
+//	blkdebug=FILE        inject the faults that this file describes, as QEMU's blkdebug
 //	key-file=FILE        holds the passphrase of an encrypted disk
 //
 // Other keys are returned in rest.
@@ -113,6 +120,8 @@ func (s *Spec) set(key, value string) (known bool, err error) {
 		s.ForceShare, err = parseSwitch(key, value)
 	case "locking":
 		s.Locking, err = parseLocking(value)
+	case "blkdebug":
+		s.DebugConfig = value
 	case "key-file":
 		s.KeyFile = value
 	default:
