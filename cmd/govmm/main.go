@@ -4,6 +4,7 @@
 //	govmm run       run a virtual machine
 //	govmm doctor    say whether and how this host can run one
 //	govmm img       create and check disk images
+//	govmm io        exercise a disk image by commands
 //	govmm nbd       serve disk images to NBD clients
 //	govmm version   say what this is
 //
@@ -13,8 +14,12 @@ package main
 import (
 	"context"
 	"os"
+	"path/filepath"
 )
 
 func main() {
+	if filepath.Base(os.Args[0]) == qemuIO {
+		os.Exit(runIO(qemuIO, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	}
 	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }

@@ -90,7 +90,7 @@ driver.`,
 	root.AddCommand(
 		a.runCommand(),
 		a.imgCommand(),
-		a.nbdCommand(),
+		a.ioCommand(), a.nbdCommand(),
 		a.doctorCommand(),
 		a.versionCommand(),
 		a.nestInitCommand(),
