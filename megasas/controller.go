@@ -95,6 +95,7 @@ type Controller struct {
 
 	faults Faults
 	stats  counters
+	paused atomic.Bool // life is held by Pause
 	closed atomic.Bool
 	done   chan struct{}  // closed by Close
 	tasks  sync.WaitGroup // goroutines of Attach
@@ -224,6 +225,7 @@ func (c *Controller) Close(ctx context.Context) error {
 	if c.closed.Swap(true) {
 		return nil
 	}
+	c.Resume()
 	close(c.done)
 	drained := make(chan error, 1)
 	go func() {
@@ -234,6 +236,7 @@ func (c *Controller) Close(ctx context.Context) error {
 			c.tasks.Wait()
 		}
 		c.awaitSettled()
+		c.closeUnits()
 		drained <- errors.Join(c.set.Flush(), c.saveNVRAM(true))
 	}()
 	select {
@@ -244,6 +247,20 @@ func (c *Controller) Close(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("%s: commands are still being carried out: %w", c.name, context.Cause(ctx))
+	}
+}
+
+// closeUnits ends what targets do in the background.
+func (c *Controller) closeUnits() {
+	for i := range c.physicals {
+		if pd := c.physicals[i].Load(); pd != nil {
+			pd.unit.Close()
+		}
+	}
+	for i := range c.logicals {
+		if ld := c.logicals[i].Load(); ld != nil {
+			ld.unit.Close()
+		}
 	}
 }
 

@@ -95,6 +95,14 @@ func pdInfo(c *Controller, r *request) mfi.Status {
 	if d.Identity.Media == raid.SolidState {
 		x.MediaType = 1
 	}
+	x.InterfaceType = mfi.InterfaceSAS
+	if d.Identity.Interface == raid.SATA {
+		x.InterfaceType = mfi.InterfaceSATA
+		x.Properties |= mfi.PDPropertyNCQ
+	}
+	if unit.WriteCache() {
+		x.Properties |= mfi.PDPropertyWriteCache
+	}
 	if pd.drive.CanDiscard() {
 		x.Properties |= mfi.PDPropertyUnmap
 	}

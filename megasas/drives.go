@@ -48,6 +48,7 @@ func (c *Controller) RemoveDrive(id uint16) error {
 		return err
 	}
 	if pd != nil {
+		pd.unit.Close()
 		c.nvram.records.put(pd.vitals.record())
 	}
 	c.physicals[id].CompareAndSwap(pd, nil) // unless a new drive is there already
@@ -96,6 +97,9 @@ func (c *Controller) deleteVolume(target uint8, seq int) error {
 	if err := c.set.DeleteVolume(target, seq); err != nil {
 		return err
 	}
+	if ld != nil {
+		ld.unit.Close()
+	}
 	c.logicals[target].CompareAndSwap(ld, nil) // unless a new volume is there already
 	return nil
 }
@@ -117,6 +121,7 @@ func (c *Controller) exposeDrive(d *raid.PhysicalDrive) error {
 		RotationRate: rotation(id),
 		WriteBack:    true, // a drive's own cache; the host flushes it
 		Initiator:    c.sas,
+		ATA:          ataOf(id, v.before),
 		Health:       v.health(id, c.sas),
 		Counters:     &v.counters,
 		Limits:       scsi.Limits{MaxTransfer: c.p.MaxRequestSectors},
@@ -157,6 +162,19 @@ func (c *Controller) exposeVolume(v *raid.Volume, cfg raid.VolumeConfig) (*logic
 	ld := &logical{v, unit}
 	c.logicals[v.Target()].Store(ld)
 	return ld, nil
+}
+
+// ataOf makes a SATA drive what it is to ATA commands.
+func ataOf(id raid.DriveIdentity, before driveRecord) *scsi.ATA {
+	if id.Interface != raid.SATA {
+		return nil
+	}
+	return &scsi.ATA{
+		Model:    id.Product,
+		Serial:   id.Serial,
+		Firmware: id.Revision,
+		Life:     scsi.Life{BytesRead: before.read, BytesWritten: before.written, PowerCycles: before.cycles},
+	}
 }
 
 // driveName is a drive's NAA name, if it has one.

@@ -24,6 +24,7 @@ var memberCommands = [256]bool{
 	0x03: true, // REQUEST SENSE
 	0x12: true, // INQUIRY
 	0x1a: true, // MODE SENSE(6)
+	0x1d: true, // SEND DIAGNOSTIC
 	0x1c: true, // RECEIVE DIAGNOSTIC RESULTS
 	0x25: true, // READ CAPACITY(10)
 	0x37: true, // READ DEFECT DATA(10)
@@ -57,7 +58,8 @@ func (r *request) driveCDB() mfi.Status {
 	switch pd.drive.State() {
 	case raid.System, raid.UnconfiguredGood:
 	default:
-		if !memberCommands[f.CDB()[0]] {
+		cdb := f.CDB()
+		if !memberCommands[cdb[0]] && !scsi.ATAReadOnly(cdb[:]) {
 			return r.invalidOpcode()
 		}
 	}

@@ -24,6 +24,9 @@ func (c *checker) countReferences() error {
 		c.reference(int64(c.h.snapshots), n, 1)
 	}
 	c.reference(int64(c.h.refTable), int64(len(c.refTable))*8, 1)
+	if off, n := c.h.cryptoHeader(); n > 0 {
+		c.reference(off, n, 1)
+	}
 	return c.countBitmaps()
 }
 
@@ -59,7 +62,7 @@ func (c *checker) countBitmaps() error {
 		c.res.CorruptionsFixed++
 		c.h.autoclear &^= autoclearBitmaps
 		c.h.setExtension(extBitmaps, nil)
-		return rewriteHeader(c.f, c.h)
+		return c.putHeader(c.h)
 	}
 	for _, r := range runs {
 		c.reference(r.off, r.n, 1)

@@ -126,5 +126,9 @@ func (im *Image) empty() error {
 	if err != nil {
 		return err
 	}
+	if im.g.dataFile {
+		// Holes that can't be punched cost space on the host, nothing else.
+		_ = im.data.PunchHole(0, im.Size())
+	}
 	return im.compact()
 }

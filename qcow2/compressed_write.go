@@ -17,7 +17,9 @@ func (im *Image) WriteCompressed(p []byte, off int64) error {
 	if err != nil {
 		return err
 	}
-	if im.g.dataFile {
+	if im.encrypted() {
+		err = fmt.Errorf("%w: compressed clusters in an encrypted image", ErrUnsupported)
+	} else if im.g.dataFile {
 		err = fmt.Errorf("%w: compressed clusters in an image with an external data file", ErrUnsupported)
 	} else if _, lo, hi := im.wholeClusters(off, n); lo != off || hi != off+n {
 		err = fmt.Errorf("%w: compressed write of %d bytes at %d, clusters have %d bytes", ErrAlignment, n, off, im.g.clusterSize)

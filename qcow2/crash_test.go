@@ -12,6 +12,7 @@ import (
 // tell, for any crash, what each byte of the disk may hold.
 type history struct {
 	base   []byte      // the file when recording began
+	side   []byte      // its external data file, too
 	before []byte      // the disk then
 	ops    []operation // in order
 	log    []fileOp    // with the marks "begin I" and "end I" of each operation
@@ -21,6 +22,9 @@ type history struct {
 func (d *disk) record(rng *rand.Rand, ops []operation) history {
 	d.t.Helper()
 	h := history{base: slices.Clone(d.f.data), before: slices.Clone(d.model), ops: ops}
+	if d.data != nil {
+		h.side = slices.Clone(d.data.data)
+	}
 	d.f.record = true
 	for i, op := range ops {
 		d.f.mark(fmt.Sprintf("begin %d", i))
@@ -56,6 +60,17 @@ func (h *history) progress(n int) (flushed, begun int) {
 	return flushed, begun
 }
 
+// crashed returns what a crash after n entries of the log left, and options to
+// open that. keep decides what is left of all that was not synced.
+func (h *history) crashed(n int, keep func() int, o Options) ([]byte, Options) {
+	image := crash(h.base, h.log, n, keep)
+	if o.DataFile != nil {
+		data := &memFile{data: crashFile(h.side, h.log, n, keep, true)}
+		o.DataFile = func(string) (File, error) { data.closed = false; return data, nil }
+	}
+	return image, o
+}
+
 // survives checks what a crash after n entries of the log left: the image is
 // consistent but for leaks; each byte is as after the last flush, or as a later
 // operation made it; and it can be written on.
@@ -76,6 +91,9 @@ func (h *history) survives(n int, data []byte, o Options) error {
 	got := make([]byte, len(h.before))
 	if err := im.ReadV([][]byte{got}, 0); err != nil {
 		return fmt.Errorf("read: %w", err)
+	}
+	if err := im.readsRaw(); err != nil {
+		return err
 	}
 	flushed, begun := h.progress(n)
 	want := slices.Clone(h.before)
@@ -157,7 +175,8 @@ func TestCrash(t *testing.T) {
 						if s > 0 {
 							keep = randomly(rng)
 						}
-						if err := h.survives(n, crash(h.base, h.log, n, keep), d.opts); err != nil {
+						data, o := h.crashed(n, keep, d.opts)
+						if err := h.survives(n, data, o); err != nil {
 							t.Fatalf("round %d, crash after %d of %v (sample %d), operations %v: %v",
 								round, n, h.log, s, h.ops, err)
 						}

@@ -26,6 +26,8 @@ type CreateOptions struct {
 	// BackingFormat the name of its format, which must be given with it.
 	BackingFile   string
 	BackingFormat string
+	// Encryption, unless nil, has the data of the guest encrypted.
+	Encryption *Encryption
 	// DataFile is the name recorded for an external data file, "" for none, and
 	// Data that file: Create makes it as long as the disk, and what was in it is
 	// lost. Version 3 only.
@@ -93,6 +95,14 @@ func (o *CreateOptions) header() (*header, error) {
 	case len(o.BackingFormat) > 15:
 		return nil, fmt.Errorf("backing format %q (at most 15 bytes)", o.BackingFormat)
 	}
+	if o.Encryption != nil {
+		if o.Preallocation != PreallocateOff || o.DataFileRaw {
+			return nil, fmt.Errorf("preallocation of an encrypted disk: storage that was never written does not decrypt to zeroes")
+		}
+		if err := o.Encryption.validate(); err != nil {
+			return nil, err
+		}
+	}
 	h := &header{
 		version:       uint32(version),
 		clusterBits:   uint32(bits.TrailingZeros64(uint64(clusterSize))),
@@ -151,10 +161,6 @@ func fillNew(f File, o CreateOptions, h *header, size int64) error {
 	if err := writeSkeleton(f, h, &g); err != nil {
 		return err
 	}
-	mode := o.Preallocation
-	if o.DataFileRaw && mode == PreallocateOff {
-		mode = PreallocateMetadata
-	}
 	if o.Data != nil {
 		if err := o.Data.Truncate(0); err != nil {
 			return err
@@ -165,8 +171,13 @@ func fillNew(f File, o CreateOptions, h *header, size int64) error {
 	if err != nil {
 		return err
 	}
-	if err := im.grow(size, mode); err != nil {
+	if err := im.grow(size, im.needsPreallocation(o.Preallocation)); err != nil {
 		return err
+	}
+	if o.Encryption != nil {
+		if err := im.encrypt(o.Encryption); err != nil {
+			return err
+		}
 	}
 	if o.Data != nil {
 		if err := o.Data.Sync(); err != nil {

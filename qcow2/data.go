@@ -16,17 +16,35 @@ import (
 // readData fills bufs, in order, from offset host.
 func (im *Image) readData(bufs [][]byte, host, guest int64) error {
 	im.at(EventReadAio)
+	if e := im.crypt; e != nil {
+		return e.data.ReadV(bufs, host, e.position(host, guest))
+	}
+	if err := im.locked(); err != nil {
+		return err
+	}
 	return im.data.ReadV(bufs, host)
 }
 
 // writeData stores bufs, in order, at offset host.
 func (im *Image) writeData(bufs [][]byte, host, guest int64) error {
 	im.at(EventWriteAio)
+	if e := im.crypt; e != nil {
+		return e.data.WriteV(bufs, host, e.position(host, guest))
+	}
+	if err := im.locked(); err != nil {
+		return err
+	}
 	return im.data.WriteV(bufs, host)
 }
 
 // zeroData makes n bytes at offset host read as zeroes.
 func (im *Image) zeroData(host, guest, n int64) error {
+	if im.crypt != nil {
+		return im.crypt.zero(host, guest, n)
+	}
+	if err := im.locked(); err != nil {
+		return err
+	}
 	return im.data.ZeroRange(host, n)
 }
 
@@ -81,7 +99,9 @@ func (im *Image) closeDataFile() error {
 // rawData reports whether the external data file is to read as the disk does,
 // for those who don't know of the image. Then zeroes are written there, and the
 // mapping stays as it is: at no moment do the two differ.
-func (im *Image) rawData() bool { return im.g.dataFile && im.hdr.autoclear&autoclearRawData != 0 }
+func (im *Image) rawData() bool {
+	return im.g.dataFile && im.hdr.autoclear&autoclearRawData != 0 && !im.encrypted()
+}
 
 // zeroRaw makes n bytes at offset off of a raw external data file zero, which are
 // the guest's. With unmap their storage is given back.
@@ -104,6 +124,11 @@ func (im *Image) zeroRaw(off, n int64, unmap bool) error {
 // Preconditions: mu is held exclusively, though not meanwhile; nothing in flight
 // overlaps the clusters.
 func (im *Image) giveBackRun(p *page, index, first, count int64) error {
+	for i := range count {
+		if _, err := im.checkEntry(loadEntry(p.buf, index+i), first+i); err != nil {
+			return err
+		}
+	}
 	a := &allocation{first: first, count: count, page: p, index: index}
 	im.fly(a)
 	defer im.land(a)
@@ -117,6 +142,9 @@ func (im *Image) giveBackRun(p *page, index, first, count int64) error {
 		}
 		off := (first + from) << im.g.clusterBits
 		n := min((i-from)<<im.g.clusterBits, im.Size()-off) // the file ends with the disk
+		if n <= 0 {
+			break
+		}
 		im.mu.Unlock()
 		err := im.data.PunchHole(off, n)
 		im.mu.Lock()

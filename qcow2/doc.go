@@ -7,8 +7,9 @@
 // of the disk, which are created, applied and deleted while the image is in use.
 // The machine's state in a snapshot is kept, but not read. Persistent dirty
 // bitmaps are loaded, maintained and stored. Guest data may be in an external data
-// file, which the caller of Open decides about. An image that needs extended L2
-// entries or encryption is refused at Open with an error that names the feature.
+// file, which the caller of Open decides about. It may be encrypted, by LUKS1 (see
+// package luks) or by the AES of old images. An image that needs extended L2
+// entries is refused at Open with an error that names the feature.
 //
 // # Concurrency
 //
@@ -29,6 +30,11 @@
 //
 // Lock order: commitMu, reclaimMu, then mu. The mutexes of gate, joiner, aside,
 // the decoded-cluster cache and OSFile are leaves: nothing is locked under them.
+//
+// Files are read and written by system calls in the goroutine that asks: what is
+// in the page cache of the host costs least so. Files opened with O_DIRECT use
+// io_uring where there is more than one transfer at a time, so that waiting for
+// the disk takes no threads; the ring's mutexes are leaves.
 //
 // # Durability
 //

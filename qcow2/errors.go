@@ -28,6 +28,9 @@ var (
 	ErrBacking = errors.New("backing file is not open")
 	// ErrDataFile means that the external data file is needed but was not opened.
 	ErrDataFile = errors.New("data file is not open")
+	// ErrSecret means that an encrypted image was opened without its passphrase.
+	// (A wrong passphrase is luks.ErrPassphrase.)
+	ErrSecret = errors.New("no passphrase")
 	// ErrNoSnapshot means that the image has no snapshot of that ID or name.
 	ErrNoSnapshot = errors.New("no such snapshot")
 	// ErrNoBitmap means that the disk has no dirty bitmap of that name.

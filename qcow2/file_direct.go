@@ -19,6 +19,7 @@ type directIO struct {
 	// the rest first, and holds it exclusively; whole blocks share it.
 	blocks  sync.RWMutex
 	buffers sync.Pool // of *[]byte, bounceSize long and aligned
+	ring    *ring
 }
 
 // bounceSize is the most that one transfer moves through a buffer, in bytes.
@@ -42,8 +43,16 @@ func newDirectIO(fd int) (*directIO, error) {
 		return nil, fmt.Errorf("direct I/O needs an alignment of %d bytes in the file and %d in memory", d.off, d.mem)
 	}
 	d.buffers.New = func() any { b := alignedBuffer(bounceSize); return &b }
+	if r, err := newRing(fd); err == nil { // else by system calls
+		d.ring = r
+	}
 	return d, nil
 }
+
+// UsesRing reports whether transfers go through io_uring: those of a file that
+// was opened with O_DIRECT, where the host has io_uring and allows it. All others
+// are system calls.
+func (f *OSFile) UsesRing() bool { return f.direct != nil && f.direct.ring != nil }
 
 // alignedBuffer returns n bytes at an address that every direct transfer may use.
 func alignedBuffer(n int) []byte {

@@ -131,9 +131,12 @@ func (f *OSFile) transfer(op string, bufs [][]byte, off int64,
 		}
 		var n int
 		var err error
-		if len(bufs) == 1 {
+		switch {
+		case f.direct != nil && f.direct.ring != nil:
+			n, err = f.throughRing(op == "write", bufs, skip, off, many)
+		case len(bufs) == 1:
 			n, err = one(f.fd, bufs[0][skip:], off)
-		} else {
+		default:
 			n, err = f.vectored(bufs, skip, off, many)
 		}
 		switch {
@@ -165,11 +168,32 @@ func (f *OSFile) endsAt(off int64) bool { return f.direct != nil && off&(f.direc
 // vectored does one preadv or pwritev of at most maxIovecs elements of bufs.
 func (f *OSFile) vectored(bufs [][]byte, skip int, off int64, many func(int, []unix.Iovec, int64) (int, error)) (int, error) {
 	v := f.iovecs.Get().(*[]unix.Iovec)
-	iov := (*v)[:0]
-	for i, b := range bufs {
-		if i == 0 {
-			b = b[skip:]
+	iov := appendIovecs((*v)[:0], bufs, skip)
+	n, err := many(f.fd, iov, off)
+	clear(iov) // the pool must not keep the caller's memory alive
+	*v = iov
+	f.iovecs.Put(v)
+	return n, err
+}
+
+// throughRing does what vectored does by the ring. A transfer that is alone is a
+// system call: it need not wait for another goroutine.
+func (f *OSFile) throughRing(write bool, bufs [][]byte, skip int, off int64, many func(int, []unix.Iovec, int64) (int, error)) (int, error) {
+	r := f.direct.ring
+	defer r.active.Add(-1)
+	if r.active.Add(1) > 1 {
+		if n, err, ok := r.transfer(write, bufs, skip, off); ok {
+			return n, err
 		}
+	}
+	return f.vectored(bufs, skip, off, many)
+}
+
+// appendIovecs appends what of bufs comes after the first skip bytes of its
+// first element, as much as one system call takes.
+func appendIovecs(iov []unix.Iovec, bufs [][]byte, skip int) []unix.Iovec {
+	for _, b := range bufs {
+		b, skip = b[skip:], 0
 		if len(b) == 0 {
 			continue
 		}
@@ -180,11 +204,7 @@ func (f *OSFile) vectored(bufs [][]byte, skip int, off int64, many func(int, []u
 		e.SetLen(len(b))
 		iov = append(iov, e)
 	}
-	n, err := many(f.fd, iov, off)
-	clear(iov) // the pool must not keep the caller's memory alive
-	*v = iov
-	f.iovecs.Put(v)
-	return n, err
+	return iov
 }
 
 // clearVec zeroes bufs after the first skip bytes.
@@ -344,7 +364,14 @@ func (f *OSFile) Allocated() (int64, error) {
 }
 
 // Close implements File.
-func (f *OSFile) Close() error { return f.wrap("close", unix.Close(f.fd)) }
+func (f *OSFile) Close() error {
+	var err error
+	if f.direct != nil && f.direct.ring != nil {
+		err = f.direct.ring.close()
+		f.direct.ring = nil
+	}
+	return f.wrap("close", errors.Join(err, unix.Close(f.fd)))
+}
 
 func (f *OSFile) wrap(op string, err error) error {
 	if err == nil {

@@ -39,9 +39,10 @@ type geometry struct {
 	l2Bits        uint // log2 of the entries of an L2 table
 	l1Shift       uint // guest offset >> l1Shift is the L1 index
 	refcountOrder uint
-	refBlockBits  uint  // log2 of the entries of a refcount block
-	pageSize      int64 // unit of metadata caching: a cluster, at most 4 KiB
-	dataFile      bool  // guest data is in an external file, at the guest's offsets
+	refBlockBits  uint   // log2 of the entries of a refcount block
+	pageSize      int64  // unit of metadata caching: a cluster, at most 4 KiB
+	encryption    string // EncryptionLUKS or EncryptionAES; "" without
+	dataFile      bool   // guest data is in an external file, at the guest's offsets
 }
 
 func newGeometry(h *header) geometry {
@@ -55,6 +56,7 @@ func newGeometry(h *header) geometry {
 		l1Shift:       cb + cb - eb,
 		refcountOrder: uint(h.refcountOrder),
 		refBlockBits:  cb + 3 - uint(h.refcountOrder),
+		encryption:    h.encryption(),
 		dataFile:      h.incompatible&incompatDataFile != 0,
 	}
 	g.pageSize = min(g.clusterSize, 4096)

@@ -187,20 +187,11 @@ func (h *header) validate() error {
 	if mask := h.incompatible &^ incompatBuilt; mask != 0 {
 		return unsupportedFeatures(mask, h.extension(extFeatureNames))
 	}
-	switch h.cryptMethod {
-	case cryptNone:
-	case cryptAES:
-		return fmt.Errorf("%w encryption: AES (crypt_method 1)", ErrUnsupported)
-	case cryptLUKS:
-		return fmt.Errorf("%w encryption: LUKS (crypt_method 2)", ErrUnsupported)
-	default:
-		return fmt.Errorf("%w encryption method %d", ErrUnsupported, h.cryptMethod)
+	if err := h.validateEncryption(); err != nil {
+		return err
 	}
 	if h.autoclear&autoclearRawData != 0 && h.incompatible&incompatDataFile == 0 {
 		return fmt.Errorf("%w: raw external data without an external data file", ErrInvalid)
-	}
-	if h.extension(extCrypto) != nil {
-		return fmt.Errorf("%w: encryption header in an image that is not encrypted", ErrInvalid)
 	}
 	if h.refcountOrder > maxRefcountOrder {
 		return fmt.Errorf("%w: refcount width 2^%d bits (at most 64 bits)", ErrInvalid, h.refcountOrder)

@@ -103,8 +103,8 @@ func TestHostileHeaders(t *testing.T) {
 			f.put64(72, 1<<7)
 			copy(f.data[120:], append([]byte{0, 7}, strings.Repeat("x", 60)...)) // not terminated
 		}, ErrUnsupported, `"` + strings.Repeat("x", featureNameSize) + `"`},
-		{"AES", set32(32, 1), ErrUnsupported, "AES"},
-		{"LUKS", set32(32, 2), ErrUnsupported, "LUKS"},
+		{"AES", set32(32, 1), ErrSecret, "encrypted"},
+		{"LUKS without header", set32(32, 2), ErrInvalid, "without an encryption header"},
 		{"encryption method 3", set32(32, 3), ErrUnsupported, "encryption method 3"},
 		{"corrupt bit", set64(72, incompatCorrupt), ErrCorrupt, "marked so earlier"},
 		{"refcount order 7", set32(96, 7), ErrInvalid, "refcount width"},

@@ -29,6 +29,15 @@ type Options struct {
 	// NoDataFile leaves the external data file closed, for tools that look only at
 	// the image itself. Reading or writing what is in it is an error.
 	NoDataFile bool
+	// Secret returns the passphrase of an encrypted image. Without it such an
+	// image is refused, unless NoSecret is set.
+	Secret func() ([]byte, error)
+	// NoSecret leaves the data of an encrypted image locked, for tools that look
+	// only at metadata. Reading or writing data is an error.
+	NoSecret bool
+	// Snapshot, if not zero, opens the disk as it was in an internal snapshot.
+	// ReadOnly must be set.
+	Snapshot SnapshotRef
 	// L2CacheSize and RefcountCacheSize bound the memory for clean metadata, in
 	// bytes. 0 chooses: the L2 entries of the whole disk, at most 32 MiB, and
 	// 1 MiB of refcounts.
@@ -48,14 +57,16 @@ const (
 
 // Image is an open image. See the package documentation for its concurrency.
 type Image struct {
-	f        File
-	event    func(Event) // see Options.Event; nil costs nothing
-	data     File        // holds the guest's data: f or an external data file
-	g        geometry
-	readOnly bool
-	backing  Backing // nil without a backing file
-	requests sync.Pool
-	epochs   epochs
+	f          File
+	event      func(Event) // see Options.Event; nil costs nothing
+	data       File        // holds the guest's data: f or an external data file
+	crypt      *encryption // nil without encryption, and where it stays locked
+	g          geometry
+	readOnly   bool
+	atSnapshot bool    // the disk is that of a snapshot, not what the header says
+	backing    Backing // nil without a backing file
+	requests   sync.Pool
+	epochs     epochs
 
 	size    atomic.Int64
 	holes   atomic.Int32                     // see preallocated
@@ -85,6 +96,8 @@ type Image struct {
 	inflight  []*allocation
 	changes   changes
 	stray     *header // to be written before anything else; see rootChange
+
+	keysMu sync.Mutex // held to look at or change key slots; a leaf
 
 	// The list changes only while the image is paused, with mu held exclusively;
 	// who has paused it may read it without. See bitmap.go.
@@ -128,14 +141,22 @@ func Open(f File, o Options) (*Image, error) {
 	if err := im.loadTables(); err != nil {
 		return nil, err
 	}
+	if err := im.goBack(o.Snapshot); err != nil {
+		return nil, err
+	}
 	im.makeCaches(&o)
 	if err := im.openDataFile(&o); err != nil {
 		return nil, err
 	}
+	if err := im.openEncryption(&o); err != nil {
+		return nil, errors.Join(err, im.closeDataFile())
+	}
 	if im.backing, err = openBacking(h, &o); err != nil {
 		return nil, errors.Join(err, im.closeDataFile())
 	}
-	im.openBitmaps()
+	if !im.atSnapshot {
+		im.openBitmaps()
+	}
 	im.corrupt.Store(o.ForRepair)
 	if !o.ReadOnly && !o.ForRepair {
 		if err := im.prepareWriting(); err != nil {

@@ -12,15 +12,17 @@ type Info struct {
 	Corrupt       bool
 	BackingFile   string
 	BackingFormat string
-	DataFile      string // recorded name of the external data file
-	HasDataFile   bool   // the guest's data is in an external file
-	RawData       bool   // which reads as the disk does
+	DataFile      string          // recorded name of the external data file
+	HasDataFile   bool            // the guest's data is in an external file
+	RawData       bool            // which reads as the disk does
+	Encryption    *EncryptionInfo // nil without encryption
 	Snapshots     []SnapshotInfo
 	Bitmaps       []BitmapInfo // see Image.Bitmaps
 }
 
 // Info returns a description of the image.
 func (im *Image) Info() Info {
+	encryption := im.encryptionInfo()
 	im.mu.RLock()
 	defer im.mu.RUnlock()
 	h := im.hdr
@@ -38,6 +40,7 @@ func (im *Image) Info() Info {
 		DataFile:      h.dataFile(),
 		HasDataFile:   im.g.dataFile,
 		RawData:       im.rawData(),
+		Encryption:    encryption,
 	}
 	info.Bitmaps = im.bitmapInfo()
 	for i := range im.snaps {

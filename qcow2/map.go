@@ -102,7 +102,7 @@ func (im *Image) status(off, n int64) (Extent, error) {
 	if err != nil {
 		return e, err
 	}
-	if e.Data && e.Host >= 0 && im.preallocated() {
+	if e.Data && e.Host >= 0 && !im.encrypted() && im.preallocated() {
 		im.findHole(&e)
 	}
 	if e.Present {
@@ -181,8 +181,11 @@ type holeFinder interface {
 // findHole cuts an extent of data to what the host's file has as one piece, and
 // makes it zeroes if that is a hole. Not knowing is no error.
 func (im *Image) findHole(e *Extent) {
-	hole, n, err := im.f.(holeFinder).Hole(e.Host, e.Length)
-	if err == nil {
+	f, ok := im.data.(holeFinder)
+	if !ok {
+		return
+	}
+	if hole, n, err := f.Hole(e.Host, e.Length); err == nil {
 		e.Zero, e.Length = hole, n
 	}
 }

@@ -21,8 +21,13 @@ func (m *mapping) inPlace() bool { return m.kind == kindNormal && m.copied }
 //
 // Preconditions: mu is held, shared at least; the range lies inside the disk.
 func (im *Image) lookup(off, n int64) (m mapping, miss int64, err error) {
+	return im.lookupIn(im.l1, off, n)
+}
+
+// lookupIn is lookup by any L1 table.
+func (im *Image) lookupIn(l1 []uint64, off, n int64) (m mapping, miss int64, err error) {
 	g := &im.g
-	table, err := im.l2Table(off)
+	table, err := g.l2Table(l1, off)
 	if err != nil {
 		return m, 0, err
 	}
@@ -43,10 +48,12 @@ func (im *Image) lookup(off, n int64) (m mapping, miss int64, err error) {
 }
 
 // l2Table is the host offset of the L2 table for guest offset off, 0 for none.
-func (im *Image) l2Table(off int64) (int64, error) {
-	table := int64(im.l1[off>>im.g.l1Shift] & entryOffset)
-	if !im.g.aligned(table) {
-		return 0, fmt.Errorf("%w: L2 table offset %#x unaligned (L1 index %d)", ErrCorrupt, table, off>>im.g.l1Shift)
+func (im *Image) l2Table(off int64) (int64, error) { return im.g.l2Table(im.l1, off) }
+
+func (g *geometry) l2Table(l1 []uint64, off int64) (int64, error) {
+	table := int64(l1[off>>g.l1Shift] & entryOffset)
+	if !g.aligned(table) {
+		return 0, fmt.Errorf("%w: L2 table offset %#x unaligned (L1 index %d)", ErrCorrupt, table, off>>g.l1Shift)
 	}
 	return table, nil
 }

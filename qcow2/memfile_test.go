@@ -14,6 +14,10 @@ type memFile struct {
 	mu   sync.Mutex
 	data []byte
 
+	// main is the image, if this is its external data file: that one records and
+	// fails for both.
+	main *memFile
+
 	noPunch bool // the host can't punch holes: freed clusters keep their contents
 
 	record bool
@@ -30,6 +34,7 @@ type memFile struct {
 // fileOp is a recorded operation that changes the file.
 type fileOp struct {
 	kind opKind
+	side bool // it changes the external data file
 	off  int64
 	data []byte
 	n    int64
@@ -51,6 +56,11 @@ var errInjected = errors.New("injected failure")
 func (m *memFile) step() error {
 	if m.closed {
 		return errors.New("file is closed")
+	}
+	if m.main != nil {
+		m.main.mu.Lock()
+		defer m.main.mu.Unlock()
+		m = m.main
 	}
 	if m.countdown > 0 {
 		if m.countdown--; m.countdown == 0 {
@@ -157,8 +167,14 @@ func (m *memFile) mark(what string) {
 
 // apply does an operation and records it. Preconditions: mu is held.
 func (m *memFile) apply(op fileOp) {
-	if m.record {
-		m.log = append(m.log, op)
+	recorder := m
+	if m.main != nil {
+		m.main.mu.Lock()
+		defer m.main.mu.Unlock()
+		recorder, op.side = m.main, true
+	}
+	if recorder.record {
+		recorder.log = append(recorder.log, op)
 	}
 	m.data = op.apply(m.data)
 }
@@ -184,6 +200,10 @@ func (op fileOp) apply(data []byte) []byte {
 }
 
 func (op fileOp) String() string {
+	if op.side {
+		op.side = false
+		return "data file: " + op.String()
+	}
 	switch op.kind {
 	case opWrite:
 		return fmt.Sprintf("write %#x+%#x", op.off, len(op.data))
@@ -208,15 +228,20 @@ func (m *memFile) reopened() *memFile {
 // n recorded operations: everything up to the last sync, and of what came later
 // any part. keep decides for each of those.
 func crash(base []byte, log []fileOp, n int, keep func() int) []byte {
+	return crashFile(base, log, n, keep, false)
+}
+
+// crashFile is crash for the image or, with side, its external data file.
+func crashFile(base []byte, log []fileOp, n int, keep func() int, side bool) []byte {
 	data := slices.Clone(base)
 	lastSync := -1
 	for i, op := range log[:n] {
-		if op.kind == opSync {
+		if op.kind == opSync && op.side == side {
 			lastSync = i
 		}
 	}
 	for i, op := range log[:n] {
-		if op.kind == opMark {
+		if op.kind == opMark || op.side != side {
 			continue
 		}
 		part := whole

@@ -16,12 +16,14 @@ const (
 	metaRefBlock
 	metaSnapshots
 	metaSnapshotL1
+	metaCrypto
 	metaBitmapDirectory
 )
 
 func (k metaKind) String() string {
 	return [...]string{"nothing", "the header", "the active L1 table", "an active L2 table",
-		"the refcount table", "a refcount block", "the snapshot table", "a snapshot's L1 table", "the bitmap directory"}[k]
+		"the refcount table", "a refcount block", "the snapshot table", "a snapshot's L1 table",
+		"the encryption header", "the bitmap directory"}[k]
 }
 
 // maxSnapshotL1Bytes bounds how much of the snapshots' L1 tables is watched, so
@@ -51,6 +53,8 @@ func (im *Image) collectMetadata() map[int64]metaKind {
 		}
 	}
 	add(int64(im.hdr.snapshots), snapshotTableSize(im.snaps), metaSnapshots)
+	off, n := im.hdr.cryptoHeader()
+	add(off, n, metaCrypto)
 	for _, e := range im.l1 {
 		if e&entryOffset != 0 {
 			add(int64(e&entryOffset), 1, metaL2)

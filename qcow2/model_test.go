@@ -2,6 +2,7 @@ package qcow2
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -14,7 +15,14 @@ type config struct {
 }
 
 func (c config) String() string {
-	return fmt.Sprintf("v%d,cluster=%d,refbits=%d,backing=%v,%v", c.o.Version, c.o.ClusterSize, c.o.RefcountBits, c.backing, c.o.Compression)
+	s := fmt.Sprintf("v%d,cluster=%d,refbits=%d,backing=%v,%v", c.o.Version, c.o.ClusterSize, c.o.RefcountBits, c.backing, c.o.Compression)
+	if c.o.DataFile != "" {
+		s += fmt.Sprintf(",datafile,raw=%v", c.o.DataFileRaw)
+	}
+	if c.o.Encryption != nil {
+		s += "," + c.o.Encryption.Method
+	}
+	return s
 }
 
 // configs covers cluster sizes, refcount widths and both versions.
@@ -32,14 +40,23 @@ func configs() []config {
 		c.o.Compression = CompressionZstd
 		return c
 	}
+	dataFile := func(c config, raw bool) config {
+		c.o.DataFile, c.o.DataFileRaw = "data", raw
+		return c
+	}
+	aes := func(c config) config {
+		c.o.Encryption = &Encryption{Method: EncryptionAES, Secret: []byte("secret")}
+		return c
+	}
 	return []config{
-		c(3, 512, 16, false),
+		aes(c(3, 1024, 16, true)),
+		dataFile(c(3, 512, 16, true), false),
 		c(3, 512, 64, true),
 		c(3, 512, 1, false),
 		c(2, 512, 16, false),
 		c(2, 1024, 16, true),
 		zstd(c(3, 1024, 2, true)),
-		c(3, 2048, 8, false),
+		dataFile(c(3, 2048, 8, false), true),
 		zstd(c(3, 4096, 32, true)),
 		c(3, 8192, 4, false),
 		zstd(c(3, 65536, 16, false)),
@@ -69,6 +86,7 @@ func (b memBacking) ReadV(bufs [][]byte, off int64) error {
 type disk struct {
 	t     testing.TB
 	f     *memFile
+	data  *memFile // external data file, nil without
 	im    *Image
 	model []byte
 	base  memBacking
@@ -86,11 +104,24 @@ func newDisk(t testing.TB, c config, rng *rand.Rand) *disk {
 		copy(d.model, d.base)
 		d.opts.Backing = func(string, string) (Backing, error) { return d.base, nil }
 	}
+	if c.o.DataFile != "" {
+		d.data = &memFile{main: d.f}
+		c.o.Data = d.data
+		d.opts.DataFile = func(string) (File, error) { d.data.closed = false; return d.data, nil }
+	}
+	if c.o.Encryption != nil {
+		d.opts.Secret = secret(string(c.o.Encryption.Secret))
+	}
 	if err := Create(d.f, c.o); err != nil {
 		t.Fatal(err)
 	}
 	d.open()
 	return d
+}
+
+// secret returns what Options.Secret asks for.
+func secret(s string) func() ([]byte, error) {
+	return func() ([]byte, error) { return []byte(s), nil }
 }
 
 func (d *disk) open() {
@@ -109,8 +140,30 @@ func (d *disk) reopen() {
 		d.t.Fatalf("close: %v", err)
 	}
 	d.f = d.f.reopened()
+	if d.data != nil {
+		d.data = d.data.reopened()
+		d.data.main = d.f
+	}
 	d.open()
 	d.mustBeClean()
+	if err := d.im.readsRaw(); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// readsRaw compares the disk with an external data file that is to read alike.
+func (im *Image) readsRaw() error {
+	if !im.rawData() {
+		return nil
+	}
+	disk, raw := make([]byte, im.Size()), make([]byte, im.Size())
+	if err := errors.Join(readFull(im.data, raw, 0), im.ReadV([][]byte{disk}, 0)); err != nil {
+		return err
+	}
+	if i := firstDifference(raw, disk); i >= 0 {
+		return fmt.Errorf("byte %#x of the data file is %#02x, of the disk %#02x", i, raw[i], disk[i])
+	}
+	return nil
 }
 
 func (d *disk) mustBeClean() {
@@ -205,10 +258,16 @@ func (op operation) run(im *Image, rng *rand.Rand) error {
 	case "discard":
 		return im.Discard(op.off, op.n)
 	case "compress":
-		if _, lo, hi := im.wholeClusters(op.off, op.n); lo < hi {
-			return im.WriteCompressed(squeezable(op.fill, hi-lo), lo)
+		_, lo, hi := im.wholeClusters(op.off, op.n)
+		switch {
+		case lo >= hi:
+			return nil
+		case im.g.dataFile: // it can't have compressed clusters
+			return im.WriteV([][]byte{squeezable(op.fill, hi-lo)}, lo)
+		case im.encrypted():
+			return im.WriteV(vector(rng, squeezable(op.fill, hi-lo)), lo)
 		}
-		return nil
+		return im.WriteCompressed(squeezable(op.fill, hi-lo), lo)
 	case "flush":
 		return im.Flush()
 	}

@@ -41,6 +41,14 @@ type reserver interface {
 	Reserve(off, n int64) error
 }
 
+// needsPreallocation returns mode or, if the image needs more, that.
+func (im *Image) needsPreallocation(mode Preallocation) Preallocation {
+	if im.rawData() {
+		return max(mode, PreallocateMetadata)
+	}
+	return mode
+}
+
 // preallocation is one run of preallocate.
 type preallocation struct {
 	im   *Image
@@ -61,7 +69,6 @@ type preallocation struct {
 // it lies behind the end of the disk; mu and commitMu are not held.
 func (im *Image) preallocate(off, end int64, mode Preallocation) error {
 	p := &preallocation{im: im, mode: mode}
-	off = off &^ (im.g.clusterSize - 1)
 	if off >= end {
 		return nil
 	}
@@ -72,6 +79,10 @@ func (im *Image) preallocate(off, end int64, mode Preallocation) error {
 	}
 	if mode == PreallocateOff {
 		return nil
+	}
+	off &^= im.g.clusterSize - 1
+	if im.encrypted() {
+		return fmt.Errorf("%w: preallocation of an encrypted disk", ErrUnsupported)
 	}
 	if !im.g.dataFile && mode != PreallocateMetadata {
 		defer p.giveBackArea()
@@ -96,15 +107,22 @@ func (im *Image) preallocate(off, end int64, mode Preallocation) error {
 	return p.extendFile()
 }
 
-// dataFile gives the external data file the range, and its storage.
+// dataFile makes the external data file, in which the disk ends at off, end with
+// it at end, and provides the storage of what it gains. That reads as zeroes.
 func (p *preallocation) dataFile(off, end int64) error {
-	size, err := p.im.data.Size()
-	if err == nil && size < end {
-		err = p.im.data.Truncate(end)
+	f := p.im.data
+	if err := f.Truncate(off); err != nil { // what is there behind the disk is stale
+		return err
+	}
+	size, err := f.Size()
+	if err == nil && size > off { // it is storage of a fixed size
+		err = f.ZeroRange(off, min(size, end)-off)
+	}
+	if err == nil {
+		err = f.Truncate(end)
 	}
 	if err == nil && p.mode > PreallocateMetadata {
-		// What was there before the disk ended there stays.
-		err = storage(p.im.data, max(off, size), end, p.mode)
+		err = storage(f, off, end, p.mode)
 	}
 	return err
 }

@@ -212,6 +212,9 @@ func (im *Image) setBacking(name, format string, done func()) error {
 	if err := im.drain(); err != nil {
 		return err
 	}
+	if name != "" && im.rawData() {
+		return fmt.Errorf("%w: a backing file under a raw external data file", ErrUnsupported)
+	}
 	if err := im.replaceHeader(im.hdr.withBacking(name, format)); err != nil {
 		return err
 	}

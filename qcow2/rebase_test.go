@@ -356,6 +356,7 @@ func TestCrashCommitTo(t *testing.T) {
 			both := &joinedLog{}
 			start := [2][]byte{slices.Clone(f.data), slices.Clone(baseFile.data)}
 			im.f, base.f = both.of(0, f), both.of(1, baseFile)
+			im.data, base.data = im.f, base.f
 			if err := im.CommitTo(base, CommitOptions{}); err != nil {
 				t.Fatal(err)
 			}

@@ -34,6 +34,9 @@ func (im *Image) admit(op string, off, n int64, write bool) error {
 	if size := im.Size(); off < 0 || n < 0 || off > size-n {
 		return fmt.Errorf("%w: %s of %d bytes at %d, size %d", ErrRange, op, n, off, size)
 	}
+	if err := im.locked(); err != nil {
+		return err
+	}
 	if write {
 		if im.readOnly {
 			return fmt.Errorf("%s at %d: %w", op, off, ErrReadOnly)

@@ -66,6 +66,9 @@ func (im *Image) resize(size int64) error {
 	if err := im.mayWrite(); err != nil {
 		return err
 	}
+	if err := im.locked(); err != nil {
+		return err
+	}
 	was := im.Size()
 	if size == was {
 		return nil
@@ -81,6 +84,11 @@ func (im *Image) resize(size int64) error {
 	}
 	if err := im.changeRootPaused(func(r *rootChange) error { return r.cut(size) }); err != nil {
 		return err
+	}
+	if im.g.dataFile {
+		if err := im.data.Truncate(size); err != nil {
+			return err
+		}
 	}
 	return im.compact()
 }
@@ -110,6 +118,9 @@ func (im *Image) extend(size int64) error {
 	err := im.zeroAdded(rq, was, size)
 	rq.vec.release()
 	im.requests.Put(rq)
+	if err == nil {
+		err = im.preallocate(was, size, im.needsPreallocation(PreallocateOff))
+	}
 	im.writes.Add(1)
 	if err != nil {
 		return err
@@ -117,7 +128,7 @@ func (im *Image) extend(size int64) error {
 	if err := im.drain(); err != nil {
 		return err
 	}
-	if err := im.f.Sync(); err != nil { // zeroes in place of data are no metadata
+	if err := im.sync(); err != nil { // zeroes in place of data are no metadata
 		return err
 	}
 	return im.setSize(size)

@@ -224,8 +224,11 @@ func (r *rootChange) setL1(l1 []uint64) error {
 func (r *rootChange) copied(e uint64) (uint64, error) {
 	im := r.im
 	table := int64(e & entryOffset)
-	if table == 0 {
+	switch {
+	case table == 0:
 		return 0, nil
+	case im.g.dataFile: // data there always has the flag
+		return im.withCopied(uint64(table))
 	}
 	buf := im.clusterBuffer()
 	defer im.buffers.Put(buf)
@@ -320,7 +323,7 @@ func (r *rootChange) write() error {
 	if err := writeFull(im.f, marshalTable(im.refTable), int64(im.hdr.refTable)); err != nil {
 		return err
 	}
-	return im.f.Sync()
+	return im.sync()
 }
 
 // checkDead refuses to free metadata of the new state, as refcounts that are too

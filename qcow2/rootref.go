@@ -61,6 +61,9 @@ func (r *rootChange) walk(l1 []uint64, visit func(off, n int64) error) error {
 }
 
 func (r *rootChange) walkEntry(e uint64, visit func(off, n int64) error) error {
+	if r.im.g.dataFile {
+		return nil // data there is not counted
+	}
 	kind, err := r.im.g.classify(e)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrCorrupt, err)

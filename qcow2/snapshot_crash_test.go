@@ -18,6 +18,9 @@ type snapshotHistory struct {
 func (d *disk) recordWorld(w *world, rng *rand.Rand, ops []operation) snapshotHistory {
 	d.t.Helper()
 	h := snapshotHistory{history: history{base: slices.Clone(d.f.data), ops: ops}}
+	if d.data != nil {
+		h.side = slices.Clone(d.data.data)
+	}
 	d.f.record = true
 	for i, op := range ops {
 		h.states = append(h.states, w.clone())
@@ -63,6 +66,9 @@ func (h *snapshotHistory) survives(n int, data []byte, o Options) error {
 	res, err := im.Check(CheckOptions{Report: func(s string) { findings = append(findings, s) }})
 	if err != nil || res.Corruptions != 0 || res.CheckErrors != 0 {
 		return fmt.Errorf("check: %+v, %w: %q", res, err, findings)
+	}
+	if err := im.readsRaw(); err != nil {
+		return err
 	}
 	durable, begun := h.durable(n)
 	err = h.matches(im, durable, begun)

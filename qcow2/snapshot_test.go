@@ -15,6 +15,9 @@ import (
 func snapshotConfigs() []config {
 	var list []config
 	for _, c := range configs() {
+		if c.o.DataFile != "" {
+			continue // there are none
+		}
 		if c.o.RefcountBits > 2 {
 			list = append(list, c)
 		}

@@ -2,6 +2,7 @@ package qcow2
 
 import (
 	"fmt"
+	"io"
 	"math"
 	"slices"
 	"strconv"
@@ -30,6 +31,10 @@ type SnapshotOptions struct {
 	Name    string        // 1 to 255 bytes
 	Date    time.Time     // zero: now
 	VMClock time.Duration // how long the machine has run
+	ICount  *int64        // how many instructions it has executed; nil: unknown
+	// VMState, if set, is the state of the machine. It is read to its end while
+	// all requests wait.
+	VMState io.Reader
 }
 
 // maxSnapshotName is the longest name, in bytes, that QEMU can handle.
@@ -74,12 +79,20 @@ func (im *Image) CreateSnapshot(o SnapshotOptions) (SnapshotInfo, error) {
 		vmClock:  uint64(o.VMClock),
 		icount:   noIcount,
 	}
+	if o.ICount != nil {
+		s.icount = uint64(*o.ICount)
+	}
 	err := im.changeSnapshots(func(r *rootChange) error {
 		// The old L1 table becomes the snapshot's, as it is.
 		s.id = nextSnapshotID(im.snaps)
 		s.l1Offset, s.l1Size = int64(im.hdr.l1Offset), int64(im.hdr.l1Size)
 		s.diskSize = im.hdr.size
 		l1 := im.activeRoot(im.l1, im.hdr.size)
+		if o.VMState != nil {
+			if err := r.saveVMState(&s, o.VMState); err != nil {
+				return err
+			}
+		}
 		if err := r.gain(l1); err != nil {
 			return err
 		}

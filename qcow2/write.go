@@ -112,7 +112,7 @@ func (im *Image) reserveRun(p *page, index, first, count int64) (*allocation, er
 		}
 		clean := im.alloc.end
 		a.host, err = im.allocate(a.count)
-		a.clean = a.host >= clean
+		a.clean = a.host >= clean && im.crypt == nil
 	}
 	if err != nil {
 		return nil, err

@@ -8,7 +8,7 @@ import "sync/atomic"
 type Counters struct {
 	read, write, verify workCounter
 	// other are failures that were not of the medium: page 06h.
-	other atomic.Uint64
+	other, otherCleared atomic.Uint64
 	// starts are the times that the unit was started after it was stopped.
 	starts atomic.Uint32
 	// users gives out the lanes of Commands.
@@ -36,6 +36,23 @@ func (k *Counters) Totals() Totals {
 type workCounter struct {
 	bytes       lanes         // processed without an error
 	uncorrected atomic.Uint64 // errors
+	// What the log page leaves out, since LOG SELECT has cleared it.
+	bytesCleared, uncorrectedCleared atomic.Uint64
+}
+
+// clear has the log pages count from now on. Totals are as before.
+func (k *Counters) clear() {
+	for _, w := range []*workCounter{&k.read, &k.write, &k.verify} {
+		w.clear()
+	}
+	k.clearOther()
+}
+
+func (k *Counters) clearOther() { k.otherCleared.Store(k.other.Load()) }
+
+func (w *workCounter) clear() {
+	w.bytesCleared.Store(w.bytes.load())
+	w.uncorrectedCleared.Store(w.uncorrected.Load())
 }
 
 // laneCount is a power of two, about as many as there are processors to count at

@@ -47,10 +47,23 @@
 //
 // # Limits
 //
-// There is one initiator: unit attentions, reservations and the stopped state
-// are the unit's. There is no protection information, no saved mode or log
-// parameter, no LOG SELECT, no extended self-test and no ATA PASS-THROUGH. IMMED
-// never makes a command return earlier; SANITIZE, for which that would matter,
-// refuses it. The state of reservations and of a failed SANITIZE is not kept
-// beyond the Unit.
+// There is one initiator: unit attentions, reservations and the stopped state are
+// the unit's, and a reservation cannot be moved to anybody else. There is no
+// protection information and no saved mode or log parameter; LOG SELECT clears
+// counters. IMMED makes SANITIZE return when it has begun, and other commands no
+// earlier than they would. The state of reservations and of a failed SANITIZE is
+// not kept beyond the Unit.
+//
+// # SATA
+//
+// With [ATA] a unit is a SATA drive behind a translation layer, as a SAS
+// controller shows it: the same commands, and the drive's own by ATA
+// PASS-THROUGH. There is no NCQ by that way, no security and no microcode. What a
+// drive returns in its registers comes in sense data of descriptor format, also
+// while D_SENSE is not set.
+//
+// # Background
+//
+// Extended self-tests and SANITIZE with IMMED go on after their command;
+// [Unit.Close] ends them.
 package scsi

@@ -45,7 +45,7 @@ var golden = []struct {
 		56 69 72 74 75 61 6c 20 44 72 69 76 65 20 20 20
 		30 31 32 33 34 35 36 37 38 39`},
 	{"VPD extended INQUIRY data", "12 01 86 01 00 00",
-		"00 86 00 3c 00 01 01 00 00 00 00 00 00 1c" + strings.Repeat("00", 50)},
+		"00 86 00 3c 00 01 01 00 00 00 00 01 00 22" + strings.Repeat("00", 50)},
 	{"VPD block limits", "12 01 b0 01 00 00", `
 		00 b0 00 3c 01 ff 00 00 00 01 00 00 00 00 00 00
 		00 00 00 00 00 80 00 00 00 00 01 00 00 00 00 00
@@ -87,9 +87,10 @@ var golden = []struct {
 	{"PERSISTENT RESERVE IN, READ KEYS", "5e 00 00 00 00 00 00 00 40 00", "00 00 00 00 00 00 00 00"},
 	{"PERSISTENT RESERVE IN, READ RESERVATION", "5e 01 00 00 00 00 00 00 40 00", "00 00 00 00 00 00 00 00"},
 	{"PERSISTENT RESERVE IN, REPORT CAPABILITIES", "5e 02 00 00 00 00 00 00 40 00", "00 08 10 80 ea 01 00 00"},
-	{"LOG SENSE, supported pages", "4d 00 40 00 00 00 00 01 00 00", "00 00 00 0b 00 02 03 05 06 0d 0e 10 15 18 2f"},
+	{"LOG SENSE, supported pages", "4d 00 40 00 00 00 00 01 00 00", "00 00 00 0c 00 02 03 05 06 0d 0e 10 11 15 18 2f"},
+	{"LOG SENSE, solid state media", "4d 00 51 00 00 00 00 01 00 00", "11 00 00 08 00 01 23 04 00 00 00 00"},
 	{"LOG SENSE, supported pages and subpages", "4d 00 40 ff 00 00 00 01 00 00", `
-		40 ff 00 18 00 00 00 ff 02 00 03 00 05 00 06 00 0d 00 0e 00 10 00 15 00 18 00 2f 00`},
+		40 ff 00 1a 00 00 00 ff 02 00 03 00 05 00 06 00 0d 00 0e 00 10 00 11 00 15 00 18 00 2f 00`},
 	{"LOG SENSE, write errors", "4d 00 42 00 00 00 00 01 00 00", `
 		02 00 00 54
 		00 00 22 08 00 00 00 00 00 00 00 00 

@@ -15,17 +15,26 @@ var logPages = [...]struct {
 	code   byte
 	when   func(*Unit) bool // nil is always
 	append func(u *Unit, b []byte) []byte
+	clear  func(u *Unit) // by LOG SELECT; nil if it cannot be
 }{
-	{0x02, nil, func(u *Unit, b []byte) []byte { return u.counters.write.append(b) }},
-	{0x03, nil, func(u *Unit, b []byte) []byte { return u.counters.read.append(b) }},
-	{0x05, nil, func(u *Unit, b []byte) []byte { return u.counters.verify.append(b) }},
-	{0x06, nil, func(u *Unit, b []byte) []byte { return appendCounter(b, 0, u.counters.other.Load()) }},
-	{0x0D, func(u *Unit) bool { return u.config.Health.Temperature != nil }, appendTemperature},
-	{0x0E, nil, appendStartStop},
-	{0x10, nil, func(u *Unit, b []byte) []byte { return u.selfTests.append(b) }},
-	{0x15, func(u *Unit) bool { return u.config.Health.PowerOn != nil }, appendBackgroundScan},
-	{0x18, func(u *Unit) bool { return len(u.config.Health.Ports) > 0 }, appendPorts},
-	{0x2F, nil, appendInformationalExceptions},
+	{0x02, nil, func(u *Unit, b []byte) []byte { return u.counters.write.append(b) },
+		func(u *Unit) { u.counters.write.clear() }},
+	{0x03, nil, func(u *Unit, b []byte) []byte { return u.counters.read.append(b) },
+		func(u *Unit) { u.counters.read.clear() }},
+	{0x05, nil, func(u *Unit, b []byte) []byte { return u.counters.verify.append(b) },
+		func(u *Unit) { u.counters.verify.clear() }},
+	{0x06, nil, func(u *Unit, b []byte) []byte {
+		return appendCounter(b, 0, u.counters.other.Load()-u.counters.otherCleared.Load())
+	},
+		func(u *Unit) { u.counters.clearOther() }},
+	{0x0D, func(u *Unit) bool { return u.config.Health.Temperature != nil }, appendTemperature, nil},
+	{0x0E, nil, appendStartStop, nil},
+	{0x10, nil, func(u *Unit, b []byte) []byte { return u.selfTests.append(b) },
+		func(u *Unit) { u.selfTests.clear() }},
+	{0x11, isSolidState, appendSolidState, nil},
+	{0x15, func(u *Unit) bool { return u.config.Health.PowerOn != nil }, appendBackgroundScan, nil},
+	{0x18, func(u *Unit) bool { return len(u.config.Health.Ports) > 0 }, appendPorts, nil},
+	{0x2F, nil, appendInformationalExceptions, nil},
 }
 
 // appendCounter appends a parameter that counts.
@@ -54,7 +63,8 @@ func (w *workCounter) append(b []byte) []byte {
 		bytesProcessed        // in total
 		uncorrected           // in total
 	)
-	values := [...]uint64{bytesProcessed: w.bytes.load(), uncorrected: w.uncorrected.Load()}
+	values := [...]uint64{bytesProcessed: w.bytes.load() - w.bytesCleared.Load(),
+		uncorrected: w.uncorrected.Load() - w.uncorrectedCleared.Load()}
 	for code := correctedFast; code <= uncorrected; code++ {
 		b = appendCounter(b, uint16(code), values[code])
 	}
@@ -80,6 +90,16 @@ func appendBackgroundScan(u *Unit, b []byte) []byte {
 	var status [12]byte
 	binary.BigEndian.PutUint32(status[:], u.config.Health.minutes())
 	return appendParameter(b, 0, status[:]...)
+}
+
+// isSolidState says if the unit has no parts that move.
+func isSolidState(u *Unit) bool { return u.config.RotationRate == 1 }
+
+// appendSolidState is the solid state media page: nothing is worn, since there is
+// nothing that wears.
+func appendSolidState(_ *Unit, b []byte) []byte {
+	const percentageUsed = 1
+	return appendParameter(b, percentageUsed, 0, 0, 0, 0)
 }
 
 // appendPorts is the protocol specific port page of SAS (SPL). Links are free of

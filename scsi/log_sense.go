@@ -86,3 +86,35 @@ func fromParameter(page []byte, pointer uint16) ([]byte, bool) {
 	}
 	return nil, false
 }
+
+// logSelect is LOG SELECT (SPC-4), for what can be done with counters that are
+// not saved: clearing them, of one page or of all, which is what PCR does. Values
+// cannot be set.
+func logSelect(u *Unit, c *Command) Sense {
+	const reset, save = 0x02, 0x01 // PCR, SP
+	code, subpage := c.CDB[2]&0x3F, c.CDB[3]
+	switch {
+	case c.CDB[1]&save != 0:
+		return invalidField(1, 0)
+	case binary.BigEndian.Uint16(c.CDB[7:]) != 0:
+		return invalidField(7, 7)
+	case c.CDB[2]>>6 != logCumulative:
+		return invalidField(2, 7)
+	case subpage != 0 && !(code == 0 && subpage == allSubpages):
+		return invalidField(3, 7)
+	case c.CDB[1]&reset == 0:
+		return Sense{} // nothing to be set
+	}
+	if code == logSupported {
+		u.counters.clear()
+		u.selfTests.clear()
+		return Sense{}
+	}
+	for _, p := range logPages {
+		if p.code == code && p.clear != nil && (p.when == nil || p.when(u)) {
+			p.clear(u)
+			return Sense{}
+		}
+	}
+	return invalidField(2, 5)
+}

@@ -106,7 +106,7 @@ func TestLogPagesOfHealth(t *testing.T) {
 	u, _ := newUnit(t, func(c *UnitConfig, _ *memory) { c.Health = Health{} })
 	got := make([]byte, 64)
 	n := run(u, logCDB(0, 0, 0, 64), got).Transferred
-	if want := unhex(t, "00 00 00 08 00 02 03 05 06 0e 10 2f"); !bytes.Equal(got[:n], want) {
+	if want := unhex(t, "00 00 00 09 00 02 03 05 06 0e 10 11 2f"); !bytes.Equal(got[:n], want) {
 		t.Errorf("supported pages % x", got[:n])
 	}
 	for _, page := range []byte{0x0D, 0x15, 0x18} {
@@ -131,7 +131,7 @@ func TestLogSenseRefuses(t *testing.T) {
 	u, _ := newUnit(t, nil)
 	for page := range byte(0x40) {
 		switch page {
-		case 0x00, 0x02, 0x03, 0x05, 0x06, 0x0D, 0x0E, 0x10, 0x15, 0x18, 0x2F:
+		case 0x00, 0x02, 0x03, 0x05, 0x06, 0x0D, 0x0E, 0x10, 0x11, 0x15, 0x18, 0x2F:
 			_ = logPage(t, u, page)
 			wantSense(t, run(u, logCDB(page, 0x01, 0, 64)), inCDB(3, 7))
 			wantSense(t, run(u, logCDB(page, 0, 0xFFFF, 64)), inCDB(5, 7))

@@ -89,7 +89,7 @@ func TestModeSelectDescriptorSense(t *testing.T) {
 	m.fail("ReadV", both)
 	u.Read(c, 0, 1, false)
 	wantSense(t, c, both)
-	if len(c.Sense) != MaxSenseSize {
+	if len(c.Sense) != 8+12+8 {
 		t.Errorf("%d bytes of sense data", len(c.Sense))
 	}
 	m.fail("ReadV", nil)

@@ -31,6 +31,7 @@ const (
 	OpWriteSame10        Opcode = 0x41
 	OpUnmap              Opcode = 0x42
 	OpSanitize           Opcode = 0x48
+	OpLogSelect          Opcode = 0x4C
 	OpLogSense           Opcode = 0x4D
 	OpModeSelect10       Opcode = 0x55
 	OpReserve10          Opcode = 0x56
@@ -38,6 +39,7 @@ const (
 	OpModeSense10        Opcode = 0x5A
 	OpPersistReserveIn   Opcode = 0x5E
 	OpPersistReserveOut  Opcode = 0x5F
+	OpATAPassThrough16   Opcode = 0x85
 	OpRead16             Opcode = 0x88
 	OpCompareAndWrite    Opcode = 0x89
 	OpWrite16            Opcode = 0x8A
@@ -49,6 +51,7 @@ const (
 	OpWriteSame16        Opcode = 0x93
 	OpServiceActionIn16  Opcode = 0x9E
 	OpReportLUNs         Opcode = 0xA0
+	OpATAPassThrough12   Opcode = 0xA1
 	OpMaintenanceIn      Opcode = 0xA3
 	OpRead12             Opcode = 0xA8
 	OpWrite12            Opcode = 0xAA
@@ -92,11 +95,9 @@ var otherNames = [...]struct {
 	{0x07, "REASSIGN BLOCKS"},
 	{0x3B, "WRITE BUFFER"},
 	{0x3C, "READ BUFFER"},
-	{0x4C, "LOG SELECT"},
 	{0x7F, "variable-length CDB"},
 	{0x83, "third-party copy out"},
 	{0x84, "third-party copy in"},
-	{0x85, "ATA PASS-THROUGH(16)"},
 	{0x8C, "READ ATTRIBUTE"},
 	{0x8D, "WRITE ATTRIBUTE"},
 	{0x94, "ZBC OUT"},
@@ -104,7 +105,6 @@ var otherNames = [...]struct {
 	{0x9B, "READ BUFFER(16)"},
 	{0x9C, "WRITE ATOMIC(16)"},
 	{0x9F, "SERVICE ACTION OUT(16)"},
-	{0xA1, "ATA PASS-THROUGH(12)"},
 	{0xA2, "SECURITY PROTOCOL IN"},
 	{0xA4, "MAINTENANCE OUT"},
 	{0xB5, "SECURITY PROTOCOL OUT"},

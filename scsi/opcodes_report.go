@@ -1,6 +1,9 @@
 package scsi
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"slices"
+)
 
 // Values of REPORTING OPTIONS, bits 2:0 of byte 2.
 const (
@@ -16,6 +19,9 @@ func reportSupportedOpcodes(u *Unit, c *Command) Sense {
 	op := Opcode(c.CDB[3])
 	action := int(binary.BigEndian.Uint16(c.CDB[4:]))
 	rows := u.commands.of(op)
+	if !slices.ContainsFunc(rows, func(r command) bool { return r.has(u) }) {
+		rows = nil
+	}
 	hasActions := len(rows) > 0 && rows[0].action != noAction
 
 	var b []byte

@@ -13,7 +13,9 @@ func testUnitReady(u *Unit, _ *Command) Sense {
 func requestSense(u *Unit, c *Command) Sense {
 	s := illegalRequest(ASCLogicalUnitNotSupported)
 	if c.LUN == 0 {
-		s = u.admit(started)
+		if s = u.admit(started); s.OK() {
+			s = u.selfTests.inProgress()
+		}
 	}
 	allocation := uint32(c.CDB[4])
 	if c.CDB[1]&0x01 != 0 { // DESC

@@ -62,7 +62,7 @@ func TestPagesAgainstReferee(t *testing.T) {
 		0x00: {"[sv]", "[sn]", "[di]", "[bl]", "[bdc]", "[lbpv]"},
 		0x80: {"Unit serial number: 0123456789"},
 		0x83: {"designator type: NAA, code set: Binary 0x600605b00102030405060708090a0b0c", "vendor id: GOVMM", "vendor specific: Virtual Drive 0123456789"},
-		0x86: {"UASK_SUP=0", "SIMPSUP=1", "V_SUP=1", "Maximum supported sense data length=28"},
+		0x86: {"UASK_SUP=0", "SIMPSUP=1", "V_SUP=1", "Maximum supported sense data length=34"},
 		0xB0: {"Write same non-zero (WSNZ): 1", "Maximum compare and write length: 128 blocks", "Maximum transfer length: 256 blocks",
 			"Optimal transfer length: 128 blocks", "Optimal transfer length granularity: 64 blocks",
 			"Maximum unmap LBA count: 1000", "Maximum unmap block descriptor count: 5",

@@ -1,7 +1,9 @@
 package scsi
 
 import (
+	"context"
 	"encoding/binary"
+	"math"
 	"sync/atomic"
 
 	"github.com/govmm/govmm/internal/iov"
@@ -9,7 +11,10 @@ import (
 
 // sanitizeState is where the unit is with SANITIZE (SBC-3). It outlives a reset
 // of the unit, but not the unit.
-type sanitizeState struct{ value atomic.Uint32 }
+type sanitizeState struct {
+	value    atomic.Uint32
+	progress atomic.Uint32 // while it runs, in parts of 65536
+}
 
 const (
 	sanitizeNone uint32 = iota
@@ -24,14 +29,28 @@ func (z *sanitizeState) check() Sense {
 	case sanitizeNone:
 		return Sense{}
 	case sanitizeRunning:
-		return Sense{Key: KeyNotReady, Code: ASCSanitizeInProgress}
+		return z.inProgress()
 	}
 	return Sense{Key: KeyMediumError, Code: ASCSanitizeFailed}
 }
 
+// inProgress is what commands are told that need the medium meanwhile.
+func (z *sanitizeState) inProgress() Sense {
+	return Sense{Key: KeyNotReady, Code: ASCSanitizeInProgress, HasProgress: true, Progress: uint16(z.progress.Load())}
+}
+
+// report says how far it is.
+func (z *sanitizeState) report(done, total float64) {
+	z.progress.Store(uint32(done / total * math.MaxUint16))
+}
+
 // begin reports whether the caller is the one to sanitize.
 func (z *sanitizeState) begin() bool {
-	return z.value.Swap(sanitizeRunning) != sanitizeRunning
+	if z.value.Swap(sanitizeRunning) == sanitizeRunning {
+		return false
+	}
+	z.progress.Store(0)
+	return true
 }
 
 // Parts of the parameter list of SANITIZE with OVERWRITE.
@@ -73,7 +92,7 @@ func sanitizeOverwrite(u *Unit, c *Command) Sense {
 	case n != length-overwriteHeader:
 		return illegalRequest(ASCParameterListLengthError)
 	}
-	s := u.sanitize(c, func(size int64) Sense {
+	s := u.sanitize(c, func(ctx context.Context, c *Command, size int64) Sense {
 		scratch := u.scratch.Get().(*[scratchSize]byte)
 		defer u.scratch.Put(scratch)
 		for at := range scratch { // each block starts with the pattern
@@ -85,7 +104,7 @@ func sanitizeOverwrite(u *Unit, c *Command) Sense {
 					scratch[at] = ^scratch[at]
 				}
 			}
-			if s := u.overwrite(c, scratch[:], size); !s.OK() {
+			if s := u.overwrite(ctx, c, scratch[:], size, pass, passes); !s.OK() {
 				return s
 			}
 		}
@@ -97,9 +116,13 @@ func sanitizeOverwrite(u *Unit, c *Command) Sense {
 	return s
 }
 
-// overwrite is a pass of OVERWRITE.
-func (u *Unit) overwrite(c *Command, data []byte, size int64) Sense {
+// overwrite is one of the passes of OVERWRITE.
+func (u *Unit) overwrite(ctx context.Context, c *Command, data []byte, size int64, pass, passes int) Sense {
 	for off := int64(0); off < size; {
+		if ctx.Err() != nil {
+			return sanitizeCutOff()
+		}
+		u.sanitizing.report(float64(size)*float64(pass)+float64(off), float64(size)*float64(passes))
 		piece := data[:min(size-off, int64(len(data)))]
 		err := u.medium.WriteV([][]byte{piece}, off)
 		if s := u.done(c, &u.counters.write, int64(len(piece)), err, ASCWriteError); !s.OK() {
@@ -113,8 +136,12 @@ func (u *Unit) overwrite(c *Command, data []byte, size int64) Sense {
 // sanitizeBlockErase is SANITIZE with BLOCK ERASE: the storage of all blocks is
 // given back.
 func sanitizeBlockErase(u *Unit, c *Command) Sense {
-	return u.sanitize(c, func(size int64) Sense {
+	return u.sanitize(c, func(ctx context.Context, c *Command, size int64) Sense {
 		for off := int64(0); off < size; {
+			if ctx.Err() != nil {
+				return sanitizeCutOff()
+			}
+			u.sanitizing.report(float64(off), float64(size))
 			n := min(size-off, sanitizePiece)
 			err := u.medium.WriteZeroes(off, n, true)
 			if s := u.done(c, &u.counters.write, n, err, ASCWriteError); !s.OK() {
@@ -126,9 +153,14 @@ func sanitizeBlockErase(u *Unit, c *Command) Sense {
 	})
 }
 
+// sanitizeCutOff is the end of one that could not go on.
+func sanitizeCutOff() Sense { return Sense{Key: KeyMediumError, Code: ASCSanitizeFailed} }
+
 // sanitize lets do change size bytes of the medium, which nothing else can use
-// meanwhile. It returns when that is done: IMMED is not there.
-func (u *Unit) sanitize(c *Command, do func(size int64) Sense) Sense {
+// meanwhile. With IMMED it returns when that has begun, and how far it is is
+// told to all commands that need the medium.
+func (u *Unit) sanitize(c *Command, do func(ctx context.Context, c *Command, size int64) Sense) Sense {
+	const immed, ause = 0x80, 0x20
 	if u.stopped.Load() {
 		return Sense{Key: KeyNotReady, Code: ASCNotReadyInitializingRequired}
 	}
@@ -136,20 +168,29 @@ func (u *Unit) sanitize(c *Command, do func(size int64) Sense) Sense {
 	begun := u.sanitizing.begin()
 	u.changes.Unlock()
 	if !begun {
-		return Sense{Key: KeyNotReady, Code: ASCSanitizeInProgress}
+		return u.sanitizing.inProgress()
 	}
-	s := do(int64(u.Blocks() << u.shift))
-	if s.OK() {
-		u.sanitizing.value.Store(sanitizeNone)
-		return s
-	}
-	const ause = 0x20
 	failed := sanitizeFailed
 	if c.CDB[1]&ause != 0 {
 		failed = sanitizeFailedLeavable
 	}
-	u.sanitizing.value.Store(failed)
-	return u.sanitizing.check()
+	size := int64(u.Blocks() << u.shift)
+	work := func(ctx context.Context, c *Command) Sense {
+		if s := do(ctx, c, size); !s.OK() {
+			u.sanitizing.value.Store(failed)
+			return u.sanitizing.check()
+		}
+		u.sanitizing.value.Store(sanitizeNone)
+		return Sense{}
+	}
+	if c.CDB[1]&immed == 0 {
+		return work(context.Background(), c)
+	}
+	if !u.background.begin(func(ctx context.Context) { work(ctx, new(Command)) }) {
+		u.sanitizing.value.Store(sanitizeNone)
+		return Sense{Key: KeyNotReady, Code: ASCNotReadyCauseNotReportable}
+	}
+	return Sense{}
 }
 
 // sanitizeExitFailure is SANITIZE with EXIT FAILURE MODE: the medium is
@@ -160,7 +201,7 @@ func sanitizeExitFailure(u *Unit, _ *Command) Sense {
 	}
 	switch u.sanitizing.value.Load() {
 	case sanitizeRunning:
-		return Sense{Key: KeyNotReady, Code: ASCSanitizeInProgress}
+		return u.sanitizing.inProgress()
 	case sanitizeFailed:
 		return invalidField(1, 4)
 	}

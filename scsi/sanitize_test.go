@@ -67,7 +67,7 @@ func TestSanitizeBlockErase(t *testing.T) {
 // medium works.
 func TestSanitizeInProgress(t *testing.T) {
 	u, m := newUnit(t, nil)
-	running := Sense{Key: KeyNotReady, Code: ASCSanitizeInProgress}
+	running := Sense{Key: KeyNotReady, Code: ASCSanitizeInProgress, HasProgress: true}
 	var during []*Command
 	sense := make([]byte, SenseSize)
 	m.during = func() {
@@ -123,8 +123,7 @@ func TestSanitizeRefuses(t *testing.T) {
 		got  *Command
 		want Sense
 	}{
-		{run(u, overwriteCDB(0x80, 5), overwriteList(1, 0)), inCDB(1, 7)}, // IMMED
-		{run(u, overwriteCDB(0x40, 5), overwriteList(1, 0)), inCDB(1, 7)}, // ZNR
+		{run(u, overwriteCDB(0x40, 5), overwriteList(1, 0)), inCDB(1, 6)}, // ZNR
 		{run(u, []byte{byte(OpSanitize), 0x03, 9: 0}), inCDB(1, 4)},       // CRYPTOGRAPHIC ERASE
 		{list(0), inCDB(7, 7)},
 		{list(4, 1, 0, 0, 0), inCDB(7, 7)},

@@ -13,8 +13,9 @@ const (
 	// bytes.
 	SenseSize = 18
 	// MaxSenseSize is the most that the descriptor format takes: a header, an
-	// information descriptor and a sense key specific one.
-	MaxSenseSize = 8 + 12 + 8
+	// information descriptor and a sense key specific one or, of a SATA drive, an
+	// ATA status return descriptor.
+	MaxSenseSize = 8 + 12 + 14
 )
 
 // Response codes, the low seven bits of byte 0 of sense data (SPC-4).
@@ -36,6 +37,10 @@ type Sense struct {
 	Info    uint64
 	HasInfo bool
 	Field   FieldPointer
+	// Progress is how far that has come which Code is about, in parts of 65536.
+	// It counts only with HasProgress, and not beside Field.
+	Progress    uint16
+	HasProgress bool
 }
 
 // FieldPointer points at the field that ILLEGAL REQUEST is about (SPC-4). The
@@ -119,7 +124,7 @@ func (s Sense) fixed(b *[SenseSize]byte) {
 		binary.BigEndian.PutUint32(b[3:], uint32(s.Info))
 	}
 	b[12], b[13] = s.Code.Code(), s.Code.Qualifier()
-	s.Field.put(b[15:18])
+	s.putSpecific(b[15:18])
 }
 
 // appendDescriptor appends s in descriptor format (SPC-4).
@@ -130,15 +135,35 @@ func (s Sense) appendDescriptor(b []byte) []byte {
 		b = append(b, 0x00, 0x0A, 0x80, 0) // information descriptor, VALID
 		b = binary.BigEndian.AppendUint64(b, s.Info)
 	}
-	if s.Field.In != InNothing {
+	if s.Field.In != InNothing || s.HasProgress {
 		b = append(b, 0x02, 0x06, 0, 0, 0, 0, 0, 0) // sense key specific descriptor
-		s.Field.put(b[len(b)-4:])
+		s.putSpecific(b[len(b)-4:])
 	}
 	b[start+7] = byte(len(b) - start - 8)
 	return b
 }
 
-// put writes the three sense key specific bytes (SPC-4).
+// putSpecific writes the three sense key specific bytes (SPC-4).
+func (s Sense) putSpecific(b []byte) {
+	if !s.HasProgress {
+		s.Field.put(b)
+		return
+	}
+	b[0] = 0x80 // SKSV
+	binary.BigEndian.PutUint16(b[1:], s.Progress)
+}
+
+// takeSpecific reads what putSpecific wrote.
+func (s *Sense) takeSpecific(b []byte) {
+	switch {
+	case s.Key == KeyIllegalRequest:
+		s.Field = parseField(b)
+	case (s.Key == KeyNotReady || s.Key == KeyNoSense) && b[0]&0x80 != 0:
+		s.HasProgress, s.Progress = true, binary.BigEndian.Uint16(b[1:])
+	}
+}
+
+// put writes the three sense key specific bytes of ILLEGAL REQUEST (SPC-4).
 func (f FieldPointer) put(b []byte) {
 	if f.In == InNothing {
 		return
@@ -190,8 +215,8 @@ func parseFixed(b []byte) (Sense, bool) {
 	if b[0]&0x80 != 0 {
 		s.HasInfo, s.Info = true, uint64(binary.BigEndian.Uint32(b[3:]))
 	}
-	if len(b) >= 18 && s.Key == KeyIllegalRequest {
-		s.Field = parseField(b[15:18])
+	if len(b) >= 18 {
+		s.takeSpecific(b[15:18])
 	}
 	return s, true
 }
@@ -205,8 +230,8 @@ func parseDescriptor(b []byte) Sense {
 		switch {
 		case d[0] == 0x00 && len(d) == 12 && d[2]&0x80 != 0:
 			s.HasInfo, s.Info = true, binary.BigEndian.Uint64(d[4:])
-		case d[0] == 0x02 && len(d) == 8 && s.Key == KeyIllegalRequest:
-			s.Field = parseField(d[4:7])
+		case d[0] == 0x02 && len(d) == 8:
+			s.takeSpecific(d[4:7])
 		}
 	}
 	return s

@@ -81,8 +81,10 @@ type ASC uint16
 
 const (
 	ASCNoAdditionalSense            ASC = 0x0000
+	ASCATAInformation               ASC = 0x001D
 	ASCNotReadyCauseNotReportable   ASC = 0x0400
 	ASCNotReadyInitializingRequired ASC = 0x0402
+	ASCSelfTestInProgress           ASC = 0x0409
 	ASCSanitizeInProgress           ASC = 0x041B
 	ASCWriteError                   ASC = 0x0C00
 	ASCUnrecoveredReadError         ASC = 0x1100
@@ -122,6 +124,8 @@ var ascNames = [...]struct {
 	name string
 }{
 	{ASCNoAdditionalSense, "NO ADDITIONAL SENSE INFORMATION"},
+	{ASCATAInformation, "ATA PASS THROUGH INFORMATION AVAILABLE"},
+	{ASCSelfTestInProgress, "LOGICAL UNIT NOT READY, SELF-TEST IN PROGRESS"},
 	{ASCNotReadyCauseNotReportable, "LOGICAL UNIT NOT READY, CAUSE NOT REPORTABLE"},
 	{ASCNotReadyInitializingRequired, "LOGICAL UNIT NOT READY, INITIALIZING COMMAND REQUIRED"},
 	{ASCSanitizeInProgress, "LOGICAL UNIT NOT READY, SANITIZE IN PROGRESS"},

@@ -43,6 +43,8 @@ type UnitConfig struct {
 	// IN names who has registered. 0 is not known: READ FULL STATUS, which
 	// cannot do without, is not there then.
 	Initiator uint64
+	// ATA makes the unit a SATA drive; nil is a SAS drive, or a volume.
+	ATA *ATA
 	// Health is what log pages tell beyond what the unit counts.
 	Health Health
 	// Counters are where the unit counts; nil is for itself alone.
@@ -101,6 +103,8 @@ type Unit struct {
 	sanitizing   sanitizeState
 	changes      sync.RWMutex // see access.go
 	stopped      atomic.Bool
+	standby      atomic.Bool // of a SATA drive, see ataStandby
+	background   background
 	attention    attentions
 	reservations reservations
 	selfTests    selfTestLog
@@ -160,6 +164,15 @@ func (c *UnitConfig) complete() error {
 	}
 	if err := c.Identity.check(); err != nil {
 		return err
+	}
+	if c.ATA != nil {
+		a := *c.ATA
+		if c.ATA = &a; c.BlockSize != 512 && c.BlockSize != 4096 {
+			return fmt.Errorf("block size %d: a SATA drive has 512 or 4096", c.BlockSize)
+		}
+		if err := a.check(); err != nil {
+			return err
+		}
 	}
 	return c.Limits.complete(c.BlockSize, c.PhysicalBlockSize)
 }
@@ -332,6 +345,9 @@ func (u *Unit) admit(n needs) Sense {
 	if n&started != 0 {
 		if s := u.sanitizing.check(); !s.OK() {
 			return s
+		}
+		if u.standby.Load() {
+			u.standby.Store(false) // it is used again
 		}
 	}
 	if n&writable != 0 {

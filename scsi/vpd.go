@@ -21,6 +21,7 @@ var vpdPages = [...]struct {
 	{0x80, nil, appendSerialNumber},
 	{0x83, nil, appendIdentification},
 	{0x86, nil, appendExtendedInquiry},
+	{0x89, isATA, appendATAInformation},
 	{0xB0, nil, appendBlockLimits},
 	{0xB1, nil, appendCharacteristics},
 	{0xB2, canUnmap, appendProvisioning},
@@ -77,9 +78,10 @@ func appendIdentification(u *Unit, b []byte) []byte {
 
 // appendExtendedInquiry is the extended INQUIRY data page (SPC-4). Offsets are
 // from the start of the page.
-func appendExtendedInquiry(_ *Unit, b []byte) []byte {
+func appendExtendedInquiry(u *Unit, b []byte) []byte {
 	const simple, volatile = 0x01, 0x01 // SIMPSUP, V_SUP
 	p := [64]byte{5: simple, 6: volatile, 13: MaxSenseSize}
+	binary.BigEndian.PutUint16(p[10:], u.selfTestMinutes())
 	return append(b, p[vpdHeader:]...)
 }
 

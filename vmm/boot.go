@@ -89,6 +89,7 @@ func (m *Machine) acpiConfig() acpi.Config {
 		c.LevelIRQs = biosIRQs()
 	}
 	c.Mouse = true
+	c.PanicPort = portPanic
 	c.Serial = nil
 	for _, p := range serialPorts()[:len(m.config.Serial)] {
 		c.Serial = append(c.Serial, acpi.Serial{Port: p.base, IRQ: p.irq})

@@ -28,6 +28,13 @@ type Config struct {
 	Serial []SerialConfig
 	// OnReset says what becomes of the machine when its guest resets it.
 	OnReset OnReset
+	// OnPanic says what becomes of it when its guest reports a panic by pvpanic.
+	OnPanic Reaction
+	// Watchdog, if not nil, gives the machine a watchdog.
+	Watchdog *WatchdogConfig
+	// ExitPort gives it a port by which the guest ends it with a value: a write of
+	// up to 32 bits to 0x501.
+	ExitPort bool
 	// Notify, if not nil, is told of what happens to the machine, by any
 	// goroutine. It must not wait for the machine.
 	Notify func(Event)
@@ -52,6 +59,11 @@ type BIOS struct {
 // adapter: the unit 0 of a target on function 0 of a PCI slot.
 func DiskPath(slot, target int) string {
 	return fmt.Sprintf("/pci@i0cf8/raid@%x/channel@0/disk@%x,0", slot, target)
+}
+
+// WatchdogConfig describes a watchdog, a 6300ESB.
+type WatchdogConfig struct {
+	Reaction Reaction // to its expiry
 }
 
 // SerialConfig is what is at the other end of a serial line.

@@ -12,6 +12,7 @@ import (
 type cpu struct {
 	m     *Machine
 	vcpu  *kvm.VCPU
+	nmi   atomic.Bool                 // a non-maskable interrupt is to be delivered
 	exits [kvm.NumExits]atomic.Uint64 // by kind; written by the loop only
 }
 
@@ -59,6 +60,9 @@ func (c *cpu) run() {
 			// A kick, or the Go runtime's own signal: what kicks are for is looked
 			// at after the kick is taken back.
 			c.vcpu.ClearKick()
+			if c.nmi.Swap(false) {
+				c.vcpu.InjectNMI()
+			}
 			c.m.park()
 		case errors.Is(err, kvm.ErrNotReady):
 			// A secondary processor took an INIT.

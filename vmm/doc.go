@@ -36,6 +36,12 @@
 // touches its RAM, puts everything into the state that it had when the machine was
 // made, and starts the machine as it did at first. The time stamp counters go on.
 //
+// # A pause
+//
+// Pause takes all vCPUs out of the guest, has the devices end what they are at and
+// make it durable, and stops the paravirtual clock. Guests that panic, or whose
+// watchdog expires, are paused, reset or ended as the configuration says.
+//
 // # Interrupts
 //
 // The interrupt controllers and the timer are the kernel's. ISA interrupts 0 to

@@ -18,6 +18,12 @@ const (
 	GuestReset
 	// GuestTripleFault is a guest's processor that shut down.
 	GuestTripleFault
+	// GuestPanic is a guest's kernel that said that it gave up.
+	GuestPanic
+	// GuestWatchdog is a guest that did not reload its watchdog.
+	GuestWatchdog
+	// GuestExit is a guest that wrote to the exit port.
+	GuestExit
 )
 
 var causeNames = [...]string{
@@ -27,6 +33,9 @@ var causeNames = [...]string{
 	GuestPowerOff:    "guest power-off",
 	GuestReset:       "guest reset",
 	GuestTripleFault: "guest triple fault",
+	GuestPanic:       "guest panic",
+	GuestWatchdog:    "watchdog",
+	GuestExit:        "guest exit",
 }
 
 // String names the cause in words.
@@ -62,7 +71,21 @@ type Resumed struct{}
 // PowerButtonPressed is a guest that was asked to switch itself off.
 type PowerButtonPressed struct{}
 
+// GuestPanicked is a guest whose kernel gave up, and what becomes of it.
+type GuestPanicked struct{ Reaction Reaction }
+
+// GuestCrashLoaded is a guest whose kernel crashed and starts another, that dumps
+// the memory.
+type GuestCrashLoaded struct{}
+
+// WatchdogExpired is a guest that did not reload its watchdog in time, and what
+// becomes of it.
+type WatchdogExpired struct{ Reaction Reaction }
+
 func (Ended) event()              {}
+func (GuestPanicked) event()      {}
+func (GuestCrashLoaded) event()   {}
+func (WatchdogExpired) event()    {}
 func (ResetDone) event()          {}
 func (Paused) event()             {}
 func (Resumed) event()            {}

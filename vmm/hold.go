@@ -4,8 +4,9 @@ package vmm
 type hold = uint32
 
 const (
-	holdReset hold = 1 << iota // the machine is being reset
-	holdPause                  // somebody paused it
+	holdReset    hold = 1 << iota // the machine is being reset
+	holdPause                     // somebody paused it
+	holdReaction                  // it is going to be paused
 )
 
 // hold keeps the processors out of the guest. It does not wait until they are.

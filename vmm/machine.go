@@ -39,8 +39,10 @@ type Machine struct {
 	releases    []func(context.Context) error // what undoes New's steps, in order
 
 	powerOn   powerOnState
-	resetters []func()   // of the chips
-	resets    chan Cause // a reset that Run has to carry out
+	resetters []func()      // of the chips
+	resets    chan Cause    // a reset that Run has to carry out
+	pauses    chan Status   // a pause that Run has to carry out
+	control   chan struct{} // full while the machine is paused, resumed or reset
 
 	started atomic.Bool
 	ending  atomic.Bool     // vCPUs leave their loops; set before they are kicked
@@ -48,11 +50,14 @@ type Machine struct {
 	end     context.CancelFunc
 	holds   atomic.Uint32 // reasons not to run; stored with mu held
 
-	mu      sync.Mutex
-	turn    sync.Cond // on mu: holds, parked or ending changed
-	parked  int       // guarded by mu: processors that wait for holds to go
-	outcome Outcome   // guarded by mu
-	failure error     // guarded by mu
+	mu        sync.Mutex
+	turn      sync.Cond // on mu: holds, parked or ending changed
+	parked    int       // guarded by mu: processors that wait for holds to go
+	status    Status    // guarded by mu: Running or why it is paused, from Run on
+	clock     uint64    // guarded by mu: the guest's, in ns, when it was paused; 0: not known
+	exitValue uint32    // guarded by mu
+	outcome   Outcome   // guarded by mu
+	failure   error     // guarded by mu
 }
 
 // Device is a PCI device with a life of its own.
@@ -69,7 +74,7 @@ type Device interface {
 
 // New builds a machine without PCI devices. It must be closed.
 func New(c Config) (_ *Machine, err error) {
-	m := &Machine{config: c, log: c.Logger, resets: make(chan Cause, 1)}
+	m := &Machine{config: c, log: c.Logger, resets: make(chan Cause, 1), pauses: make(chan Status, 1), control: make(chan struct{}, 1)}
 	m.life, m.end = context.WithCancel(context.Background())
 	m.turn.L = &m.mu
 	if m.log == nil {
@@ -116,6 +121,9 @@ func New(c Config) (_ *Machine, err error) {
 		return nil, err
 	}
 	if err := m.keepPowerOn(system); err != nil {
+		return nil, err
+	}
+	if err := m.addReporters(); err != nil {
 		return nil, err
 	}
 	if c.BIOS != nil {
@@ -211,6 +219,7 @@ func (m *Machine) giveBack(ctx context.Context) error {
 // Run must have returned. A device that can't be closed before ctx ends keeps
 // the guest's RAM and everything else alive, and Close returns its error.
 func (m *Machine) Close(ctx context.Context) error {
+	m.resumeDevices() // a paused one would not end
 	var errs []error
 	for _, d := range slices.Backward(m.devices) {
 		if err := d.Close(ctx); err != nil {

@@ -85,6 +85,10 @@ func (m *Machine) requestReset(c Cause) {
 //
 // Preconditions: requestReset was called.
 func (m *Machine) restart(c Cause) error {
+	if m.lockControl(m.life) != nil {
+		return nil // it has ended
+	}
+	defer m.unlockControl()
 	m.mu.Lock()
 	m.hold(holdReset) // if a reset before this one has taken it back
 	m.mu.Unlock()
@@ -97,6 +101,11 @@ func (m *Machine) restart(c Cause) error {
 	}
 	if err := m.boot(); err != nil {
 		return fmt.Errorf("start after a reset: %w", err)
+	}
+	if m.Status() != Running {
+		if err := m.pauseDevices(m.life); err != nil {
+			return fmt.Errorf("reset: %w", err)
+		}
 	}
 	m.notify(ResetDone{c})
 	m.release(holdReset)
@@ -113,6 +122,7 @@ func (m *Machine) restart(c Cause) error {
 // Preconditions: all processors are parked.
 func (m *Machine) resetAll() error {
 	m.pciBus.Reset()
+	m.resumeDevices() // one that is paused does not get to its reset
 	for _, d := range m.devices {
 		if s, ok := d.(settler); ok {
 			if err := s.AwaitReset(m.life); err != nil {

@@ -20,6 +20,12 @@ const (
 	Reset
 	// Stopped is a machine that was told to stop.
 	Stopped
+	// Panicked is a machine whose guest said that its kernel gave up.
+	Panicked
+	// Expired is a machine whose watchdog expired.
+	Expired
+	// Exited is a guest that ended the machine through the exit port.
+	Exited
 )
 
 // String names the outcome in lower case.
@@ -33,6 +39,12 @@ func (o Outcome) String() string {
 		return "reset"
 	case Stopped:
 		return "stopped"
+	case Panicked:
+		return "panicked"
+	case Expired:
+		return "watchdog expired"
+	case Exited:
+		return "exited"
 	}
 	return fmt.Sprintf("outcome %d", uint8(o))
 }
@@ -49,6 +61,9 @@ func (m *Machine) Run(ctx context.Context) (Outcome, error) {
 	if m.started.Swap(true) {
 		return Failed, errors.New("the machine ran already")
 	}
+	m.mu.Lock()
+	m.status = Running
+	m.mu.Unlock()
 	if err := m.boot(); err != nil {
 		m.finish(Failed, HostError, err)
 		return Failed, err
@@ -76,6 +91,8 @@ func (m *Machine) attend(ctx context.Context) {
 			return
 		case <-ctx.Done():
 			m.finish(Stopped, HostEnd, nil)
+		case why := <-m.pauses:
+			m.pauseAsRequested(ctx, why)
 		case cause := <-m.resets:
 			if err := m.restart(cause); err != nil {
 				m.finish(Failed, HostError, err)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/govmm/govmm/internal/nest"
 	"github.com/govmm/govmm/vmm/kvm"
@@ -108,8 +109,14 @@ func kvmInWords(r kvm.Report) string {
 // inNest runs a command in the nested machine. The command gets this program's
 // standard error, and the signals that ask to stop.
 func (a *app) inNest(ctx context.Context, cfg nest.Config, cmd nest.Command) error {
-	signals := make(chan os.Signal, 1)
-	defer onSignal(func(e signalError) { signals <- e.sig })()
+	signals := make(chan os.Signal, 2)
+	asked := false
+	defer onSignals(func(sig syscall.Signal) (more bool) {
+		signals <- sig
+		more = sig == syscall.SIGTERM && !asked // a second one may follow
+		asked = true
+		return more
+	})()
 	cmd.Signals = signals
 	cmd.Stderr = a.stderr
 	status, err := nest.Run(ctx, cfg, cmd)

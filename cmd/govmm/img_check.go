@@ -76,7 +76,7 @@ func (a *app) imgCheck(file string) (checkReport, error) {
 		f.Close()
 		return checkReport{}, err
 	}
-	im, err := qcow2.Open(f, qcow2.Options{ReadOnly: true, NoBacking: true})
+	im, err := qcow2.Open(f, qcow2.Options{ReadOnly: true, NoBacking: true, NoDataFile: true})
 	if err != nil {
 		f.Close()
 		return checkReport{}, err

@@ -36,7 +36,13 @@ Options of -o:
   cluster_size=SIZE      512 to 2M, a power of two (64K)
   refcount_bits=N        1 to 64, a power of two (16)
   lazy_refcounts=on|off  (off)
-  compat=0.10|1.1        version of the format: 2 or 3 (1.1)`,
+  compat=0.10|1.1        version of the format: 2 or 3 (1.1)
+  preallocation=off|metadata|falloc|full
+                         what is there before it is written to: nothing, the
+                         mapping, its storage too, zeroes in that (off)
+  data_file=FILE         holds the data, FILE of the image only the mapping; what
+                         was in it is lost
+  data_file_raw=on|off   the data file reads as the disk does (off)`,
 		Example: `  govmm img create disk.qcow2 20G
   govmm img create -o cluster_size=128K big.qcow2 2T
   govmm img create -b base.qcow2 -F qcow2 overlay.qcow2`,
@@ -89,13 +95,41 @@ func createImage(file string, o qcow2.CreateOptions) error {
 		return err
 	}
 	if err = block.Lock(out, false); err == nil {
-		err = qcow2.Create(out, o)
+		err = createIn(out, o)
 	}
 	if err == nil {
 		err = out.Sync()
 	}
 	if err = errors.Join(err, out.Close()); err != nil && isNew {
 		os.Remove(file)
+	}
+	return err
+}
+
+// createIn makes the image in out, and its external data file.
+func createIn(out *qcow2.OSFile, o qcow2.CreateOptions) error {
+	if o.DataFile == "" {
+		return qcow2.Create(out, o)
+	}
+	_, err := os.Lstat(o.DataFile)
+	isNew := errors.Is(err, fs.ErrNotExist)
+	data, err := qcow2.OpenFile(o.DataFile, os.O_RDWR|os.O_CREATE)
+	if err != nil {
+		return err
+	}
+	o.Data = data
+	image, err := out.Identity()
+	if err == nil {
+		var id qcow2.FileID
+		if id, err = data.Identity(); err == nil && id == image {
+			err = fmt.Errorf("data_file=%s: that is the image", o.DataFile)
+		}
+	}
+	if err == nil {
+		err = qcow2.Create(out, o)
+	}
+	if err = errors.Join(err, data.Close()); err != nil && isNew {
+		os.Remove(o.DataFile)
 	}
 	return err
 }
@@ -119,10 +153,19 @@ func setCreateOptions(o *qcow2.CreateOptions, list string) error {
 				return fmt.Errorf("refcount_bits=%s: must be a power of two up to 64", opt.value)
 			}
 		case "lazy_refcounts":
-			if opt.value != "on" && opt.value != "off" {
-				return fmt.Errorf("lazy_refcounts=%s: must be on or off", opt.value)
+			if o.LazyRefcounts, err = opt.onOff(); err != nil {
+				return err
 			}
-			o.LazyRefcounts = opt.value == "on"
+		case "data_file":
+			o.DataFile = opt.value
+		case "data_file_raw":
+			if o.DataFileRaw, err = opt.onOff(); err != nil {
+				return err
+			}
+		case "preallocation":
+			if o.Preallocation, err = preallocation(opt.value); err != nil {
+				return err
+			}
 		case "compat":
 			version, ok := map[string]int{"0.10": 2, "v2": 2, "1.1": 3, "v3": 3}[opt.value]
 			if !ok {
@@ -137,6 +180,24 @@ func setCreateOptions(o *qcow2.CreateOptions, list string) error {
 		return errors.New("cluster_size=0: must be 512 to 2M")
 	}
 	return nil
+}
+
+// onOff is the value of a switch.
+func (opt option) onOff() (bool, error) {
+	if opt.value != "on" && opt.value != "off" {
+		return false, fmt.Errorf("%s=%s: must be on or off", opt.key, opt.value)
+	}
+	return opt.value == "on", nil
+}
+
+// preallocation reads a value of that option.
+func preallocation(value string) (qcow2.Preallocation, error) {
+	for p := qcow2.PreallocateOff; p <= qcow2.PreallocateFull; p++ {
+		if p.String() == value {
+			return p, nil
+		}
+	}
+	return 0, fmt.Errorf("preallocation=%s: must be off, metadata, falloc or full", value)
 }
 
 // createSize finds the size of the disk: what was asked for, or that of the
@@ -182,7 +243,7 @@ func backingSize(file, format string) (int64, error) {
 		const sector = 512
 		return size + -size&(sector-1), err
 	}
-	im, err := qcow2.Open(f, qcow2.Options{ReadOnly: true, NoBacking: true})
+	im, err := qcow2.Open(f, qcow2.Options{ReadOnly: true, NoBacking: true, NoDataFile: true})
 	if err != nil {
 		f.Close()
 		return 0, fmt.Errorf("backing file %s: %w", file, err)
@@ -196,12 +257,22 @@ func formatting(file string, o qcow2.CreateOptions) string {
 	quote := strings.NewReplacer(",", ",,")
 	onOff := map[bool]string{true: "on", false: "off"}
 	var s strings.Builder
-	fmt.Fprintf(&s, "Formatting '%s', fmt=qcow2 cluster_size=%d extended_l2=off compression_type=zlib size=%d", file, o.ClusterSize, o.Size)
+	fmt.Fprintf(&s, "Formatting '%s', fmt=qcow2 cluster_size=%d extended_l2=off", file, o.ClusterSize)
+	if o.Preallocation != qcow2.PreallocateOff {
+		fmt.Fprintf(&s, " preallocation=%v", o.Preallocation)
+	}
+	fmt.Fprintf(&s, " compression_type=zlib size=%d", o.Size)
 	if o.Version == 2 {
 		s.WriteString(" compat=0.10")
 	}
 	if o.BackingFile != "" {
 		fmt.Fprintf(&s, " backing_file=%s backing_fmt=%s", quote.Replace(o.BackingFile), o.BackingFormat)
+	}
+	if o.DataFile != "" {
+		fmt.Fprintf(&s, " data_file=%s", quote.Replace(o.DataFile))
+	}
+	if o.DataFileRaw {
+		s.WriteString(" data_file_raw=on")
 	}
 	fmt.Fprintf(&s, " lazy_refcounts=%s refcount_bits=%d", onOff[o.LazyRefcounts], o.RefcountBits)
 	return s.String()

@@ -42,6 +42,9 @@ func TestCreateAgreesWithQEMU(t *testing.T) {
 		"overlay":       {"-b", "base.qcow2", "-F", "qcow2", "img"},
 		"larger":        {"-b", "base.qcow2", "-F", "qcow2", "img", "64M"},
 		"over raw":      {"-b", "base.raw", "-F", "raw", "img"},
+		"preallocated":  {"-o", "preallocation=metadata,cluster_size=4K", "img", "10M"},
+		"data file":     {"-o", "data_file=data", "img", "10M"},
+		"raw data file": {"-o", "data_file=data,data_file_raw=on,preallocation=falloc", "img", "10M"},
 		"options after": {"img", "10G", "-o", "cluster_size=128K"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -89,6 +92,10 @@ func TestCreateRefuses(t *testing.T) {
 		{[]string{"-o", "lazy_refcounts=maybe", "img", "1G"}, "on or off"},
 		{[]string{"-o", "refcount_bits=x", "img", "1G"}, "power of two"},
 		{[]string{"-o", "cluster_size=512", "img", "8P"}, "larger cluster size"},
+		{[]string{"-o", "preallocation=some", "img", "1G"}, "off, metadata, falloc or full"},
+		{[]string{"-o", "data_file_raw=on", "img", "1G"}, "needs an external data file"},
+		{[]string{"-o", "data_file=img", "img", "1G"}, "that is the image"},
+		{[]string{"-o", "data_file=data,compat=0.10", "img", "1G"}, "version 3"},
 		{nil, "arg"},
 	} {
 		status, _, stderr := govmm(append([]string{"img", "create"}, tt.args...)...)
@@ -98,6 +105,9 @@ func TestCreateRefuses(t *testing.T) {
 	}
 	if _, err := os.Stat("img"); err == nil {
 		t.Error("a failed creation left a file behind")
+	}
+	if _, err := os.Stat("data"); err == nil {
+		t.Error("a failed creation left a data file behind")
 	}
 	if b, err := os.ReadFile("there"); string(b) != "precious" {
 		t.Errorf("a failed creation spoilt a file: %q, %v", b, err)

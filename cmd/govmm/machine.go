@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/govmm/govmm/firmware"
@@ -23,9 +24,6 @@ const controllerSlot = 5
 // drainTimeout is how long the controller may take to finish what it accepted.
 const drainTimeout = 60 * time.Second
 
-// exitReset is the status after a guest that reset the machine.
-const exitReset = 2
-
 // machine is a virtual machine with all that it stands on.
 type machine struct {
 	vm         *vmm.Machine
@@ -37,13 +35,23 @@ type machine struct {
 func (a *app) runHere(ctx context.Context, spec machineSpec) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer onSignal(func(e signalError) { cancel(e) })()
+	var built atomic.Pointer[machine]
+	defer powerSwitch{
+		press: func() bool {
+			m := built.Load()
+			return m != nil && m.vm.PressPowerButton()
+		},
+		stop:    cancel,
+		timeout: spec.react.shutdownTimeout,
+		say:     func(text string) { fmt.Fprintln(a.stderr, "govmm:", text) },
+	}.watch()()
 
 	makeRoomFor(spec.cpus)
 	m, err := a.buildMachine(spec, func() { cancel(errQuit) })
 	if err != nil {
 		return err
 	}
+	built.Store(m)
 	start := time.Now()
 	outcome, err := m.vm.Run(ctx)
 	report := m.report(outcome, time.Since(start))
@@ -55,13 +63,7 @@ func (a *app) runHere(ctx context.Context, spec machineSpec) error {
 			return err
 		}
 	}
-	switch outcome {
-	case vmm.PowerOff:
-		return nil
-	case vmm.Reset:
-		return &exitError{exitReset, errors.New("the guest reset the machine")}
-	}
-	return stopStatus(context.Cause(ctx))
+	return outcomeStatus(outcome, m.vm.ExitValue(), context.Cause(ctx))
 }
 
 // makeRoomFor lets as many goroutines run beside the vCPUs as there are

@@ -52,10 +52,23 @@ shown on COM1. An operating system goes on there if it is set up for a serial
 console.
 
 On a terminal every key goes to the guest, Ctrl-C too. Ctrl-A X stops the
-machine, Ctrl-A H lists such keys. Signals that ask to stop (SIGTERM, SIGINT,
-SIGHUP, SIGQUIT) stop the machine in good order: what the controller has
-accepted is finished, and the images are closed clean. A second one ends govmm
-at once.
+machine, Ctrl-A H lists such keys.
+
+SIGTERM presses the machine's power button, for the guest to shut down. If the
+guest does not listen to the button, or has not switched the machine off after
+--shutdown-timeout, or at a second SIGTERM, the machine is stopped. SIGINT, SIGHUP
+and SIGQUIT stop it at once. In any case what the controller has accepted is
+finished, and the images are closed clean. One more signal ends govmm at once.
+
+The guest has pvpanic (port 0x505) to report that its kernel panicked, upon which
+--on-panic says what becomes of it, and with --watchdog a 6300ESB watchdog timer.
+With --exit-port it ends the machine by writing a number from 0 to 63 to port
+0x501. What becomes of it:
+  restart      it is reset, and starts again
+  exit         the machine ends
+  pause        it stands still until it is told to go on
+  nmi          its processors get a non-maskable interrupt (--watchdog)
+  ignore       nothing (--on-panic)
 
 Values of --disk are lists of KEY=VALUE, separated by commas:
   path=FILE                       the image (a comma in it is written twice);
@@ -99,6 +112,9 @@ Exit status:
   0      the guest powered off, or Ctrl-A X was pressed
   1      bad input, or something failed; the message says what
   2      the guest reset the machine, or crashed it (--on-reboot exit)
+  3      the guest's kernel panicked (--on-panic exit)
+  4      the watchdog expired (--watchdog exit)
+  64+N   the guest wrote N to the exit port; numbers above 63 count as 63
   128+N  signal N stopped the machine`,
 		Example: `  Boot a kernel with the disk of an earlier "govmm img create disk.qcow2 20G":
     govmm run --kernel vmlinuz --initrd initrd.img --disk path=disk.qcow2
@@ -216,7 +232,7 @@ func stopStatus(cause error) error {
 func (a *app) runNested(ctx context.Context, spec machineSpec, cfg nest.Config) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	command := nest.Command{}
+	command := nest.Command{Stop: syscall.SIGINT} // pulls the plug at once
 	var ends closers
 	defer ends.close()
 	for i, serial := range spec.serials {
@@ -239,7 +255,7 @@ func (a *app) runNested(ctx context.Context, spec machineSpec, cfg nest.Config) 
 	command.Args = append([]string{nest.Self, "run", "--accel", accelKVM}, spec.args()...)
 	err := a.inNest(ctx, cfg, command)
 	var exit *exitError
-	if errors.As(err, &exit) && exit.code == 128+int(syscall.SIGTERM) && errors.Is(context.Cause(ctx), errQuit) {
+	if errors.As(err, &exit) && exit.code == 128+int(syscall.SIGINT) && errors.Is(context.Cause(ctx), errQuit) {
 		return nil
 	}
 	return err

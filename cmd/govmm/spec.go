@@ -29,7 +29,7 @@ func (f *runFlags) machine() (machineSpec, error) {
 	spec := machineSpec{
 		kernel: f.kernel, initrd: f.initrd, cmdline: f.cmdline,
 		bios: f.firmware, biosDebug: f.biosDebug, boot: f.boot,
-controller: f.controller,
+		controller: f.controller,
 		memory:     f.memory.bytes,
 		cpus:       f.cpus,
 		serials:    f.serial.specs,
@@ -38,6 +38,9 @@ controller: f.controller,
 	}
 	if spec.memory < minMemory {
 		return spec, fmt.Errorf("--memory %s: at least %s is needed", &f.memory, formatSize(minMemory))
+	}
+	if t := spec.react.shutdownTimeout; t < 0 {
+		return spec, fmt.Errorf("--shutdown-timeout %v: must not be negative", t)
 	}
 	if spec.cpus < 1 {
 		return spec, fmt.Errorf("--cpus %d: at least 1 is needed", spec.cpus)

@@ -4,7 +4,9 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/govmm/govmm/vmm"
 	"github.com/spf13/cobra"
 )
 
@@ -31,6 +33,7 @@ func TestDefaults(t *testing.T) {
 	want := machineSpec{
 		kernel: kernel, cmdline: defaultCmdline, memory: 512 << 20, cpus: 1,
 		serials: []serialSpec{{kind: serialStdio}},
+		react:   reactions{onReset: vmm.EndOnReset, onPanic: vmm.End, shutdownTimeout: time.Minute},
 	}
 	if !reflect.DeepEqual(s, want) {
 		t.Errorf("got %+v, want %+v", s, want)

@@ -40,6 +40,8 @@ type Config struct {
 	// started with i8042.noaux.
 	Mouse bool
 	VGA   bool // a VGA may be probed
+	// PanicPort takes the reports of pvpanic, one byte; 0: none.
+	PanicPort uint16
 }
 
 // IOAPIC is the I/O interrupt controller, of 24 pins.

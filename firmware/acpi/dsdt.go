@@ -106,6 +106,12 @@ func makeISA(c *Config) aml.Term {
 	if c.Mouse {
 		devices = append(devices, isaDevice("MOU", "PNP0F13", aml.IRQ(12)))
 	}
+	if c.PanicPort != 0 {
+		// The identifier is QEMU's; guests know no other.
+		devices = append(devices, aml.Device("PEVT",
+			aml.Name("_HID", aml.String("QEMU0001")),
+			aml.Name("_CRS", aml.ResourceTemplate(isaPorts(c.PanicPort, 1)))))
+	}
 	for i, s := range c.Serial {
 		devices = append(devices, aml.Device(fmt.Sprintf("COM%X", i+1),
 			aml.Name("_HID", aml.EISAID("PNP0501")),

@@ -29,6 +29,8 @@ func TestParseSpec(t *testing.T) {
 		{"path=a,,b,serial=S1,wwn=0x5000,,1", Spec{Path: "a,b"}, "map[serial:S1 wwn:0x5000,1]"},
 		{"path=a=b", Spec{Path: "a=b"}, "map[]"},
 		{"format=null,size=3G", Spec{Format: "null", Size: 3 << 30}, "map[]"},
+		{"path=d,data-file=e", Spec{Path: "d", DataFile: "e"}, "map[]"},
+		{"path=d,data-file=off", Spec{Path: "d", NoDataFile: true}, "map[]"},
 		{"path=d,backing=off,l2-cache-size=512k", Spec{Path: "d", NoBacking: true, L2CacheSize: 512 << 10}, "map[]"},
 	}
 	for _, tt := range tests {
@@ -255,6 +257,62 @@ func TestBackingChain(t *testing.T) {
 	}
 	if _, err := Open(Spec{Path: top, NoBacking: true}); !errors.Is(err, qcow2.ErrBacking) {
 		t.Errorf("with backing=off: %v", err)
+	}
+}
+
+// TestDataFile opens an image whose data is in a file beside it: the one that it
+// names, or the one that the caller names, but neither when none may be opened.
+func TestDataFile(t *testing.T) {
+	at := newDir(t)
+	create := func(name, recorded string) string {
+		t.Helper()
+		data, err := qcow2.OpenFile(at.join("data-of-"+name), os.O_RDWR|os.O_CREATE)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := at.image(name, qcow2.CreateOptions{Size: 1 << 20, DataFile: recorded, Data: data})
+		if err := data.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	named := create("named", at.join("data-of-named"))
+	moved := create("moved", "nowhere")
+	for _, spec := range []Spec{{Path: named}, {Path: moved, DataFile: at.join("data-of-moved")}} {
+		d := mustOpen(t, spec)
+		if err := d.WriteV([][]byte{{7}}, 300<<10); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+		data, err := os.ReadFile(at.join("data-of-" + filepath.Base(spec.Path)))
+		if err != nil || data[300<<10] != 7 {
+			t.Errorf("%v: the data is not there: %v", spec, err)
+		}
+		spec.ReadOnly = true
+		if readByte(t, mustOpen(t, spec), 300<<10) != 7 {
+			t.Errorf("%v: the data does not come back", spec)
+		}
+	}
+	overlay := at.image("overlay", qcow2.CreateOptions{Size: 1 << 20, BackingFile: named, BackingFormat: "qcow2"})
+	if readByte(t, mustOpen(t, Spec{Path: overlay}), 300<<10) != 7 {
+		t.Error("a backing file with a data file does not show through")
+	}
+	for _, tt := range []struct {
+		spec Spec
+		want error
+		text string
+	}{
+		{Spec{Path: named, ReadOnly: true, NoDataFile: true}, qcow2.ErrDataFile, "no such file may be opened"},
+		{Spec{Path: moved, ReadOnly: true}, os.ErrNotExist, "nowhere"},
+		{Spec{Path: create("self", at.join("self"))}, ErrBacking, "comes back to"},
+		{Spec{Path: create("proto", "nbd://host/x")}, ErrBacking, "names a protocol"},
+		{Spec{Path: create("json", `json:{"driver":"null-co"}`)}, ErrBacking, "names a protocol"},
+	} {
+		if _, err := Open(tt.spec); !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.text) {
+			t.Errorf("%+v: %v; want %v with %q", tt.spec, err, tt.want, tt.text)
+		}
 	}
 }
 

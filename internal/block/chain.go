@@ -58,9 +58,12 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 		}
 		return openEncrypted(f, readOnly, secret)
 	}
-	o := qcow2.Options{ReadOnly: readOnly, L2CacheSize: c.spec.L2CacheSize}
+	o := qcow2.Options{ReadOnly: readOnly, L2CacheSize: c.spec.L2CacheSize, Secret: c.spec.secret}
 	if !c.spec.NoBacking {
 		o.Backing = func(name, format string) (qcow2.Backing, error) { return c.openBacking(path, name, format) }
+	}
+	if !c.spec.NoDataFile {
+		o.DataFile = func(name string) (qcow2.File, error) { return c.openDataFile(name, readOnly) }
 	}
 	storage := qcow2.File(f)
 	if debug != nil {
@@ -81,7 +84,7 @@ func (c *chain) enter(f *qcow2.OSFile) error {
 	}
 	for _, s := range c.seen {
 		if s == id {
-			return fmt.Errorf("%w: the backing chain comes back to %q", ErrBacking, f.Path())
+			return fmt.Errorf("%w: the chain of files comes back to %q", ErrBacking, f.Path())
 		}
 	}
 	if len(c.seen) > maxDepth {
@@ -105,10 +108,31 @@ func (c *chain) openBacking(path, name, format string) (qcow2.Backing, error) {
 	return c.open(name, format, true)
 }
 
-// backingPath turns the backing file name in the image at path into a path: a
-// relative name starts at the directory of the image. Names of anything but a
-// file are refused.
-func backingPath(path, name string) (string, error) {
+// openDataFile opens the external data file of an image: the one that the caller
+// named for the first image of the chain, else the one called name by the image.
+// As with QEMU, a relative name starts at the working directory.
+func (c *chain) openDataFile(name string, readOnly bool) (_ qcow2.File, err error) {
+	if c.spec.DataFile != "" && len(c.seen) == 1 {
+		name = c.spec.DataFile
+	} else if name, err = plainName(name); err != nil {
+		return nil, err
+	}
+	f, err := openFile(name, readOnly, c.spec)
+	if err != nil {
+		return nil, err
+	}
+	if err = c.enter(f); err == nil {
+		err = lockFile(c.spec, f, readOnly)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// plainName returns the name of a file that an image holds. Names of anything
+// else are refused.
+func plainName(name string) (string, error) {
 	if rest, ok := strings.CutPrefix(name, "file:"); ok {
 		name = rest
 	} else if i := strings.IndexAny(name, ":/"); i >= 0 && name[i] == ':' {
@@ -117,8 +141,16 @@ func backingPath(path, name string) (string, error) {
 	if name == "" {
 		return "", fmt.Errorf("%w: empty name", ErrBacking)
 	}
-	if filepath.IsAbs(name) {
-		return name, nil
+	return name, nil
+}
+
+// backingPath turns the backing file name in the image at path into a path: a
+// relative name starts at the directory of the image. Names of anything but a
+// file are refused.
+func backingPath(path, name string) (string, error) {
+	name, err := plainName(name)
+	if err != nil || filepath.IsAbs(name) {
+		return name, err
 	}
 	return filepath.Join(filepath.Dir(path), name), nil
 }

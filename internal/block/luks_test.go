@@ -119,6 +119,34 @@ func TestLUKSUnderImage(t *testing.T) {
 	}
 }
 
+// TestEncryptedImage opens an encrypted qcow2 image on top of another one.
+func TestEncryptedImage(t *testing.T) {
+	at := newDir(t)
+	e := &qcow2.Encryption{Secret: []byte("tell"), LUKS: cheapKey}
+	at.image("base", qcow2.CreateOptions{Size: 1 << 20, Encryption: e})
+	top := at.image("top", qcow2.CreateOptions{Size: 1 << 20, Encryption: e, BackingFile: "base", BackingFormat: "qcow2"})
+	d := mustOpen(t, Spec{Path: at.join("base"), Secret: "tell"})
+	if err := errors.Join(d.WriteV([][]byte{bytes.Repeat([]byte{9}, 4096)}, 8192), d.Close()); err != nil {
+		t.Fatal(err)
+	}
+	d = mustOpen(t, Spec{Path: top, Secret: "tell"})
+	if b := readByte(t, d, 9000); b != 9 {
+		t.Errorf("read %d", b)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(Spec{Path: top}); !errors.Is(err, qcow2.ErrSecret) {
+		t.Errorf("without a passphrase: %v", err)
+	}
+	if _, err := Open(Spec{Path: top, Secret: "show"}); !errors.Is(err, luks.ErrPassphrase) {
+		t.Errorf("with a wrong passphrase: %v", err)
+	}
+	if _, err := Open(Spec{Path: top, KeyFile: at.join("nowhere")}); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("without its key file: %v", err)
+	}
+}
+
 // TestLUKSAndQEMU has qemu-io read what we wrote, and write what we read.
 func TestLUKSAndQEMU(t *testing.T) {
 	if _, err := exec.LookPath("qemu-io"); err != nil {

@@ -28,6 +28,11 @@ type Spec struct {
 	ReadOnly bool
 	// NoBacking refuses an image that needs a backing file.
 	NoBacking bool
+	// DataFile is the external data file of the image at Path. Empty means the one
+	// that the image names.
+	DataFile string
+	// NoDataFile refuses an image that needs an external data file.
+	NoDataFile bool
 	// Size in bytes of a device with FormatNull; unused with the others.
 	Size int64
 	// L2CacheSize bounds the memory for mapping metadata of a qcow2 image, in
@@ -60,6 +65,8 @@ type Spec struct {
 //	format=FORMAT        qcow2, raw, luks or null; by default qcow2, if the file is that
 //	readonly=on|off
 //	backing=on|off       whether a backing file may be opened (on)
+//	data-file=FILE|off   external data file; by default the one that the image names.
+//	                     With off, none may be opened
 //	size=BYTES           of a null device; suffixes k, M, G, T, P, E (powers of 1024)
 //	l2-cache-size=BYTES  of a qcow2 image
 //	cache.direct=on|off    bypass the page cache of the host (off)
@@ -108,6 +115,10 @@ func (s *Spec) set(key, value string) (known bool, err error) {
 	case "backing":
 		s.NoBacking, err = parseSwitch(key, value)
 		s.NoBacking = !s.NoBacking
+	case "data-file":
+		if s.NoDataFile = value == "off"; !s.NoDataFile {
+			s.DataFile = value
+		}
 	case "size":
 		s.Size, err = parseSize(key, value)
 	case "l2-cache-size":

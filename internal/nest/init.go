@@ -161,7 +161,7 @@ func runCommand(control *os.File) (status int, err error) {
 		return 0, err
 	}
 	ended := make(chan struct{})
-	go forwardSignals(requests, cmd.Process, ended)
+	go forwardSignals(requests, cmd.Process, syscall.Signal(s.Stop), ended)
 	cmd.Wait()
 	close(ended)
 	st.outgoing.Wait()
@@ -173,8 +173,9 @@ func runCommand(control *os.File) (status int, err error) {
 }
 
 // forwardSignals passes signals on to the command. If the host is lost, it ends
-// the command and the machine: nobody takes what the streams still hold.
-func forwardSignals(requests *json.Decoder, p *os.Process, ended <-chan struct{}) {
+// the command, by the signal stop, and the machine: nobody takes what the streams
+// still hold.
+func forwardSignals(requests *json.Decoder, p *os.Process, stop os.Signal, ended <-chan struct{}) {
 	for {
 		var r request
 		if err := requests.Decode(&r); err != nil {
@@ -184,7 +185,7 @@ func forwardSignals(requests *json.Decoder, p *os.Process, ended <-chan struct{}
 			p.Signal(syscall.Signal(r.Signal))
 		}
 	}
-	p.Signal(unix.SIGTERM)
+	p.Signal(stop)
 	select {
 	case <-ended:
 	case <-time.After(StopTimeout):

@@ -167,7 +167,7 @@ func (m *machine) run(ctx context.Context, s start, c Command) (int, error) {
 			requests.Encode(request{})
 		case <-stop:
 			stop, timeout = nil, time.After(StopTimeout)
-			requests.Encode(request{Signal: int(unix.SIGTERM)})
+			requests.Encode(request{Signal: s.Stop})
 		case <-timeout:
 			return 0, m.explain(fmt.Errorf("the command was told to stop and had not after %v: %w", StopTimeout, context.Cause(ctx)))
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -40,6 +41,8 @@ type Command struct {
 	Streams []Stream
 	// Signals are passed on to the command.
 	Signals <-chan os.Signal
+	// Stop is the signal that tells the command to stop; SIGTERM if zero.
+	Stop syscall.Signal
 }
 
 // Stream is a file descriptor of the command. The command reads what R gives
@@ -62,7 +65,7 @@ const StopTimeout = 90 * time.Second
 // command that a signal ended is 128 plus the signal's number, as in a shell.
 // An error means that the command was not run, or not to its end.
 //
-// When ctx ends, the command gets SIGTERM; if it is still there after
+// When ctx ends, the command gets its Stop signal; if it is still there after
 // StopTimeout, the machine is killed. Should the calling process die, the same
 // happens.
 //
@@ -105,7 +108,10 @@ func (c Command) start() (start, error) {
 	if len(c.Args) == 0 {
 		return start{}, errors.New("nest: no command")
 	}
-	s := start{Args: c.Args, Env: c.Env, Dir: c.Dir, Umask: umask()}
+	s := start{Args: c.Args, Env: c.Env, Dir: c.Dir, Umask: umask(), Stop: int(c.Stop)}
+	if s.Stop == 0 {
+		s.Stop = int(syscall.SIGTERM)
+	}
 	if s.Env == nil {
 		s.Env = os.Environ()
 	}

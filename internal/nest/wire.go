@@ -92,6 +92,7 @@ type start struct {
 	Env     []string     `json:"env"`
 	Dir     string       `json:"dir"`
 	Umask   int          `json:"umask"`
+	Stop    int          `json:"stop"`    // the signal that tells it to stop
 	Streams []directions `json:"streams"` // by file descriptor, from 0 on
 }
 

@@ -78,8 +78,18 @@ const (
 	DDFInterfaceSATA = 3 << 12
 )
 
-// PDPropertyUnmap is the bit of PDInfo.Properties for drives that take UNMAP.
-const PDPropertyUnmap = 1 << 13
+// Bits of PDInfo.Properties.
+const (
+	PDPropertyNCQ        = 1 << 5  // native command queueing, of SATA
+	PDPropertyWriteCache = 1 << 6  // is on
+	PDPropertyUnmap      = 1 << 13 // takes UNMAP
+)
+
+// Values of PDInfo.InterfaceType.
+const (
+	InterfaceSAS  = 2
+	InterfaceSATA = 3
+)
 
 // PDOpLocate is the bit of PDInfo.ActiveOps of a drive whose lamp blinks.
 const PDOpLocate = 1 << 5
@@ -112,6 +122,7 @@ type PDInfo struct {
 	ActiveOps      uint32 // PDOp bits
 	AllowedOps     uint32
 	MediaType      uint8 // 0 rotating, 1 solid state
+	InterfaceType  uint8
 	Temperature    uint8 // degrees Celsius
 	BlockSize      uint16
 	Properties     uint32
@@ -151,6 +162,7 @@ func (x *PDInfo) Marshal() []byte {
 	b.u16(0x16c, NoDevice) // no copyback partner,
 	b.u16(0x16e, NoDevice) // and no enclosure of it
 	b.u8(0x172, x.MediaType)
+	b.u8(0x191, x.InterfaceType)
 	b.u8(0x192, x.Temperature)
 	b.u16(0x194, x.BlockSize)
 	b.u32(0x198, x.Properties)

@@ -14,7 +14,7 @@ func Section(f File, off, n int64) Storage { return &section{f, off, n} }
 
 func (s *section) check(p []byte, off int64) error {
 	if off < 0 || off > s.n-int64(len(p)) {
-		return fmt.Errorf("%w: %d bytes at %d of the %d set aside for header and key material", ErrInvalid, len(p), off, s.n)
+		return fmt.Errorf("%w: %d bytes at %d lie outside of the %d for header and key material", ErrInvalid, len(p), off, s.n)
 	}
 	return nil
 }

@@ -14,15 +14,15 @@ type File interface {
 	Sync() error
 }
 
-// bounceSize is the memory in which writes are encrypted: of a longer one a
-// piece at a time, while it is in the processor's cache.
+// bounceSize is the memory that encrypted data passes through: of a longer
+// request a piece at a time, while it is in the processor's cache.
 const bounceSize = 256 << 10
 
 // Sectors reads and writes the decrypted contents of a file. Its methods may be
 // called concurrently and do not allocate.
 //
-// Encrypted data is read into the memory of the caller and decrypted there; data
-// to be written is encrypted in memory of its own.
+// The memory of the caller may be a guest's: it never holds encrypted data, and
+// each byte of it is read or written once.
 type Sectors struct {
 	f       File
 	c       *Cipher
@@ -55,43 +55,38 @@ func (s *Sectors) ReadV(bufs [][]byte, off, pos int64) error {
 	b := s.bounces.Get().(*bounce)
 	defer s.put(b)
 	b.cursor.bufs = bufs
-	if (off|n)%SectorSize != 0 {
-		return s.readParts(b, off, pos, n)
-	}
-	if err := s.f.ReadV(bufs, off); err != nil {
-		return err
-	}
-	for sector := uint64(pos) / SectorSize; n > 0; {
-		run := b.cursor.contiguous() / SectorSize * SectorSize
-		if run > 0 {
-			p := b.cursor.next(run)
-			s.c.Decrypt(p, p, sector)
-		} else { // a sector that is scattered
-			run = SectorSize
-			p, from := b.buf[:SectorSize], b.cursor
-			b.cursor.copyOut(p)
-			s.c.Decrypt(p, p, sector)
-			from.copyIn(p)
-		}
-		n -= int64(run)
-		sector += uint64(run) / SectorSize
-	}
-	return nil
-}
-
-// readParts is ReadV for a range that does not begin and end with a sector.
-func (s *Sectors) readParts(b *bounce, off, pos, n int64) error {
 	for n > 0 {
 		skip := off % SectorSize
 		step := min(n, bounceSize-skip)
 		p := b.buf[:roundUp(skip+step)]
-		if err := s.load(b, p, off-skip, pos-skip); err != nil {
+		b.vec[0] = p
+		if err := s.f.ReadV(b.vec[:], off-skip); err != nil {
 			return err
 		}
-		b.cursor.copyIn(p[skip : skip+step])
+		if sector := uint64(pos) / SectorSize; int64(len(p)) == step {
+			s.decrypt(&b.cursor, p, sector)
+		} else {
+			s.c.Decrypt(p, p, sector)
+			b.cursor.copyIn(p[skip : skip+step])
+		}
 		off, pos, n = off+step, pos+step, n-step
 	}
 	return nil
+}
+
+// decrypt decrypts whole sectors from p to the next bytes of the list.
+func (s *Sectors) decrypt(c *cursor, p []byte, sector uint64) {
+	for len(p) > 0 {
+		run := min(c.contiguous(), len(p)) / SectorSize * SectorSize
+		if run > 0 {
+			s.c.Decrypt(c.next(run), p[:run], sector)
+		} else { // the sector's place is in pieces
+			run = SectorSize
+			s.c.Decrypt(p[:run], p[:run], sector)
+			c.copyIn(p[:run])
+		}
+		p, sector = p[run:], sector+uint64(run)/SectorSize
+	}
 }
 
 // WriteV stores bufs, in order, from offset off of the file, encrypted for
@@ -112,11 +107,15 @@ func (s *Sectors) WriteV(bufs [][]byte, off, pos int64) error {
 		skip := off % SectorSize
 		step := min(n, bounceSize-skip)
 		p := b.buf[:roundUp(skip+step)]
-		if err := s.loadEdges(b, p, skip, step, off-skip, pos-skip); err != nil {
-			return err
+		if sector := uint64(pos) / SectorSize; int64(len(p)) == step {
+			s.encrypt(&b.cursor, p, sector)
+		} else {
+			if err := s.loadEdges(b, p, skip, step, off-skip, pos-skip); err != nil {
+				return err
+			}
+			b.cursor.copyOut(p[skip : skip+step])
+			s.c.Encrypt(p, p, sector)
 		}
-		b.cursor.copyOut(p[skip : skip+step])
-		s.c.Encrypt(p, p, uint64(pos)/SectorSize)
 		b.vec[0] = p
 		if err := s.f.WriteV(b.vec[:], off-skip); err != nil {
 			return err
@@ -124,6 +123,21 @@ func (s *Sectors) WriteV(bufs [][]byte, off, pos int64) error {
 		off, pos, n = off+step, pos+step, n-step
 	}
 	return nil
+}
+
+// encrypt encrypts the next bytes of the list, whole sectors, to p.
+func (s *Sectors) encrypt(c *cursor, p []byte, sector uint64) {
+	for len(p) > 0 {
+		run := min(c.contiguous(), len(p)) / SectorSize * SectorSize
+		if run > 0 {
+			s.c.Encrypt(p[:run], c.next(run), sector)
+		} else { // the sector is in pieces
+			run = SectorSize
+			c.copyOut(p[:run])
+			s.c.Encrypt(p[:run], p[:run], sector)
+		}
+		p, sector = p[run:], sector+uint64(run)/SectorSize
+	}
 }
 
 // loadEdges reads the first and the last sector of p as far as a write of n

@@ -165,6 +165,9 @@ func setXSave(fd int, buf []byte) error {
 // clock.
 func kvmclockControl(fd int) { _, _, _ = unix.Syscall(unix.SYS_IOCTL, uintptr(fd), gokvm.IIO(0xad), 0) }
 
+// injectNMI is KVM_NMI, which does not fail on a vCPU with a local APIC.
+func injectNMI(fd int) { _, _, _ = unix.Syscall(unix.SYS_IOCTL, uintptr(fd), gokvm.IIO(0x9a), 0) }
+
 // fpuState is the kernel's struct kvm_fpu.
 type fpuState struct {
 	fpr        [8][16]byte

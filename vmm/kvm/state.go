@@ -189,3 +189,8 @@ func (v *VCPU) setMSRValues(list []MSR) error {
 // NotifyPaused tells the guest, if it uses the paravirtual clock, that it was not
 // stuck but stopped.
 func (v *VCPU) NotifyPaused() { kvmclockControl(v.fd) }
+
+// InjectNMI sends the vCPU a non-maskable interrupt.
+//
+// Preconditions: called between Enter and Leave.
+func (v *VCPU) InjectNMI() { injectNMI(v.fd) }
