@@ -92,7 +92,7 @@ need() {
 
 install_packages() {
 	need ca-certificates coreutils dash debian-archive-keyring e2fsprogs fdisk util-linux xz-utils
-	[ "$level" = run ] || need acpica-tools cryptsetup-bin gcc libc6-dev libnbd-bin lz4 qemu-utils seabios sg3-utils zstd
+	[ "$level" = run ] || need acpica-tools cryptsetup-bin gcc kexec-tools libc6-dev libnbd-bin lz4 qemu-utils seabios sg3-utils smartmontools socat xfsprogs zstd
 }
 
 # Where KVM runs a stock kernel, nothing of QEMU is needed to run govmm.

@@ -215,6 +215,9 @@ func (c *Controller) ioFailed(f mfi.Frame, cause error) {
 	if f.Cmd() != mfi.CmdPDSCSIIO {
 		id = c.memberOf(f.Target())
 	}
+	if c.listener != nil {
+		c.listener.IOFailed(id, f.Cmd(), cause)
+	}
 	v := c.set.View()
 	if d, ok := v.Drive(id); ok {
 		c.logDriveError(d, cause)

@@ -61,7 +61,7 @@ func snapshotted(t *testing.T, c config, rng *rand.Rand) (*disk, *world) {
 // TestAmend changes images with snapshots, with a crash at every write: the disk
 // and each snapshot hold what they held.
 func TestAmend(t *testing.T) {
-	for i, c := range configs() {
+	for i, c := range soloConfigs() {
 		c.o.Size = min(c.o.Size, 60*kib)
 		t.Run(c.String(), func(t *testing.T) {
 			t.Parallel()
@@ -139,7 +139,7 @@ func unharmed(data []byte, o Options, before, after *world) error {
 // TestAmendFailures lets the n-th file operation of a change fail: nothing is
 // lost, and the next attempt succeeds.
 func TestAmendFailures(t *testing.T) {
-	for i, c := range configs() {
+	for i, c := range soloConfigs() {
 		if c.o.ClusterSize > 1024 {
 			continue
 		}

@@ -34,7 +34,7 @@ func (im *Image) storeBitmaps(list []*bitmap, final bool) error {
 		ext, err = s.writeDirectory()
 	}
 	if err == nil {
-		err = im.commit() // refcounts, and all that was written here
+		err = im.commitAll() // refcounts, and all that was written here
 	}
 	if err != nil {
 		im.mu.Lock()
@@ -50,6 +50,9 @@ func (im *Image) storeBitmaps(list []*bitmap, final bool) error {
 	// the clusters of both stay in use.
 	if err := im.switchBitmaps(ext); err != nil {
 		return fmt.Errorf("store bitmaps: %w", err)
+	}
+	for _, r := range s.taken[:max(0, len(s.taken)-1)] { // the last one is the directory
+		im.setMeta(r.cluster<<im.g.clusterBits, r.count, metaBitmap)
 	}
 	for i, b := range stored {
 		b.entry = s.entries[i]

@@ -9,6 +9,7 @@ type page struct {
 	dirty bool // memory is newer than the disk
 	fresh bool // of a table that nothing on disk refers to yet
 	busy  bool // a commit is writing it
+	lent  bool // what the commit writes is buf itself: change it in a copy
 	pins  int  // an allocation in flight will change it
 	used  atomic.Bool
 }
@@ -99,7 +100,26 @@ func (c *cache) reset() {
 	c.ring, c.dirty, c.hand = nil, nil, 0
 }
 
-// markDirty records that p was changed.
+// change returns the contents of p, to be changed: a copy, if a commit is writing
+// them as they are.
+func (c *cache) change(p *page) []byte {
+	if p.lent {
+		buf := c.buffer()
+		copy(buf, p.buf)
+		p.buf, p.lent = buf, false
+	}
+	c.markDirty(p)
+	return p.buf
+}
+
+// recycle takes back a buffer that nobody uses any more.
+func (c *cache) recycle(buf []byte) {
+	if len(c.spare) < maxSpare {
+		c.spare = append(c.spare, buf)
+	}
+}
+
+// markDirty records that p is newer than the disk.
 func (c *cache) markDirty(p *page) {
 	if !p.dirty {
 		p.dirty = true
@@ -141,9 +161,7 @@ func (c *cache) evict() {
 		}
 		p := c.ring[c.hand]
 		if p.evictable() && !p.used.Swap(false) {
-			if len(c.spare) < maxSpare {
-				c.spare = append(c.spare, p.buf)
-			}
+			c.recycle(p.buf)
 			c.remove(c.hand)
 			return
 		}

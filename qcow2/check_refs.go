@@ -3,6 +3,7 @@ package qcow2
 import (
 	"fmt"
 	"math"
+	"slices"
 )
 
 // countReferences fills the tally with every reference but those of the
@@ -97,37 +98,61 @@ func (c *checker) countL1(l1 []uint64, off int64, active bool) {
 // countL2Tables counts each L2 table, and what it refers to, as often as L1
 // tables refer to it. Each is read once, however often that is.
 func (c *checker) countL2Tables() error {
-	buf := make([]byte, c.g.clusterSize)
+	var active, others []int64
 	for _, e := range c.l1 {
-		if err := c.countL2(int64(e&entryOffset), true, buf); err != nil {
-			return err
-		}
+		active = append(active, int64(e&entryOffset))
 	}
 	for table := range c.l2seen {
-		if err := c.countL2(table, false, buf); err != nil {
-			return err
+		if !c.active[table] {
+			others = append(others, table)
 		}
+	}
+	slices.Sort(others)
+	for _, list := range [][]int64{active, others} {
+		var tables []int64
+		var times []uint32
+		for _, off := range list {
+			n := uint32(min(c.l2seen[off], math.MaxUint32))
+			if n == 0 {
+				continue
+			}
+			delete(c.l2seen, off)
+			c.reference(off, c.g.clusterSize, n)
+			if off>>c.g.clusterBits < c.end {
+				tables, times = append(tables, off), append(times, n)
+			}
+		}
+		err := scan(c.f, c.g.clusterSize, tables, func(i int, buf []byte) error {
+			return c.countL2(tables[i], times[i], len(active) > 0, buf)
+		})
+		if err != nil {
+			return fmt.Errorf("L2 tables: %w", err)
+		}
+		active = nil
 	}
 	return nil
 }
 
-// countL2 counts the L2 table at off if that was not done yet.
-func (c *checker) countL2(off int64, active bool, buf []byte) error {
-	times := uint32(min(c.l2seen[off], math.MaxUint32))
-	if times == 0 {
-		return nil
-	}
-	delete(c.l2seen, off)
-	c.reference(off, c.g.clusterSize, times)
-	if off>>c.g.clusterBits >= c.end {
-		return nil
-	}
-	if err := readFull(c.f, buf, off); err != nil {
-		return fmt.Errorf("read L2 table %#x: %w", off, err)
-	}
+// countL2 counts what an L2 table with that many references refers to.
+func (c *checker) countL2(off int64, times uint32, active bool, buf []byte) error {
 	next := int64(0) // where an unfragmented disk would go on
 	for i := int64(0); i < 1<<c.g.l2Bits; i++ {
 		e := loadEntry(buf, i)
+		if e == 0 && c.g.entryBits == 3 {
+			continue
+		}
+		if n := c.plainRun(buf, i); n > 0 && times == 1 {
+			host := int64(e & entryOffset)
+			c.refs.addRun(host>>c.g.clusterBits, n)
+			if active {
+				c.res.AllocatedClusters += n
+				c.res.FragmentedClusters += b2i(next != 0 && host != next)
+				c.uncopied = c.uncopied || e&entryCopied == 0
+				next = host + n<<c.g.clusterBits
+			}
+			i += n - 1
+			continue
+		}
 		fixed, host := c.countEntry(e, times)
 		if fixed != e {
 			c.res.CorruptionsFixed++
@@ -146,6 +171,7 @@ func (c *checker) countL2(off int64, active bool, buf []byte) error {
 			c.res.FragmentedClusters++
 			continue
 		}
+		c.uncopied = c.uncopied || e&entryCopied == 0
 		if next != 0 && host != next {
 			c.res.FragmentedClusters++
 		}
@@ -246,7 +272,11 @@ func (c *checker) badBlock(bi int, format string, args ...any) {
 // the refcount is one.
 func (c *checker) checkCopied() error {
 	fix := c.o.Repair == RepairAll || c.o.Repair == RepairLeaks && c.res.Corruptions == 0
+	// Without a cluster of several references, or of none that should have some,
+	// all flags must be set, and are.
+	done := len(c.wrong) == 0 && !c.manyWrong && !c.refs.shared && !c.uncopied && !c.g.dataFile
 	dirty := false
+	var tables, firsts []int64
 	for i, e := range c.l1 {
 		table := int64(e & entryOffset)
 		if table == 0 || !c.g.aligned(table) || table>>c.g.clusterBits >= c.end {
@@ -259,12 +289,16 @@ func (c *checker) checkCopied() error {
 				dirty = true
 			}
 		}
-		if c.active[table] {
+		if c.active[table] && !done {
 			delete(c.active, table) // once each, however often it is referred to
-			if err := c.checkCopiedL2(table, int64(i)<<c.g.l2Bits, fix); err != nil {
-				return err
-			}
+			tables, firsts = append(tables, table), append(firsts, int64(i)<<c.g.l2Bits)
 		}
+	}
+	err := scan(c.f, c.g.clusterSize, tables, func(i int, buf []byte) error {
+		return c.checkCopiedL2(tables[i], firsts[i], fix, buf)
+	})
+	if err != nil {
+		return fmt.Errorf("L2 tables: %w", err)
 	}
 	if !dirty {
 		return nil
@@ -274,11 +308,7 @@ func (c *checker) checkCopied() error {
 
 // checkCopiedL2 does so in an L2 table. The first of its entries is of the guest
 // cluster with the number first.
-func (c *checker) checkCopiedL2(table, first int64, fix bool) error {
-	buf := make([]byte, c.g.clusterSize)
-	if err := readFull(c.f, buf, table); err != nil {
-		return fmt.Errorf("read L2 table %#x: %w", table, err)
-	}
+func (c *checker) checkCopiedL2(table, first int64, fix bool, buf []byte) error {
 	dirty := false
 	for i := int64(0); i < 1<<c.g.l2Bits; i++ {
 		e := loadEntry(buf, i)

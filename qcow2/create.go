@@ -16,8 +16,9 @@ type CreateOptions struct {
 	// RefcountBits is the width of refcounts: a power of two up to 64, in
 	// version 2 always 16. Default 16.
 	RefcountBits int
-	// LazyRefcounts permits writers to leave refcounts stale under the dirty
-	// bit. This package keeps them accurate all the same. Version 3 only.
+	// LazyRefcounts has writers leave refcounts in memory until the image is
+	// closed, under the dirty bit. After a crash they are rebuilt by the next
+	// writable open. Version 3 only.
 	LazyRefcounts bool
 	// Compression is how WriteCompressed compresses. Version 2 has only
 	// CompressionZlib, the default.

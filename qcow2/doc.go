@@ -69,6 +69,11 @@
 // bitmap that counts after a crash has all that was written, and a writer that
 // did not get to Close leaves only inconsistent ones.
 //
+// With lazy refcounts, refcounts are written when the image is closed, when an
+// operation needs all of them on disk, and when many have collected. Meanwhile
+// the header has the dirty bit, and a crash leaves refcounts to be rebuilt by the
+// next writable open.
+//
 // An operation on snapshots changes refcounts, COPIED flags, L1 table, snapshot
 // table and disk size together. It writes all that is new to free clusters and
 // syncs; then one write to the header's first sector switches to it, and the

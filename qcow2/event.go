@@ -25,14 +25,14 @@ const (
 	EventReadCompressed                   // a compressed cluster is read
 	EventWriteAio                         // guest data is written
 	EventWriteCompressed                  // a compressed cluster is written
-	EventVmstateLoad
-	EventVmstateSave
-	EventCowRead        // the rest of a cluster is read to be copied
-	EventCowWrite       // it is written, together with guest data
-	EventReftableLoad   // the refcount table is read
-	EventReftableGrow   // a longer refcount table gets its place
-	EventReftableUpdate // changed entries of the refcount table are written
-	EventRefblockLoad   // a piece of a refcount block is read
+	EventVmstateLoad                      // machine state is read
+	EventVmstateSave                      // machine state is written
+	EventCowRead                          // the rest of a cluster is read to be copied
+	EventCowWrite                         // it is written, together with guest data
+	EventReftableLoad                     // the refcount table is read
+	EventReftableGrow                     // a longer refcount table gets its place
+	EventReftableUpdate                   // changed entries of the refcount table are written
+	EventRefblockLoad                     // a piece of a refcount block is read
 	EventRefblockUpdate
 	EventRefblockUpdatePart  // changed refcounts are written
 	EventRefblockAlloc       // a refcount block gets its place
@@ -53,7 +53,7 @@ const (
 	EventPwritev
 	EventPwritevZero
 	EventPwritevDone
-	EventEmptyImagePrepare
+	EventEmptyImagePrepare  // an image that was committed is emptied
 	EventL1ShrinkWriteTable // a shorter L1 table is written
 	EventL1ShrinkFreeL2Clusters
 	EventCorWrite

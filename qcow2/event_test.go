@@ -52,6 +52,7 @@ func TestEvents(t *testing.T) {
 		{"write to a shared table", func() error { return im.WriteV(buf(cs), cs) }, []Event{EventL2AllocCowRead}},
 		{"write much", func() error { return im.WriteV(buf(8*mib), 8*mib) }, []Event{EventRefblockAlloc, EventReftableGrow, EventRefblockAllocWriteTable, EventRefblockAllocSwitchTable}},
 		{"grow the disk", func() error { return im.Resize(64 * mib) }, []Event{EventL1GrowAllocTable, EventL1GrowWriteTable, EventL1GrowActivateTable}},
+		{"shrink the disk", func() error { return im.Resize(32 * mib) }, []Event{EventL1ShrinkWriteTable}},
 		{"write a little more", func() error { return im.WriteV(buf(mib), 20*mib) }, []Event{EventRefblockAlloc}},
 		{"flush a little", im.Flush, []Event{EventRefblockAllocHookup}},
 	}

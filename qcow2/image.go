@@ -38,6 +38,8 @@ type Options struct {
 	// Snapshot, if not zero, opens the disk as it was in an internal snapshot.
 	// ReadOnly must be set.
 	Snapshot SnapshotRef
+	// Unchecked are the classes of metadata that writes are not checked against.
+	Unchecked Overlap
 	// L2CacheSize and RefcountCacheSize bound the memory for clean metadata, in
 	// bytes. 0 chooses: the L2 entries of the whole disk, at most 32 MiB, and
 	// 1 MiB of refcounts.
@@ -92,6 +94,7 @@ type Image struct {
 	refTable  []uint64           // refcount table
 	snaps     []snapshot         // internal snapshots
 	meta      map[int64]metaKind // clusters that hold metadata, by number
+	unchecked Overlap            // never changes
 	alloc     allocator
 	inflight  []*allocation
 	changes   changes
@@ -109,6 +112,7 @@ type Image struct {
 	commitMu  sync.Mutex
 	batch     batch // guarded by commitMu
 	reclaimMu sync.Mutex
+	stale     bool // the dirty bit is set for refcounts that only memory has; guarded by commitMu
 	done      bool // the file is closed; guarded by commitMu and reclaimMu, either will do to read it
 }
 
@@ -126,7 +130,7 @@ func Open(f File, o Options) (*Image, error) {
 	if h.incompatible&incompatCorrupt != 0 && !o.ReadOnly && !o.ForRepair {
 		return nil, fmt.Errorf("%w: it was marked so earlier; it can only be opened read-only or repaired", ErrCorrupt)
 	}
-	im := &Image{event: o.Event, f: f, hdr: h, g: newGeometry(h), readOnly: o.ReadOnly}
+	im := &Image{event: o.Event, f: f, hdr: h, g: newGeometry(h), readOnly: o.ReadOnly, unchecked: o.Unchecked}
 	im.epochs.init()
 	im.commits = im.commit
 	im.buffers.New = func() any { b := make([]byte, im.g.clusterSize); return &b }
@@ -308,7 +312,7 @@ func (im *Image) Close() error {
 	}
 	var errs []error
 	if !im.readOnly {
-		errs = append(errs, im.drain(), im.closeBitmaps(), im.fillLastCluster(), im.sync())
+		errs = append(errs, im.drain(), im.closeBitmaps(), im.fillLastCluster(), im.sync(), im.clearDirtyBit())
 	}
 	// A flush that began before the pause may still be running.
 	im.commitMu.Lock()
@@ -324,14 +328,14 @@ func (im *Image) Close() error {
 // Preconditions: the image is paused.
 func (im *Image) drain() error {
 	for !im.idle() {
-		if err := im.commit(); err != nil {
+		if err := im.commitAll(); err != nil {
 			return err
 		}
 		if err := im.reclaim(); err != nil {
 			return err
 		}
 	}
-	return nil
+	return im.clearDirtyBit()
 }
 
 // idle reports whether there is nothing to commit and nothing to free. It waits

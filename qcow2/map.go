@@ -141,6 +141,9 @@ func (im *Image) ownStatus(off, n int64) (Extent, error) {
 			continue
 		}
 		next := m.extent(off)
+		if im.hdr.cryptMethod != cryptNone {
+			next.Host = -1 // what is there is something else
+		}
 		if e.Length == 0 {
 			e = next
 		} else if !e.join(&next) {

@@ -274,9 +274,8 @@ func (p *preallocation) oldTable(off, end int64) error {
 				break
 			}
 			for j := range n {
-				g.storeMapping(pg.buf, index+i+j, uint64(host+j<<g.clusterBits)|entryCopied)
+				g.storeMapping(im.l2.change(pg), index+i+j, uint64(host+j<<g.clusterBits)|entryCopied)
 			}
-			im.l2.markDirty(pg)
 			im.changes.barrier = true
 			i += n
 		}

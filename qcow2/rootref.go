@@ -91,8 +91,7 @@ func (r *rootChange) gainCluster(c int64) error {
 		return fmt.Errorf("%w: cluster %#x has %d references, refcounts of %d bits hold no more",
 			ErrTooLarge, c<<im.g.clusterBits, count, 1<<im.g.refcountOrder)
 	}
-	storeRefcount(p.buf, i, im.g.refcountOrder, count+1)
-	im.refs.markDirty(p)
+	storeRefcount(im.refs.change(p), i, im.g.refcountOrder, count+1)
 	return nil
 }
 
@@ -115,8 +114,7 @@ func (r *rootChange) loseCluster(c int64, punch bool) error {
 		return err
 	}
 	if count > 1 {
-		storeRefcount(p.buf, i, im.g.refcountOrder, count-1)
-		im.refs.markDirty(p)
+		storeRefcount(im.refs.change(p), i, im.g.refcountOrder, count-1)
 		return nil
 	}
 	if n := len(r.dead); n > 0 {

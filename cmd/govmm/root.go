@@ -89,6 +89,7 @@ driver.`,
 	})
 	root.AddCommand(
 		a.runCommand(),
+		a.ctlCommand(),
 		a.imgCommand(),
 		a.ioCommand(), a.nbdCommand(),
 		a.doctorCommand(),

@@ -31,6 +31,8 @@ type runFlags struct {
 	serial                  serialFlag
 	stats                   string
 	react                   reactionFlags
+	name                    string
+	qmp                     socketSpec
 	nest                    nestFlags
 }
 
@@ -81,6 +83,7 @@ Values of --disk are lists of KEY=VALUE, separated by commas:
   cache=directsync|none|unsafe    as writethrough or writeback, but past the
                                   page cache of the host; or never made durable
   serial=TEXT                     serial number of the drive
+  id=NAME                         name of the disk for "govmm ctl"; disk1 for the first
   interface=sas|sata              what the drive speaks, to smartctl for one
                                   (default: sas)
   media=ssd|hdd                   what the drive is made of (default: ssd)
@@ -94,6 +97,10 @@ Keys of --controller:
   nvram=FILE                      keeps the controller's settings, its event log and
                                   the drives' hours from run to run, in a file that
                                   no other machine uses; made if it is not there
+  faults=FILE                     what the controller is to do wrong, to see what
+                                  drivers do about it: lines "N COMMAND: FAULT", as
+                                  "100 LD_WRITE: fault 0x123", "7 LD_READ: hold" or
+                                  "9 LD_READ: answer SCSI_IO_FAILED"
 
 Values of --serial, once for COM1 and again for COM2:
   stdio        this terminal, or standard input and output
@@ -157,6 +164,8 @@ func (f *runFlags) register(cmd *cobra.Command) {
 	fl.Var(&f.serial, "serial", "other end of a serial port; may be given several times")
 	fl.StringVar(&f.stats, "stats", "", "write figures about the run to this `FILE`, as JSON")
 	f.react.register(cmd)
+	fl.StringVar(&f.name, "name", "", "name of the machine, for those who ask it")
+	fl.Var(&f.qmp, "qmp", "socket to control the machine by: \"govmm ctl\" and QEMU's protocol")
 	f.nest.register(cmd)
 	f.complete(cmd)
 }
@@ -252,8 +261,13 @@ func (a *app) runNested(ctx context.Context, spec machineSpec, cfg nest.Config) 
 		spec.serials[i] = serialSpec{kind: serialFD, fd: 3 + len(command.Streams)}
 		command.Streams = append(command.Streams, nest.Stream{R: end.in, W: end.out})
 	}
+	relay, err := relayQMP(&spec, &command)
+	if err != nil {
+		return err
+	}
+	defer relay()
 	command.Args = append([]string{nest.Self, "run", "--accel", accelKVM}, spec.args()...)
-	err := a.inNest(ctx, cfg, command)
+	err = a.inNest(ctx, cfg, command)
 	var exit *exitError
 	if errors.As(err, &exit) && exit.code == 128+int(syscall.SIGINT) && errors.Is(context.Cause(ctx), errQuit) {
 		return nil

@@ -19,6 +19,8 @@ type machineSpec struct {
 	serials                 []serialSpec
 	stats                   string // file, or empty
 	react                   reactions
+	name                    string
+	qmp                     socketSpec
 }
 
 // minMemory is less than any kernel of these days can start in.
@@ -35,6 +37,8 @@ func (f *runFlags) machine() (machineSpec, error) {
 		serials:    f.serial.specs,
 		stats:      f.stats,
 		react:      f.react.reactions(f.kernel != ""),
+		name:       f.name,
+		qmp:        f.qmp,
 	}
 	if spec.memory < minMemory {
 		return spec, fmt.Errorf("--memory %s: at least %s is needed", &f.memory, formatSize(minMemory))
@@ -148,6 +152,12 @@ func (s *machineSpec) args() []string {
 	}
 	if s.stats != "" {
 		args = append(args, "--stats", s.stats)
+	}
+	if s.name != "" {
+		args = append(args, "--name", s.name)
+	}
+	if q := s.qmp.String(); q != "" {
+		args = append(args, "--qmp", q)
 	}
 	return append(args, s.react.args()...)
 }
