@@ -17,6 +17,17 @@ import (
 //
 // Preconditions: the image is paused and has nothing to commit.
 func (im *Image) replaceHeader(h *header) error {
+	if err := im.putHeader(h); err != nil {
+		return err
+	}
+	im.mu.Lock()
+	*im.hdr = *h
+	im.mu.Unlock()
+	return nil
+}
+
+// putHeader does on disk what replaceHeader does.
+func (im *Image) putHeader(h *header) error {
 	b, err := h.marshal()
 	if err != nil {
 		return err
@@ -30,9 +41,6 @@ func (im *Image) replaceHeader(h *header) error {
 	if err := im.writeHeader(old, next); err != nil {
 		return fmt.Errorf("rewrite the header: %w", err)
 	}
-	im.mu.Lock()
-	*im.hdr = *h
-	im.mu.Unlock()
 	return nil
 }
 
