@@ -85,7 +85,7 @@ unpack() {
 		--dpkgopt='path-exclude=/lib/modules/*/kernel/*' $keep \
 		--include=linux-image-amd64,grub-pc,initramfs-tools,systemd-sysv,udev,kmod,e2fsprogs,zstd \
 		--essential-hook='mkdir -p "$1/etc/initramfs-tools/conf.d" "$1/usr/share/initramfs-tools/modules.d"' \
-		--essential-hook='printf "MODULES=list\nCOMPRESS=zstd\n" >"$1/etc/initramfs-tools/conf.d/small"' \
+		--essential-hook='printf "MODULES=list\nCOMPRESS=zstd\nCOMPRESSLEVEL=1\n" >"$1/etc/initramfs-tools/conf.d/small"' \
 		--essential-hook='printf "megaraid_sas\nsd_mod\next4\n" >"$1/usr/share/initramfs-tools/modules.d/disk"' \
 		--customize-hook="guest-tests/debian.sh fill \"\$1\" '$1'" \
 		bookworm /dev/null "deb $mirror bookworm main"

@@ -9,8 +9,8 @@
 // mapped, committed and put on other backing files. Persistent dirty
 // bitmaps are loaded, maintained and stored. Guest data may be in an external data
 // file, which the caller of Open decides about. It may be encrypted, by LUKS1 (see
-// package luks) or by the AES of old images. An image that needs extended L2
-// entries is refused at Open with an error that names the feature.
+// package luks) or by the AES of old images. Clusters may have subclusters
+// (extended L2 entries), and be allocated in advance.
 //
 // # Concurrency
 //

@@ -126,6 +126,9 @@ func Open(f File, o Options) (*Image, error) {
 	if h.incompatible&incompatCorrupt != 0 && !o.ReadOnly && !o.ForRepair {
 		return nil, fmt.Errorf("%w: it was marked so earlier; it can only be opened read-only or repaired", ErrCorrupt)
 	}
+	if h.refClusters == 0 && !o.ForRepair {
+		return nil, fmt.Errorf("%w: image does not contain a refcount table (a repair makes one)", ErrInvalid)
+	}
 	im := &Image{f: f, hdr: h, g: newGeometry(h), readOnly: o.ReadOnly, unchecked: o.Unchecked}
 	im.epochs.init()
 	im.commits = im.commit
@@ -217,12 +220,13 @@ func (im *Image) makeCaches(o *Options) {
 		refs = defaultRefcountCache
 	}
 	im.l2 = newCache(l2, im.g.pageSize, minCachePages)
+	im.l2.g = &im.g
 	im.refs = newCache(refs, im.g.pageSize, minCachePages)
 }
 
 // defaultL2Cache is the size in bytes of the L2 cache for a disk of size bytes.
 func (im *Image) defaultL2Cache(size int64) int64 {
-	return min(im.g.clusters(size)*8, maxDefaultL2Cache)
+	return min(im.g.clusters(size)<<im.g.entryBits, maxDefaultL2Cache)
 }
 
 // resizeCache adapts the default size of the L2 cache to that of the disk.
