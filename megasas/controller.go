@@ -39,6 +39,8 @@ type Config struct {
 	Clock func() time.Time
 	// Observer, if not nil, sees every frame.
 	Observer Observer
+	// Listener, if not nil, is told of events and failures.
+	Listener Listener
 	// Workers is how many frames are carried out at a time. 0 is 32.
 	Workers int
 }
@@ -67,6 +69,7 @@ type Controller struct {
 	failures limiter // of I/O on the host
 	now      func() time.Time
 	observer Observer
+	listener Listener
 	workers  int
 
 	fn        *pci.Function
@@ -137,6 +140,10 @@ func New(cfg Config) (*Controller, error) {
 	c.fn = c.newFunction()
 	c.irq.pin, c.irq.mask, c.irq.reply = c.fn, maskAll, c.p.layout.replyBit
 	c.events = newEventLog(c.now, c.eventAdded)
+	c.listener = cfg.Listener
+	if c.listener != nil {
+		c.events.logged = c.listener.Logged
+	}
 	c.settings.init()
 	c.nvram.store = cfg.NVRAM
 	if err := c.loadNVRAM(); err != nil {

@@ -19,6 +19,8 @@ type eventLog struct {
 	events   []mfi.Event // guarded by mu: a ring, event n at index n % eventLogSize
 	info     mfi.EventLogInfo
 	appended func() // called, without mu, after an event was added
+
+	logged func(mfi.Event) // told of an event that was added; nil: nobody
 }
 
 func newEventLog(now func() time.Time, appended func()) *eventLog {
@@ -51,6 +53,9 @@ func (l *eventLog) add(e mfi.Event) uint32 {
 		l.info.Oldest = e.Sequence
 	}
 	l.mu.Unlock()
+	if l.logged != nil {
+		l.logged(e)
+	}
 	l.appended()
 	return e.Sequence
 }

@@ -6,9 +6,9 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/govmm/govmm/internal/block"
-	"github.com/govmm/govmm/megasas"
 	"github.com/govmm/govmm/megasas/raid"
 )
 
@@ -18,9 +18,12 @@ type diskSpec struct {
 	medium block.Spec
 	cache  raid.CachePolicy
 	serial string
-	sata   bool // or SAS
-	hdd    bool // or solid state
-	system bool // or a volume
+	sata   bool   // or SAS
+	hdd    bool   // or solid state
+	system bool   // or a volume
+	id     string // name of drive and medium to those who control the machine; empty: by number
+
+	optical bool // the disc of --cdrom, which is no value of --disk
 }
 
 // parseDisk reads a value of --disk.
@@ -49,6 +52,11 @@ func (d *diskSpec) set(key, value string) error {
 			return fmt.Errorf("serial=%s: must have 1 to %d characters", value, longest)
 		}
 		d.serial = value
+	case "id":
+		if !validName(value) {
+			return fmt.Errorf("id=%s: must be letters, digits and -._, a letter first", value)
+		}
+		d.id = value
 	case "interface":
 		return either(key, value, &d.sata, "sas", "sata")
 	case "media":
@@ -78,6 +86,17 @@ func (d *diskSpec) setCache(mode string) error {
 	return nil
 }
 
+// validName reports whether text can be the name of something of the machine.
+func validName(text string) bool {
+	for i, c := range text {
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+		if !letter && (i == 0 || !strings.ContainsRune("0123456789-._", c)) {
+			return false
+		}
+	}
+	return text != ""
+}
+
 // either sets a switch by one of two words.
 func either(key, value string, on *bool, no, yes string) error {
 	words := []string{no, yes}
@@ -87,29 +106,6 @@ func either(key, value string, on *bool, no, yes string) error {
 	}
 	*on = value == yes
 	return nil
-}
-
-// openDrives opens the disks and makes drives of them.
-func (c *closers) openDrives(disks []diskSpec) ([]megasas.DriveConfig, error) {
-	var drives []megasas.DriveConfig
-	for slot, d := range disks {
-		medium, err := block.Open(d.medium)
-		if err != nil {
-			return nil, err
-		}
-		c.add(func() error {
-			if err := medium.Close(); err != nil {
-				return fmt.Errorf("close disk %q: %w", d.medium.Path, err)
-			}
-			return nil
-		})
-		drives = append(drives, megasas.DriveConfig{
-			Drive:  raid.NewDrive(medium, d.identity(slot)),
-			Cache:  d.cache,
-			System: d.system,
-		})
-	}
-	return drives, nil
 }
 
 // identity is what the drive in a slot tells of itself. The same image is the
@@ -139,6 +135,9 @@ func (d diskSpec) identity(slot int) raid.DriveIdentity {
 	}
 	if d.hdd {
 		id.Media = raid.Rotating
+	}
+	if d.optical {
+		id.Product, id.Media = "VIRTUAL CD-ROM", raid.Optical
 	}
 	return id
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/govmm/govmm/firmware"
+	"github.com/govmm/govmm/internal/textscreen"
 	"github.com/govmm/govmm/megasas"
 	"github.com/govmm/govmm/vmm"
 )
@@ -28,6 +29,9 @@ const drainTimeout = 60 * time.Second
 type machine struct {
 	vm         *vmm.Machine
 	controller *megasas.Controller
+	display    *textscreen.Display // or nil
+	disks      disks
+	control    *control
 	host       closers // files, disks, serial ports
 }
 
@@ -89,18 +93,25 @@ func (a *app) buildMachine(spec machineSpec, quit func()) (_ *machine, err error
 	if err := m.host.openBoot(&config, spec); err != nil {
 		return nil, err
 	}
-	drives, err := m.host.openDrives(spec.disks)
+	m.host.add(m.disks.close)
+	drives, err := m.disks.open(spec.disks)
 	if err != nil {
 		return nil, err
 	}
 	controller := spec.controller.config()
 	controller.Drives, controller.Logger = drives, log
+	m.control = newControl(m, spec, log)
+	if err := m.control.listen(spec.qmp); err != nil {
+		return nil, err
+	}
+	controller.Listener, config.Notify = m.control, m.control.notify
 	if m.controller, err = megasas.New(controller); err != nil {
 		return nil, err
 	}
 	if err := spec.controller.arrange(m.controller); err != nil {
 		return nil, err
 	}
+	m.disks.plugged(m.controller)
 	for _, s := range spec.serials {
 		end, err := s.open(func() (serialEnd, error) { return a.openStdio(quit) })
 		if err != nil {
@@ -112,7 +123,14 @@ func (a *app) buildMachine(spec machineSpec, quit func()) (_ *machine, err error
 	if m.vm, err = vmm.New(config); err != nil {
 		return nil, err
 	}
-	return m, m.vm.AddDevice(controllerSlot, m.controller)
+	if err := m.vm.AddDevice(controllerSlot, m.controller); err != nil {
+		return nil, err
+	}
+	if err := m.openDisplay(a, spec, quit); err != nil {
+		return nil, err
+	}
+	m.control.serve()
+	return m, nil
 }
 
 // close drains the controller, closes the images clean and restores the
@@ -121,12 +139,19 @@ func (a *app) buildMachine(spec machineSpec, quit func()) (_ *machine, err error
 func (m *machine) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
+	if m.control != nil {
+		m.control.close()
+	}
+	shown := m.closeDisplay()
+	if err := m.disks.settle(ctx); err != nil {
+		return errors.Join(shown, err)
+	}
 	if m.vm != nil {
 		if err := m.vm.Close(ctx); err != nil {
-			return err
+			return errors.Join(shown, err)
 		}
 	}
-	return m.host.close()
+	return errors.Join(shown, m.host.close())
 }
 
 // runReport is what --stats writes.

@@ -59,14 +59,17 @@ func (x *session) serve() {
 	var g greeting
 	g.QMP.Version, g.QMP.Capabilities = x.s.config.Version, []string{capabilityOOB}
 	x.send(g)
-	var working sync.WaitGroup
-	working.Go(x.out.run)
+	var writing, working sync.WaitGroup
+	writing.Go(x.out.run)
 	working.Go(x.work)
 	x.read()
+	// A client that has sent all may still wait for the answers.
 	close(x.requests)
+	working.Wait()
+	x.out.drain(time.Now().Add(closeLimit))
 	x.out.close()
 	x.conn.Close()
-	working.Wait()
+	writing.Wait()
 }
 
 // read takes requests until the client is gone.

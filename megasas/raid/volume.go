@@ -125,7 +125,7 @@ type Volume struct {
 	target uint8
 	level  Level
 	stripe uint8 // log2 of blocks
-	blocks uint64
+	blocks atomic.Uint64 // written with Set.mu held
 	array  *array
 	gate   gate // shut when the volume is deleted
 
@@ -141,7 +141,7 @@ const defaultStripe = 7
 func (v *Volume) Target() uint8 { return v.target }
 
 // Blocks is the volume's size in blocks of 512 bytes.
-func (v *Volume) Blocks() uint64 { return v.blocks }
+func (v *Volume) Blocks() uint64 { return v.blocks.Load() }
 
 // State follows from the states of the volume's drives.
 func (v *Volume) State() VolumeState {
@@ -176,7 +176,7 @@ func (v *Volume) leave(err error) error {
 }
 
 // Size implements scsi.Medium.
-func (v *Volume) Size() int64 { return int64(v.blocks * BlockSize) }
+func (v *Volume) Size() int64 { return int64(v.Blocks() * BlockSize) }
 
 // ReadV implements scsi.Medium.
 func (v *Volume) ReadV(bufs [][]byte, off int64) error {

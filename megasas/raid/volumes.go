@@ -93,14 +93,14 @@ func (s *Set) plan(c *VolumeConfig, others []*Volume) (*Volume, error) {
 		level:  c.Level,
 		cache:  c.Cache,
 		stripe: c.Stripe,
-		blocks: c.Blocks,
 		array:  a,
 	}
 	if v.stripe == 0 {
 		v.stripe = defaultStripe
 	}
-	if v.blocks == 0 {
-		v.blocks = a.status().Blocks
+	v.blocks.Store(c.Blocks)
+	if c.Blocks == 0 {
+		v.blocks.Store(a.status().Blocks)
 	}
 	v.sequence.Store(s.volumeSequence[v.target])
 	return v, nil

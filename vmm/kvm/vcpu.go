@@ -237,3 +237,10 @@ func (v *VCPU) Close() error {
 	}
 	return err
 }
+
+// Thread is the thread between Enter and Leave, else 0.
+func (v *VCPU) Thread() int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.tid
+}

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/govmm/govmm/internal/qmp"
+	"github.com/govmm/govmm/megasas"
+	"github.com/govmm/govmm/vmm"
+)
+
+// machineCommands are the commands about the machine as a whole.
+func (c *control) machineCommands() []qmp.Command {
+	return []qmp.Command{
+		qmp.NewCommand("query-status", c.queryStatus).OOB(),
+		qmp.NewCommand("query-name", c.queryName),
+		qmp.NewCommand("query-uuid", c.queryUUID),
+		qmp.NewCommand("query-kvm", c.queryKVM),
+		qmp.NewCommand("query-cpus-fast", c.queryCPUs),
+		qmp.NewCommand("query-memory-size-summary", c.queryMemory),
+		qmp.NewCommand("query-pci", c.queryPCI),
+		qmp.NewCommand("x-query-stats", c.queryStats),
+		qmp.NewCommand("stop", c.stop),
+		qmp.NewCommand("cont", c.cont),
+		qmp.NewCommand("system_reset", c.reset).OOB(),
+		qmp.NewCommand("system_powerdown", c.powerdown).OOB(),
+		qmp.NewCommand("inject-nmi", c.nmi).OOB(),
+		qmp.NewCommand("quit", c.quit).OOB(),
+	}
+}
+
+// running are the words for what a machine is doing (QEMU, qapi/run-state.json).
+func runState(s vmm.Status) string {
+	switch s {
+	case vmm.Running:
+		return "running"
+	case vmm.PausedByHost:
+		return "paused"
+	case vmm.PausedByPanic:
+		return "guest-panicked"
+	case vmm.PausedByWatchdog:
+		return "watchdog"
+	case vmm.HasEnded:
+		return "shutdown"
+	}
+	return "prelaunch"
+}
+
+type statusInfo struct {
+	Running    bool   `json:"running"`
+	SingleStep bool   `json:"singlestep"`
+	Status     string `json:"status"`
+}
+
+func (c *control) queryStatus(context.Context, qmp.None) (statusInfo, error) {
+	s := c.m.vm.Status()
+	return statusInfo{Running: s == vmm.Running, Status: runState(s)}, nil
+}
+
+type nameInfo struct {
+	Name string `json:"name,omitempty"`
+}
+
+func (c *control) queryName(context.Context, qmp.None) (nameInfo, error) {
+	return nameInfo{c.name}, nil
+}
+
+type uuidInfo struct {
+	UUID string `json:"UUID"`
+}
+
+// queryUUID answers for a machine that was given none, as QEMU does.
+func (c *control) queryUUID(context.Context, qmp.None) (uuidInfo, error) {
+	return uuidInfo{"00000000-0000-0000-0000-000000000000"}, nil
+}
+
+type kvmInfo struct {
+	Enabled bool `json:"enabled"`
+	Present bool `json:"present"`
+}
+
+func (c *control) queryKVM(context.Context, qmp.None) (kvmInfo, error) {
+	return kvmInfo{true, true}, nil
+}
+
+type cpuInfo struct {
+	Index  int      `json:"cpu-index"`
+	Path   string   `json:"qom-path"`
+	Thread int      `json:"thread-id"`
+	Target string   `json:"target"`
+	Props  cpuProps `json:"props"`
+}
+
+type cpuProps struct {
+	Socket int `json:"socket-id"`
+	Core   int `json:"core-id"`
+	Thread int `json:"thread-id"`
+}
+
+func (c *control) queryCPUs(context.Context, qmp.None) ([]cpuInfo, error) {
+	list := []cpuInfo{}
+	for i, cpu := range c.m.vm.CPUs() {
+		list = append(list, cpuInfo{
+			Index: i, Path: fmt.Sprintf("/machine/cpu[%d]", i), Thread: cpu.Thread, Target: "x86_64",
+			Props: cpuProps{Core: i},
+		})
+	}
+	return list, nil
+}
+
+type memoryInfo struct {
+	Base uint64 `json:"base-memory"`
+}
+
+func (c *control) queryMemory(context.Context, qmp.None) (memoryInfo, error) {
+	return memoryInfo{c.m.vm.MemorySize()}, nil
+}
+
+// statsInfo are figures of govmm's own.
+type statsInfo struct {
+	Machine    vmm.Stats     `json:"machine"`
+	Controller megasas.Stats `json:"controller"`
+}
+
+func (c *control) queryStats(context.Context, qmp.None) (statsInfo, error) {
+	return statsInfo{c.m.vm.Stats(), c.m.controller.Stats()}, nil
+}
+
+func (c *control) stop(ctx context.Context, _ qmp.None) (qmp.None, error) {
+	return qmp.None{}, running(c.m.vm.Pause(ctx))
+}
+
+func (c *control) cont(ctx context.Context, _ qmp.None) (qmp.None, error) {
+	return qmp.None{}, running(c.m.vm.Resume(ctx))
+}
+
+// running says in QMP's words that a machine does not run.
+func running(err error) error {
+	if errors.Is(err, vmm.ErrNotRunning) {
+		return qmp.Errorf(qmp.GenericError, "Resetting the Virtual Machine is required: %v", err)
+	}
+	return err
+}
+
+func (c *control) reset(context.Context, qmp.None) (qmp.None, error) {
+	c.m.vm.Reset()
+	return qmp.None{}, nil
+}
+
+func (c *control) powerdown(context.Context, qmp.None) (qmp.None, error) {
+	c.m.vm.PressPowerButton()
+	return qmp.None{}, nil
+}
+
+func (c *control) nmi(context.Context, qmp.None) (qmp.None, error) {
+	c.m.vm.InjectNMI()
+	return qmp.None{}, nil
+}
+
+func (c *control) quit(context.Context, qmp.None) (qmp.None, error) {
+	c.m.vm.Stop()
+	return qmp.None{}, nil
+}
