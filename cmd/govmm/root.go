@@ -90,6 +90,7 @@ driver.`,
 	root.AddCommand(
 		a.runCommand(),
 		a.ctlCommand(),
+		a.configCommand(),
 		a.imgCommand(),
 		a.nbdCommand(),
 		a.doctorCommand(),

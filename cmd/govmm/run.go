@@ -33,6 +33,8 @@ type runFlags struct {
 	react                   reactionFlags
 	name                    string
 	qmp                     socketSpec
+	log                     logFlags
+	file                    string
 	nest                    nestFlags
 }
 
@@ -71,6 +73,16 @@ With --exit-port it ends the machine by writing a number from 0 to 63 to port
   pause        it stands still until it is told to go on
   nmi          its processors get a non-maskable interrupt (--watchdog)
   ignore       nothing (--on-panic)
+
+With -f the flags are read from a file of YAML, in which a list gives a flag several
+times, and a map is a list of KEY=VALUE; those on the command line prevail:
+  kernel: vmlinuz
+  memory: 2G
+  disk:
+    - path: a.qcow2
+      cache: writeback
+    - path=b.raw,format=raw
+"govmm config" prints what flags and file come to.
 
 Values of --disk are lists of KEY=VALUE, separated by commas:
   path=FILE                       the image (a comma in it is written twice);
@@ -133,7 +145,12 @@ Exit status:
     govmm run --kernel vmlinuz --disk path=a.qcow2 \
         --disk path=b.raw,format=raw,readonly=on --memory 2G`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.run(cmd.Context(), f) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.readFile(cmd); err != nil {
+				return err
+			}
+			return a.run(cmd.Context(), f)
+		},
 	}
 	f.register(cmd)
 	return cmd
@@ -146,6 +163,7 @@ func (f *runFlags) register(cmd *cobra.Command) {
 	f.serial = serialFlag{specs: []serialSpec{{kind: serialStdio}}}
 	fl := cmd.Flags()
 	fl.SortFlags = false
+	fl.StringVarP(&f.file, machineFile, "f", "", "read flags from this YAML `FILE`: their names, without dashes, and values")
 	fl.StringVar(&f.kernel, "kernel", "", "kernel to boot: a bzImage or an ELF vmlinux, or \"host\" for the one that runs here")
 	fl.StringVar(&f.initrd, "initrd", "", "initial RAM disk")
 	fl.StringVar(&f.cmdline, "append", defaultCmdline, "kernel command line")
@@ -162,6 +180,7 @@ func (f *runFlags) register(cmd *cobra.Command) {
 	f.react.register(cmd)
 	fl.StringVar(&f.name, "name", "", "name of the machine, for those who ask it")
 	fl.Var(&f.qmp, "qmp", "socket to control the machine by: \"govmm ctl\" and QEMU's protocol")
+	f.log.register(cmd)
 	f.nest.register(cmd)
 	f.complete(cmd)
 }

@@ -21,6 +21,7 @@ type machineSpec struct {
 	react                   reactions
 	name                    string
 	qmp                     socketSpec
+	log                     logConfig
 }
 
 // minMemory is less than any kernel of these days can start in.
@@ -39,6 +40,7 @@ func (f *runFlags) machine() (machineSpec, error) {
 		react:      f.react.reactions(f.kernel != ""),
 		name:       f.name,
 		qmp:        f.qmp,
+		log:        f.log.config(),
 	}
 	if spec.memory < minMemory {
 		return spec, fmt.Errorf("--memory %s: at least %s is needed", &f.memory, formatSize(minMemory))
@@ -159,5 +161,6 @@ func (s *machineSpec) args() []string {
 	if q := s.qmp.String(); q != "" {
 		args = append(args, "--qmp", q)
 	}
+	args = append(args, s.log.args()...)
 	return append(args, s.react.args()...)
 }
