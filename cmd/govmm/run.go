@@ -25,8 +25,8 @@ type runFlags struct {
 	boot                    bootFlag
 	disks                   []string
 	controller              controllerFlag
-	memory                  byteSize
-	cpus                    int
+	memory                  memoryFlag
+	cpus                    cpusFlag
 	accel                   choice
 	serial                  serialFlag
 	stats                   string
@@ -158,7 +158,8 @@ Exit status:
 
 // register gives the command the flags, and f their defaults.
 func (f *runFlags) register(cmd *cobra.Command) {
-	f.memory = byteSize{bytes: 512 << 20, unit: 1 << 20}
+	f.memory = memoryFlag{byteSize: byteSize{bytes: 512 << 20, unit: 1 << 20}}
+	f.cpus = cpusFlag{count: 1}
 	f.accel = choice{value: accelAuto, allowed: []string{accelAuto, accelKVM, accelNested}}
 	f.serial = serialFlag{specs: []serialSpec{{kind: serialStdio}}}
 	fl := cmd.Flags()
@@ -172,8 +173,8 @@ func (f *runFlags) register(cmd *cobra.Command) {
 	fl.StringVar(&f.biosDebug, "bios-debug", "", "write what the BIOS says to its developers to this `FILE`")
 	fl.StringArrayVar(&f.disks, "disk", nil, "a disk, as path=FILE[,KEY=VALUE]...; may be given several times")
 	fl.Var(&f.controller, "controller", "the controller of the disks")
-	fl.Var(&f.memory, "memory", "memory of the guest; without a unit in MiB")
-	fl.IntVar(&f.cpus, "cpus", 1, "processors of the guest")
+	fl.Var(&f.memory, "memory", "memory of the guest, without a unit in MiB; in huge pages of the host, taken at once, or in a file that can be shared")
+	fl.Var(&f.cpus, "cpus", "processors of the guest, and how they are put together")
 	fl.Var(&f.accel, "accel", "what runs the guest")
 	fl.Var(&f.serial, "serial", "other end of a serial port; may be given several times")
 	fl.StringVar(&f.stats, "stats", "", "write figures about the run to this `FILE`, as JSON")
@@ -231,7 +232,7 @@ func (a *app) run(ctx context.Context, f runFlags) error {
 // nestConfig is the nested machine for this guest.
 func (f *runFlags) nestConfig() nest.Config {
 	n := f.nest
-	n.memory, n.cpus = f.memory, f.cpus
+	n.memory, n.cpus = f.memory.byteSize, f.cpus.count
 	return n.config()
 }
 
