@@ -19,7 +19,8 @@ type Faults struct {
 	// armed is whether there are rules, so that commands need not look.
 	armed atomic.Bool
 	mu    sync.Mutex
-	rules []*faultRule // guarded by mu
+	rules []*faultRule  // guarded by mu
+	steps []*scriptStep // guarded by mu: see Script
 
 	completions atomic.Int64 // to go until the one without an interrupt; 0: none
 	locked      atomic.Bool  // DIAG does not unlock
@@ -72,7 +73,7 @@ func (f *Faults) add(r *faultRule) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.rules = append(f.rules, r)
-	f.armed.Store(true)
+	f.arm()
 }
 
 // DropInterrupt drops the interrupt for the n-th reply from now, 1 being the
@@ -104,8 +105,8 @@ func (f *Faults) LockDiagnostic(locked bool) { f.locked.Store(locked) }
 func (f *Faults) Clear() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.rules = nil
-	f.armed.Store(false)
+	f.rules, f.steps = nil, nil
+	f.arm()
 	f.completions.Store(0)
 	f.locked.Store(false)
 	f.inFault.Store(0)
@@ -116,6 +117,13 @@ func (f *Faults) take(frame mfi.Frame) *faultRule {
 	if !f.armed.Load() {
 		return nil
 	}
+	do, rule := f.follow(frame)
+	for _, d := range do {
+		d(f)
+	}
+	if rule != nil {
+		return rule
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i, r := range f.rules {
@@ -124,7 +132,7 @@ func (f *Faults) take(frame mfi.Frame) *faultRule {
 		}
 		if r.left--; r.left == 0 {
 			f.rules = slices.Delete(f.rules, i, i+1)
-			f.armed.Store(len(f.rules) > 0)
+			f.arm()
 		}
 		return r
 	}

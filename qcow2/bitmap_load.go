@@ -132,7 +132,7 @@ func (l *bitmapLoader) own(off, n int64) error {
 		return fmt.Errorf("%w: %d bytes at %#x lie beyond the end of the file", ErrInvalid, n, off)
 	}
 	for c := off >> g.clusterBits; c <= (off+n-1)>>g.clusterBits; c++ {
-		if k := l.im.meta[c]; k != 0 && k != metaBitmapDirectory {
+		if k := l.im.meta[c]; k != 0 && k.class() != OverlapBitmapDirectory {
 			return fmt.Errorf("%w: cluster %#x of it holds %v", ErrInvalid, c<<g.clusterBits, k)
 		}
 		if l.owned[c] {

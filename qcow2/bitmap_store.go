@@ -34,7 +34,7 @@ func (im *Image) storeBitmaps(list []*bitmap, final bool) error {
 		ext, err = s.writeDirectory()
 	}
 	if err == nil {
-		err = im.commit() // refcounts, and all that was written here
+		err = im.commitAll() // refcounts, and all that was written here
 	}
 	if err != nil {
 		im.mu.Lock()

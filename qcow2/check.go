@@ -64,7 +64,17 @@ func (im *Image) Check(o CheckOptions) (CheckResult, error) {
 			return CheckResult{}, err
 		}
 	}
-	return im.check(o)
+	if o.Repair != RepairAll && im.snapTable.broken != nil {
+		if o.Report != nil {
+			o.Report(fmt.Sprintf("ERROR failed to read the snapshot table: %v", im.snapTable.broken))
+		}
+		return CheckResult{CheckErrors: 1}, im.snapTable.broken
+	}
+	res, err := im.check(o)
+	if err == nil {
+		err = im.checkSnapshotTable(&o, &res)
+	}
+	return res, err
 }
 
 // check is Check for an image that nobody else uses and that has nothing to
@@ -149,10 +159,14 @@ type checker struct {
 	refs      tally
 	claimed   int64            // end of what is referred to beyond the file, in clusters
 	wrong     map[int64]uint64 // refcounts on disk that differ from the references
-	rebuild   int64            // errors that only a rebuild of refcount structures can fix
-	badBlocks map[int64]bool   // indices of refcount table entries that are no good
-	l2seen    map[int64]int64  // references to each L2 table
-	active    map[int64]bool   // L2 tables of the active disk
+	manyWrong bool             // there are too many of them to keep
+	block     []byte           // the refcount block at blockAt, see onDisk; nil: none
+	blockAt   int64
+	uncopied  bool            // some entry of the active disk has a cluster, but no COPIED flag
+	rebuild   int64           // errors that only a rebuild of refcount structures can fix
+	badBlocks map[int64]bool  // indices of refcount table entries that are no good
+	l2seen    map[int64]int64 // references to each L2 table
+	active    map[int64]bool  // L2 tables of the active disk
 	res       CheckResult
 }
 
@@ -170,6 +184,7 @@ func (c *checker) report(format string, args ...any) {
 
 // run does the check and what repair was asked for.
 func (c *checker) run() error {
+	c.refs = newTally(c.end)
 	c.wrong = make(map[int64]uint64)
 	c.badBlocks = make(map[int64]bool)
 	c.l2seen = make(map[int64]int64)

@@ -7,6 +7,9 @@ import (
 
 // refcount is the count on disk of a cluster that is referred to.
 func (c *checker) refcount(cluster int64) uint64 {
+	if c.manyWrong {
+		return c.onDisk(cluster)
+	}
 	if n, ok := c.wrong[cluster]; ok {
 		return n
 	}
@@ -16,14 +19,15 @@ func (c *checker) refcount(cluster int64) uint64 {
 // compare holds the refcounts on disk against the references, and corrects
 // those in existing blocks as far as repair is asked for.
 func (c *checker) compare() error {
-	buf := make([]byte, c.g.clusterSize)
-	for bi := range c.refTable {
-		if !c.goodBlock(int64(bi)) {
-			continue
+	var blocks, offsets []int64
+	for bi, e := range c.refTable {
+		if c.goodBlock(int64(bi)) {
+			blocks, offsets = append(blocks, int64(bi)), append(offsets, int64(e))
 		}
-		if err := c.compareBlock(int64(bi), buf); err != nil {
-			return err
-		}
+	}
+	err := scan(c.f, c.g.clusterSize, offsets, func(i int, buf []byte) error { return c.compareBlock(blocks[i], buf) })
+	if err != nil {
+		return err
 	}
 	for _, bi := range c.refs.groups(c.g.refBlockBits) {
 		if c.goodBlock(bi) {
@@ -31,7 +35,7 @@ func (c *checker) compare() error {
 		}
 		for cl := bi << c.g.refBlockBits; cl < (bi+1)<<c.g.refBlockBits; cl++ {
 			if refs := c.refs.count(cl); refs > 0 {
-				c.wrong[cl] = 0
+				c.keepWrong(cl, 0)
 				c.rebuild++
 				c.corruption("ERROR cluster %d refcount=0 reference=%d", cl, refs)
 			}
@@ -47,11 +51,11 @@ func (c *checker) goodBlock(bi int64) bool {
 
 func (c *checker) compareBlock(bi int64, buf []byte) error {
 	off := int64(c.refTable[bi])
-	if err := readFull(c.f, buf, off); err != nil {
-		return fmt.Errorf("read refcount block %d: %w", bi, err)
-	}
 	changed := false
 	first := bi << c.g.refBlockBits
+	if c.equalCounts(buf, c.refs.view(first, 1<<c.g.refBlockBits)) {
+		return nil
+	}
 	for i := int64(0); i < 1<<c.g.refBlockBits; i++ {
 		count, refs := loadRefcount(buf, i, c.g.refcountOrder), uint64(c.refs.count(first+i))
 		if count == refs {
@@ -61,7 +65,7 @@ func (c *checker) compareBlock(bi int64, buf []byte) error {
 			storeRefcount(buf, i, c.g.refcountOrder, refs)
 			changed = true
 		} else if refs > 0 {
-			c.wrong[first+i] = count
+			c.keepWrong(first+i, count)
 		}
 	}
 	if !changed {
@@ -207,6 +211,7 @@ func (c *checker) longerTable(bi, next int64, grow func(int64) int64) error {
 
 // writeBlock writes refcount block bi as the references ask for.
 func (c *checker) writeBlock(bi int64) error {
+	c.block = nil
 	buf := make([]byte, c.g.clusterSize)
 	first := bi << c.g.refBlockBits
 	for i := int64(0); i < 1<<c.g.refBlockBits; i++ {

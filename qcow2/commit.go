@@ -13,15 +13,15 @@ type extent struct {
 	buf []byte
 }
 
-// batch is one commit: copies of all that was newer in memory than on disk at
-// one moment, by the step in which it is written. It is reused.
+// batch is one commit: all that was newer in memory than on disk at one moment,
+// by the step in which it is written. It is reused.
 type batch struct {
 	early []extent // step 1: what nothing on disk refers to, and refcounts
 	table []extent // step 2: references to refcount blocks
 	late  []extent // step 3: references to everything else
 
-	pages    []*page // cache pages among them
-	fresh    []*page // those of them that belonged to fresh tables
+	pages    []lentPage // cache pages among them
+	fresh    []*page    // those of them that belonged to fresh tables
 	refTable tableChanges
 	l1       tableChanges
 	barrier  bool
@@ -30,12 +30,13 @@ type batch struct {
 	tableBegun bool // step 2 may have reached the disk
 	lateBegun  bool // step 3 may have reached the disk
 	vec        [][]byte
-	pool       [][]byte // page-sized buffers to copy into
-	used       int      // of pool
 }
 
-// maxPool is how many buffers a batch keeps for the next.
-const maxPool = 256
+// lentPage is a page of the cache, and what it held when the commit began.
+type lentPage struct {
+	*page
+	was []byte
+}
 
 // Flush makes every write that returned before durable. Concurrent flushes
 // share their work.
@@ -58,8 +59,14 @@ func (im *Image) flush() error {
 	return err
 }
 
-// commit writes all changes and makes them, and all earlier data, durable.
-func (im *Image) commit() error {
+// commit writes all changes and makes them, and all earlier data, durable; of
+// refcounts only what lazy refcounts ask for.
+func (im *Image) commit() error { return im.commitChanges(true) }
+
+// commitAll is commit with all refcounts.
+func (im *Image) commitAll() error { return im.commitChanges(false) }
+
+func (im *Image) commitChanges(lazily bool) error {
 	im.commitMu.Lock()
 	defer im.commitMu.Unlock()
 	if im.done {
@@ -68,10 +75,18 @@ func (im *Image) commit() error {
 	b := &im.batch
 	im.mu.Lock()
 	seq := im.writes.Load()
-	im.capture(b)
+	lazily = lazily && im.mayPostpone()
+	postponed := lazily && len(im.refs.dirty) > 0
+	im.capture(b, !lazily)
 	im.mu.Unlock()
 
-	err := im.writeOut(b)
+	var err error
+	if postponed {
+		err = im.setDirtyBit()
+	}
+	if err == nil {
+		err = im.writeOut(b)
+	}
 
 	im.mu.Lock()
 	im.settleCommit(b, err)
@@ -83,12 +98,15 @@ func (im *Image) commit() error {
 	return nil
 }
 
-// capture moves all changes into b. Preconditions: mu is held exclusively.
-func (im *Image) capture(b *batch) {
+// capture moves all changes into b, those of refcounts only if counts is set.
+// Preconditions: mu is held exclusively.
+func (im *Image) capture(b *batch, counts bool) {
 	ch := &im.changes
 	b.reset()
-	for _, p := range takeDirty(im.refs) {
-		b.addPage(p, &b.early)
+	if counts {
+		for _, p := range takeDirty(im.refs) {
+			b.addPage(p, &b.early)
+		}
 	}
 	for _, p := range takeDirty(im.l2) {
 		if p.fresh {
@@ -140,23 +158,13 @@ func (b *batch) reset() {
 	clear(b.fresh)
 	b.pages, b.fresh = b.pages[:0], b.fresh[:0]
 	b.tableBegun, b.lateBegun = false, false
-	b.used = 0
-	if len(b.pool) > maxPool {
-		b.pool = nil
-	}
 }
 
-// addPage copies a dirty page.
+// addPage takes a dirty page as it is: who changes it from now on changes a copy.
 func (b *batch) addPage(p *page, list *[]extent) {
-	if b.used == len(b.pool) {
-		b.pool = append(b.pool, make([]byte, len(p.buf)))
-	}
-	buf := b.pool[b.used]
-	b.used++
-	copy(buf, p.buf)
-	p.dirty, p.busy = false, true
-	b.pages = append(b.pages, p)
-	*list = append(*list, extent{p.off, buf})
+	p.dirty, p.busy, p.lent = false, true, true
+	b.pages = append(b.pages, lentPage{p, p.buf})
+	*list = append(*list, extent{p.off, p.buf})
 }
 
 // addTable copies the changed sectors of a table to list; all of it, and early,
@@ -236,17 +244,25 @@ func (im *Image) settleCommit(b *batch, err error) {
 	ch := &im.changes
 	for _, p := range b.pages {
 		p.busy = false
+		if !p.lent {
+			im.l2.recycle(p.was) // the page has a copy
+		}
+		p.lent = false
 	}
 	if err == nil {
+		for _, p := range b.pages {
+			im.l2.cleaned(p.page)
+		}
+		im.l2.shrink()
 		ch.retired = append(ch.retired, b.released...)
 		return
 	}
 	for _, p := range b.pages {
-		switch p {
+		switch p.page {
 		case im.l2.pages[p.off]:
-			im.l2.markDirty(p)
+			im.l2.markDirty(p.page)
 		case im.refs.pages[p.off]:
-			im.refs.markDirty(p)
+			im.refs.markDirty(p.page)
 		}
 	}
 	if !b.lateBegun {

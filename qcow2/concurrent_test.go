@@ -13,7 +13,7 @@ import (
 // TestConcurrent has many goroutines work on regions of their own that share
 // clusters and L2 tables, with flushes and checks in between.
 func TestConcurrent(t *testing.T) {
-	for i, c := range configs() {
+	for i, c := range allConfigs() {
 		t.Run(c.String(), func(t *testing.T) {
 			t.Parallel()
 			const workers = 16

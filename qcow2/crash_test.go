@@ -145,7 +145,7 @@ func TestCrash(t *testing.T) {
 	if raceDetector {
 		rounds, samples = scale(1, 4), scale(1, 3) // one goroutine, and everything takes ten times as long
 	}
-	for i, c := range configs() {
+	for i, c := range allConfigs() {
 		c.o.Size = min(c.o.Size, 16*c.o.ClusterSize, 256*kib)
 		t.Run(c.String(), func(t *testing.T) {
 			t.Parallel()
@@ -197,7 +197,7 @@ func TestFailures(t *testing.T) {
 	if raceDetector {
 		stride = 5
 	}
-	for i, c := range configs() {
+	for i, c := range allConfigs() {
 		c.o.Size = min(c.o.Size, 16*c.o.ClusterSize, 256*kib)
 		t.Run(c.String(), func(t *testing.T) {
 			t.Parallel()

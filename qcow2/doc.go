@@ -8,8 +8,8 @@
 // The machine's state in a snapshot is kept, but not read. Persistent dirty
 // bitmaps are loaded, maintained and stored. Guest data may be in an external data
 // file, which the caller of Open decides about. It may be encrypted, by LUKS1 (see
-// package luks) or by the AES of old images. An image that needs extended L2
-// entries is refused at Open with an error that names the feature.
+// package luks) or by the AES of old images. Clusters may have subclusters
+// (extended L2 entries), and be allocated in advance.
 //
 // # Concurrency
 //
@@ -68,6 +68,11 @@
 // in new clusters and switches the header to a directory that names these. So a
 // bitmap that counts after a crash has all that was written, and a writer that
 // did not get to Close leaves only inconsistent ones.
+//
+// With lazy refcounts, refcounts are written when the image is closed, when an
+// operation needs all of them on disk, and when many have collected. Meanwhile
+// the header has the dirty bit, and a crash leaves refcounts to be rebuilt by the
+// next writable open.
 //
 // An operation on snapshots changes refcounts, COPIED flags, L1 table, snapshot
 // table and disk size together. It writes all that is new to free clusters and

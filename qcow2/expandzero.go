@@ -57,7 +57,7 @@ func (x *expansion) expand(l1 []uint64) (changed bool, err error) {
 		}
 		next, ok := x.tables[table]
 		if !ok {
-			if next, err = x.expandTable(table); err != nil {
+			if next, err = x.expandTable(table, int64(i)<<im.g.l1Shift); err != nil {
 				return false, fmt.Errorf("L2 table %#x: %w", table, err)
 			}
 			x.tables[table] = next
@@ -70,9 +70,9 @@ func (x *expansion) expand(l1 []uint64) (changed bool, err error) {
 	return changed, nil
 }
 
-// expandTable returns the L2 table to use in place of the given one: itself, if
-// it has no zero clusters.
-func (x *expansion) expandTable(table int64) (int64, error) {
+// expandTable returns the L2 table to use in place of the given one, which maps
+// what is at guest offset off: itself, if it has no zero clusters.
+func (x *expansion) expandTable(table, off int64) (int64, error) {
 	r, im := x.r, x.r.im
 	buf := im.clusterBuffer()
 	defer im.buffers.Put(buf)
@@ -93,7 +93,7 @@ func (x *expansion) expandTable(table int64) (int64, error) {
 		if kind != kindZero && kind != kindZeroAlloc {
 			continue
 		}
-		e, err = x.expandEntry(e, kind, refs)
+		e, err = x.expandEntry(e, kind, refs, off+i<<im.g.clusterBits)
 		if err != nil {
 			return 0, fmt.Errorf("index %d: %w", i, err)
 		}
@@ -115,9 +115,9 @@ func (x *expansion) expandTable(table int64) (int64, error) {
 	return host, r.share(host, refs)
 }
 
-// expandEntry returns the entry to use in place of that of a zero cluster, in a
-// table with the given number of references.
-func (x *expansion) expandEntry(e uint64, kind clusterKind, refs uint64) (uint64, error) {
+// expandEntry returns the entry to use in place of that of a zero cluster at
+// guest offset off, in a table with the given number of references.
+func (x *expansion) expandEntry(e uint64, kind clusterKind, refs uint64, off int64) (uint64, error) {
 	r, im := x.r, x.r.im
 	copied := uint64(0)
 	if refs == 1 {
@@ -130,7 +130,7 @@ func (x *expansion) expandEntry(e uint64, kind clusterKind, refs uint64) (uint64
 			return 0, err
 		}
 		if count == refs { // nobody else sees what is there
-			return uint64(host) | copied, im.f.ZeroRange(host, im.g.clusterSize)
+			return uint64(host) | copied, im.zeroData(host, off, im.g.clusterSize)
 		}
 		for range refs {
 			if err := r.loseRun(host, 1, true); err != nil {
@@ -146,8 +146,8 @@ func (x *expansion) expandEntry(e uint64, kind clusterKind, refs uint64) (uint64
 	if err != nil {
 		return 0, err
 	}
-	if host < clean {
-		if err := im.f.ZeroRange(host, im.g.clusterSize); err != nil {
+	if host < clean || im.hdr.cryptMethod != cryptNone {
+		if err := im.zeroData(host, off, im.g.clusterSize); err != nil {
 			return 0, err
 		}
 	}

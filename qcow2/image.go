@@ -38,6 +38,8 @@ type Options struct {
 	// Snapshot, if not zero, opens the disk as it was in an internal snapshot.
 	// ReadOnly must be set.
 	Snapshot SnapshotRef
+	// Unchecked are the classes of metadata that writes are not checked against.
+	Unchecked Overlap
 	// L2CacheSize and RefcountCacheSize bound the memory for clean metadata, in
 	// bytes. 0 chooses: the L2 entries of the whole disk, at most 32 MiB, and
 	// 1 MiB of refcounts.
@@ -86,7 +88,9 @@ type Image struct {
 	refs      *cache             // pages of refcount blocks
 	refTable  []uint64           // refcount table
 	snaps     []snapshot         // internal snapshots
+	snapTable snapshotTable      // what is wrong with their table, if opened for repair
 	meta      map[int64]metaKind // clusters that hold metadata, by number
+	unchecked Overlap            // never changes
 	alloc     allocator
 	inflight  []*allocation
 	changes   changes
@@ -104,6 +108,7 @@ type Image struct {
 	commitMu  sync.Mutex
 	batch     batch // guarded by commitMu
 	reclaimMu sync.Mutex
+	stale     bool // the dirty bit is set for refcounts that only memory has; guarded by commitMu
 	done      bool // the file is closed; guarded by commitMu and reclaimMu, either will do to read it
 }
 
@@ -121,7 +126,10 @@ func Open(f File, o Options) (*Image, error) {
 	if h.incompatible&incompatCorrupt != 0 && !o.ReadOnly && !o.ForRepair {
 		return nil, fmt.Errorf("%w: it was marked so earlier; it can only be opened read-only or repaired", ErrCorrupt)
 	}
-	im := &Image{f: f, hdr: h, g: newGeometry(h), readOnly: o.ReadOnly}
+	if h.refClusters == 0 && !o.ForRepair {
+		return nil, fmt.Errorf("%w: image does not contain a refcount table (a repair makes one)", ErrInvalid)
+	}
+	im := &Image{f: f, hdr: h, g: newGeometry(h), readOnly: o.ReadOnly, unchecked: o.Unchecked}
 	im.epochs.init()
 	im.commits = im.commit
 	im.buffers.New = func() any { b := make([]byte, im.g.clusterSize); return &b }
@@ -130,7 +138,9 @@ func Open(f File, o Options) (*Image, error) {
 	im.decoded.init(im.g.clusterSize)
 	im.codec = newCodec(h.compression, im.g.clusterSize)
 	im.helpers = make(chan struct{}, runtime.GOMAXPROCS(0)-1)
-	if im.snaps, err = readSnapshots(f, h); err != nil {
+	if o.ForRepair {
+		im.snaps, im.snapTable = readDamaged(f, h)
+	} else if im.snaps, err = readSnapshots(f, h); err != nil {
 		return nil, err
 	}
 	if err := im.loadTables(); err != nil {
@@ -210,12 +220,13 @@ func (im *Image) makeCaches(o *Options) {
 		refs = defaultRefcountCache
 	}
 	im.l2 = newCache(l2, im.g.pageSize, minCachePages)
+	im.l2.g = &im.g
 	im.refs = newCache(refs, im.g.pageSize, minCachePages)
 }
 
 // defaultL2Cache is the size in bytes of the L2 cache for a disk of size bytes.
 func (im *Image) defaultL2Cache(size int64) int64 {
-	return min(im.g.clusters(size)*8, maxDefaultL2Cache)
+	return min(im.g.clusters(size)<<im.g.entryBits, maxDefaultL2Cache)
 }
 
 // resizeCache adapts the default size of the L2 cache to that of the disk.
@@ -300,7 +311,7 @@ func (im *Image) Close() error {
 	}
 	var errs []error
 	if !im.readOnly {
-		errs = append(errs, im.drain(), im.closeBitmaps(), im.fillLastCluster(), im.sync())
+		errs = append(errs, im.drain(), im.closeBitmaps(), im.fillLastCluster(), im.sync(), im.clearDirtyBit())
 	}
 	// A flush that began before the pause may still be running.
 	im.commitMu.Lock()
@@ -316,14 +327,14 @@ func (im *Image) Close() error {
 // Preconditions: the image is paused.
 func (im *Image) drain() error {
 	for !im.idle() {
-		if err := im.commit(); err != nil {
+		if err := im.commitAll(); err != nil {
 			return err
 		}
 		if err := im.reclaim(); err != nil {
 			return err
 		}
 	}
-	return nil
+	return im.clearDirtyBit()
 }
 
 // idle reports whether there is nothing to commit and nothing to free. It waits

@@ -141,6 +141,9 @@ func (im *Image) ownStatus(off, n int64) (Extent, error) {
 			continue
 		}
 		next := m.extent(off)
+		if im.hdr.cryptMethod != cryptNone {
+			next.Host = -1 // what is there is something else
+		}
 		if e.Length == 0 {
 			e = next
 		} else if !e.join(&next) {
@@ -157,6 +160,9 @@ func (m *mapping) extent(off int64) Extent {
 	switch m.kind {
 	case kindUnallocated:
 		e.Present = false
+		if m.entry&entryOffset != 0 { // of subclusters, that have storage all the same
+			e.Host = m.host
+		}
 	case kindZero:
 		e.Zero = true
 	case kindZeroAlloc:

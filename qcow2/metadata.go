@@ -18,20 +18,29 @@ const (
 	metaSnapshotL1
 	metaCrypto
 	metaBitmapDirectory
+	metaBitmap
+	metaSnapshotL2
+	metaL2Twice
 )
 
 func (k metaKind) String() string {
 	return [...]string{"nothing", "the header", "the active L1 table", "an active L2 table",
 		"the refcount table", "a refcount block", "the snapshot table", "a snapshot's L1 table",
-		"the encryption header", "the bitmap directory"}[k]
+		"the encryption header", "the bitmap directory", "a bitmap",
+		"a snapshot's L2 table", "an L2 table that is used twice"}[k]
 }
 
 // maxSnapshotL1Bytes bounds how much of the snapshots' L1 tables is watched, so
 // that an image can't make Open slow by listing many large ones.
 const maxSnapshotL1Bytes = 256 << 20
 
+// maxSnapshotL2Bytes bounds how much of the snapshots' L1 tables is read to find
+// their L2 tables, for the same reason. 8 MiB refer to 512 TiB of disks with
+// 64 KiB clusters.
+const maxSnapshotL2Bytes = 8 << 20
+
 // collectMetadata finds the clusters that guest data must never be written to.
-// The L2 tables of snapshots are not among them.
+// Tables that can't be read are left out: they are found bad when they are used.
 func (im *Image) collectMetadata() map[int64]metaKind {
 	m := make(map[int64]metaKind)
 	add := func(off, n int64, k metaKind) {
@@ -40,11 +49,8 @@ func (im *Image) collectMetadata() map[int64]metaKind {
 			n -= im.g.clusterSize
 		}
 	}
-	if im.hdr.hasBitmaps() {
-		if e, err := im.hdr.bitmapExt(); err == nil {
-			add(int64(e.off), min(int64(e.size), im.alloc.end-int64(e.off)), metaBitmapDirectory)
-		}
-	}
+	im.eachBitmapRun(func(off, n int64, k metaKind) { add(off, n, k) })
+	im.eachSnapshotL2(func(table int64) { add(table, 1, metaSnapshotL2) })
 	budget := int64(maxSnapshotL1Bytes)
 	for _, s := range im.snaps {
 		if budget -= s.l1Size * 8; budget >= 0 {
@@ -56,8 +62,12 @@ func (im *Image) collectMetadata() map[int64]metaKind {
 	off, n := im.hdr.cryptoHeader()
 	add(off, n, metaCrypto)
 	for _, e := range im.l1 {
-		if e&entryOffset != 0 {
-			add(int64(e&entryOffset), 1, metaL2)
+		switch table := int64(e & entryOffset); {
+		case table == 0:
+		case m[table>>im.g.clusterBits] == metaL2:
+			add(table, 1, metaL2Twice)
+		default:
+			add(table, 1, metaL2)
 		}
 	}
 	for _, e := range im.refTable {
@@ -71,25 +81,49 @@ func (im *Image) collectMetadata() map[int64]metaKind {
 	return m
 }
 
+// eachSnapshotL2 calls visit for the L2 tables of snapshots in the file.
+func (im *Image) eachSnapshotL2(visit func(table int64)) {
+	budget := int64(maxSnapshotL2Bytes)
+	for i := range im.snaps {
+		s := &im.snaps[i]
+		n := min(s.l1Size*8, max(0, im.alloc.end-s.l1Offset)) / 8
+		if budget -= n * 8; budget < 0 {
+			return
+		}
+		l1, err := readTable(im.f, s.l1Offset, n)
+		if err != nil {
+			continue
+		}
+		for _, e := range l1 {
+			if table := int64(e & entryOffset); table != 0 && table < im.alloc.end {
+				visit(table)
+			}
+		}
+	}
+}
+
+// eachBitmapRun calls visit for what belongs to bitmaps.
+func (im *Image) eachBitmapRun(visit func(off, n int64, k metaKind)) {
+	if !im.hdr.hasBitmaps() {
+		return
+	}
+	k := metaBitmapDirectory // comes first
+	budget := im.alloc.end   // no cluster belongs to two of them
+	_ = walkBitmaps(im.f, im.hdr, func(off, n int64) error {
+		if budget -= n; budget < 0 || off > im.alloc.end-n {
+			return ErrInvalid
+		}
+		visit(off, n, k)
+		k = metaBitmap
+		return nil
+	})
+}
+
 // setMeta records that n clusters at host hold metadata now.
 func (im *Image) setMeta(host, n int64, k metaKind) {
 	for c := host >> im.g.clusterBits; n > 0; c, n = c+1, n-1 {
 		im.meta[c] = k
 	}
-}
-
-// checkData refuses a write of guest data that would hit metadata.
-// Preconditions: mu is held, shared at least.
-func (im *Image) checkData(host, n int64) error {
-	if im.g.dataFile {
-		return nil // it is in another file
-	}
-	for c := host >> im.g.clusterBits; c <= (host+n-1)>>im.g.clusterBits; c++ {
-		if k := im.meta[c]; k != 0 {
-			return fmt.Errorf("%w: a guest cluster is mapped to host offset %#x, which holds %v", ErrCorrupt, c<<im.g.clusterBits, k)
-		}
-	}
-	return nil
 }
 
 // note looks at the error of a request. When it shows that the image is

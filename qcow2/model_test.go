@@ -16,6 +16,12 @@ type config struct {
 
 func (c config) String() string {
 	s := fmt.Sprintf("v%d,cluster=%d,refbits=%d,backing=%v,%v", c.o.Version, c.o.ClusterSize, c.o.RefcountBits, c.backing, c.o.Compression)
+	if c.o.ExtendedL2 {
+		s += ",extended"
+	}
+	if c.o.LazyRefcounts {
+		s += ",lazy"
+	}
 	if c.o.DataFile != "" {
 		s += fmt.Sprintf(",datafile,raw=%v", c.o.DataFileRaw)
 	}
@@ -40,16 +46,20 @@ func configs() []config {
 		c.o.Compression = CompressionZstd
 		return c
 	}
+	extended := func(c config) config {
+		c.o.ExtendedL2 = true
+		return c
+	}
+	lazy := func(c config) config {
+		c.o.LazyRefcounts = true
+		return c
+	}
 	dataFile := func(c config, raw bool) config {
 		c.o.DataFile, c.o.DataFileRaw = "data", raw
 		return c
 	}
-	aes := func(c config) config {
-		c.o.Encryption = &Encryption{Method: EncryptionAES, Secret: []byte("secret")}
-		return c
-	}
 	return []config{
-		aes(c(3, 1024, 16, true)),
+		lazy(c(3, 1024, 16, true)),
 		dataFile(c(3, 512, 16, true), false),
 		c(3, 512, 64, true),
 		c(3, 512, 1, false),
@@ -58,11 +68,19 @@ func configs() []config {
 		zstd(c(3, 1024, 2, true)),
 		dataFile(c(3, 2048, 8, false), true),
 		zstd(c(3, 4096, 32, true)),
-		c(3, 8192, 4, false),
+		extended(c(3, 16384, 4, false)),
+		dataFile(extended(c(3, 16384, 16, true)), false),
 		zstd(c(3, 65536, 16, false)),
-		c(3, 65536, 16, true),
+		extended(c(3, 65536, 16, true)),
 		c(2, 65536, 16, true),
 	}
+}
+
+// allConfigs are configs and an encrypted image.
+func allConfigs() []config {
+	e := &Encryption{Method: EncryptionAES, Secret: []byte("secret")}
+	o := CreateOptions{Size: 100 * kib, ClusterSize: 1024, BackingFile: "base", BackingFormat: "raw", Encryption: e}
+	return append(configs(), config{o, true})
 }
 
 // memBacking is a backing disk in memory.
@@ -294,7 +312,7 @@ func (op operation) apply(im *Image, model []byte) {
 
 // TestRandomOperations holds images of many kinds against a plain model.
 func TestRandomOperations(t *testing.T) {
-	for i, c := range configs() {
+	for i, c := range allConfigs() {
 		t.Run(c.String(), func(t *testing.T) {
 			t.Parallel()
 			seed := rand.Uint64()

@@ -82,8 +82,7 @@ func (im *Image) addRef(c int64) error {
 	if count == 0 || count >= im.g.maxRefcount() {
 		return fmt.Errorf("%w: cluster %#x is to be shared, but its refcount is %d", ErrCorrupt, c<<im.g.clusterBits, count)
 	}
-	storeRefcount(p.buf, i, im.g.refcountOrder, count+1)
-	im.refs.markDirty(p)
+	storeRefcount(im.refs.change(p), i, im.g.refcountOrder, count+1)
 	return nil
 }
 

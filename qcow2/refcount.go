@@ -54,11 +54,10 @@ func (im *Image) take(c, n int64) error {
 			count := min(n-done, im.countsPerPage()-first)
 			for i := first; i < first+count && err == nil; i++ {
 				if err = im.checkFree(c + done); err == nil {
-					storeRefcount(p.buf, i, im.g.refcountOrder, 1)
+					storeRefcount(im.refs.change(p), i, im.g.refcountOrder, 1)
 					done++
 				}
 			}
-			im.refs.markDirty(p)
 		}
 		if err != nil {
 			im.giveBack(c, done)
@@ -85,8 +84,7 @@ func (im *Image) takeOne(c int64) error {
 	if err != nil {
 		return err
 	}
-	storeRefcount(p.buf, i, im.g.refcountOrder, 1)
-	im.refs.markDirty(p)
+	storeRefcount(im.refs.change(p), i, im.g.refcountOrder, 1)
 	return nil
 }
 
@@ -113,8 +111,7 @@ func (im *Image) dropRef(c int64) error {
 	if count == 0 {
 		return fmt.Errorf("%w: cluster %#x is freed, but its refcount is 0", ErrCorrupt, c<<im.g.clusterBits)
 	}
-	storeRefcount(p.buf, i, im.g.refcountOrder, count-1)
-	im.refs.markDirty(p)
+	storeRefcount(im.refs.change(p), i, im.g.refcountOrder, count-1)
 	if count == 1 {
 		im.alloc.hint = min(im.alloc.hint, c)
 		delete(im.alloc.full, c/im.countsPerPage())

@@ -49,7 +49,7 @@ func (r *rootChange) walk(l1 []uint64, visit func(off, n int64) error) error {
 			return fmt.Errorf("read L2 table: %w", err)
 		}
 		for j := int64(0); j < 1<<im.g.l2Bits; j++ {
-			if err := r.walkEntry(loadEntry(*buf, j), visit); err != nil {
+			if err := r.walkEntry(im.g.word(*buf, j), visit); err != nil {
 				return fmt.Errorf("L2 table %#x, index %d: %w", table, j, err)
 			}
 		}
@@ -91,8 +91,7 @@ func (r *rootChange) gainCluster(c int64) error {
 		return fmt.Errorf("%w: cluster %#x has %d references, refcounts of %d bits hold no more",
 			ErrTooLarge, c<<im.g.clusterBits, count, 1<<im.g.refcountOrder)
 	}
-	storeRefcount(p.buf, i, im.g.refcountOrder, count+1)
-	im.refs.markDirty(p)
+	storeRefcount(im.refs.change(p), i, im.g.refcountOrder, count+1)
 	return nil
 }
 
@@ -115,8 +114,7 @@ func (r *rootChange) loseCluster(c int64, punch bool) error {
 		return err
 	}
 	if count > 1 {
-		storeRefcount(p.buf, i, im.g.refcountOrder, count-1)
-		im.refs.markDirty(p)
+		storeRefcount(im.refs.change(p), i, im.g.refcountOrder, count-1)
 		return nil
 	}
 	if n := len(r.dead); n > 0 {

@@ -16,7 +16,7 @@ func (im *Image) l2Writable(off int64) (p *page, index, miss int64, err error) {
 	l1i := off >> im.g.l1Shift
 	switch {
 	case table == 0:
-		table, err = im.newL2(l1i, nil)
+		table, err = im.emptyL2(off)
 	case im.l1[l1i]&entryCopied == 0:
 		table, err = im.copyL2(l1i, table)
 	}
@@ -27,14 +27,39 @@ func (im *Image) l2Writable(off int64) (p *page, index, miss int64, err error) {
 	if table >= im.alloc.end {
 		return nil, 0, 0, fmt.Errorf("%w: L2 table %#x lies beyond the end of the file (L1 index %d)", ErrCorrupt, table, l1i)
 	}
-	if p = im.l2.get(at); p == nil {
+	if err := im.checkL2(table, l1i); err != nil {
+		return nil, 0, 0, err
+	}
+	if p = im.l2.full(im.l2.get(at)); p == nil {
 		return nil, 0, at, nil
 	}
 	return p, index, 0, nil
 }
 
-// newL2 makes a new L2 table with the given contents, empty if nil, the one
-// with index l1i. Until the next commit nothing on disk refers to it.
+// emptyL2 makes the empty L2 table that guest offset off needs. Where nothing was
+// ever written, the file has the zeroes already: only the page for off is made,
+// and the last one, so that the file will have all of the table.
+func (im *Image) emptyL2(off int64) (int64, error) {
+	clean := im.alloc.end
+	table, err := im.allocate(1)
+	if err != nil {
+		return 0, err
+	}
+	if table < clean {
+		im.l2.insertTable(table, im.g.clusterSize, nil)
+	} else {
+		at, _ := im.g.l2Page(table, off)
+		im.l2.insertTable(at, im.g.pageSize, nil)
+		if last := table + im.g.clusterSize - im.g.pageSize; last != at {
+			im.l2.insertTable(last, im.g.pageSize, nil)
+		}
+	}
+	im.linkL2(off>>im.g.l1Shift, table)
+	return table, nil
+}
+
+// newL2 makes a new L2 table with the given contents, the one with index l1i.
+// Until the next commit nothing on disk refers to it.
 func (im *Image) newL2(l1i int64, contents []byte) (int64, error) {
 	table, err := im.allocate(1)
 	if err != nil {
@@ -58,8 +83,8 @@ func (im *Image) linkL2(l1i, table int64) {
 // the entries refer to is counted once for each of the tables already, and the
 // shared table was never changed here, so that the file has all of it.
 func (im *Image) copyL2(l1i, table int64) (int64, error) {
-	if im.meta[table>>im.g.clusterBits] != metaL2 {
-		return 0, fmt.Errorf("%w: L2 table %#x (L1 index %d) overlaps %v", ErrCorrupt, table, l1i, im.meta[table>>im.g.clusterBits])
+	if err := im.checkL2(table, l1i); err != nil {
+		return 0, err
 	}
 	buf := im.clusterBuffer()
 	defer im.buffers.Put(buf)
@@ -73,13 +98,13 @@ func (im *Image) copyL2(l1i, table int64) (int64, error) {
 		return 0, err
 	}
 	im.release(table>>im.g.clusterBits, 1, false)
+	im.setMeta(table, 1, metaSnapshotL2)
 	return own, nil
 }
 
 // setL2 changes entry i of an L2 page.
-func (im *Image) setL2(p *page, i int64, e uint64) {
-	storeEntry(p.buf, i, e)
-	im.l2.markDirty(p)
+func (im *Image) setL2(p *page, i int64, e l2Entry) {
+	im.g.setEntry(im.l2.change(p), i, e)
 }
 
 // writablePage is l2Writable for one who holds no lock: it returns with mu held

@@ -87,7 +87,7 @@ func (u *Unit) appendModePages(b, cdb []byte) ([]byte, Sense) {
 	knownPage, knownSubpage := code == allPages, false
 	for i := range modePages {
 		p := &modePages[i]
-		if code != allPages && code != p.code {
+		if code != allPages && code != p.code || !p.has(u) {
 			continue
 		}
 		knownPage = true

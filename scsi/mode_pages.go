@@ -14,6 +14,7 @@ type modePage struct {
 	size          int
 	fixed         []byte // what is always so; zeroes follow
 	bits          []modeBit
+	when          func(*Unit) bool // nil is always
 }
 
 // modeBit is a bit of a page that is a setting.
@@ -37,9 +38,26 @@ var modePages = [...]modePage{
 			{0, 0x04, func(s *modeSettings) *bool { return &s.descriptorSense }, nil},
 			{2, 0x08, func(s *modeSettings) *bool { return &s.writeProtect }, nil},
 		}},
-	{code: 0x1C, size: 10, // informational exceptions control
+	{code: 0x18, size: 6, when: isSAS, // protocol specific logical unit: SAS
+		fixed: []byte{0: 0x06}},
+	{code: 0x19, size: 6, when: isSAS, // protocol specific port: SAS
+		fixed: []byte{0: 0x06}},
+	{code: 0x1C, size: 10, when: isVolume, // informational exceptions control
 		fixed: []byte{0: 0x08}}, // DEXCPT: there is no reporting of exceptions
+	{code: 0x1C, size: 10, when: isDrive,
+		fixed: []byte{1: 0x06}}, // MRIE: reporting on request, by REQUEST SENSE and page 2Fh
 }
+
+// isSAS says if the unit is a drive on SAS.
+func isSAS(u *Unit) bool { return len(u.config.Health.Ports) > 0 }
+
+// isDrive says if the unit is a drive, which has a temperature, and not a volume.
+func isDrive(u *Unit) bool { return u.config.Health.Temperature != nil }
+
+func isVolume(u *Unit) bool { return !isDrive(u) }
+
+// has says if the unit has the page.
+func (p *modePage) has(u *Unit) bool { return p.when == nil || p.when(u) }
 
 // put fills b, the size bytes of the page, as PAGE CONTROL has it.
 func (p *modePage) put(u *Unit, control byte, b []byte) {

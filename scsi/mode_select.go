@@ -129,7 +129,7 @@ func (l modeList) takePage(u *Unit, at int, settings *modeSettings) (n int, s Se
 	if header == 4 {
 		subpage, size = rest[1], int(binary.BigEndian.Uint16(rest[2:]))
 	}
-	p := findModePage(code, subpage)
+	p := findModePage(u, code, subpage)
 	switch {
 	case p == nil || (p.subpage != 0) != (header == 4):
 		return 0, invalidParameterBit(at, 5)
@@ -151,9 +151,9 @@ func (l modeList) takePage(u *Unit, at int, settings *modeSettings) (n int, s Se
 	return header + size, Sense{}
 }
 
-func findModePage(code, subpage byte) *modePage {
+func findModePage(u *Unit, code, subpage byte) *modePage {
 	for i := range modePages {
-		if p := &modePages[i]; p.code == code && p.subpage == subpage {
+		if p := &modePages[i]; p.code == code && p.subpage == subpage && p.has(u) {
 			return p
 		}
 	}

@@ -123,7 +123,7 @@ func TestModeSense(t *testing.T) {
 	for page := range 0x40 {
 		c := sense(byte(page), 0)
 		switch page {
-		case 0x01, 0x08, 0x0A, 0x1C, 0x3F:
+		case 0x01, 0x08, 0x0A, 0x18, 0x19, 0x1C, 0x3F:
 			if c.Status != StatusGood || int(got[0])+1 != c.Transferred {
 				t.Errorf("page %#x: %v", page, c)
 			}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 
@@ -15,6 +16,8 @@ type controllerFlag struct {
 	text  string // as it was given
 	card  string // a key of cards; empty is the usual one
 	nvram string // file, or empty
+	// faults is a file with what the controller does wrong, or empty.
+	faults string
 }
 
 // cards are the controllers that there are.
@@ -43,8 +46,10 @@ func (f *controllerFlag) Set(text string) error {
 			c.card = value
 		case "nvram":
 			c.nvram = value
+		case "faults":
+			c.faults = value
 		default:
-			return fmt.Errorf("unknown key %q: must be card or nvram", key)
+			return fmt.Errorf("unknown key %q: must be card, faults or nvram", key)
 		}
 	}
 	*f = c
@@ -63,20 +68,38 @@ func (f *controllerFlag) config() megasas.Config {
 	return c
 }
 
-// completeController completes the keys of --controller, and files after nvram=.
+// arrange has the controller do wrong what the file of faults says.
+func (f *controllerFlag) arrange(c *megasas.Controller) error {
+	if f.faults == "" {
+		return nil
+	}
+	file, err := os.Open(f.faults)
+	if err != nil {
+		return fmt.Errorf("--controller: faults: %w", err)
+	}
+	defer file.Close()
+	if err := c.Faults().Script(file); err != nil {
+		return fmt.Errorf("--controller: faults=%s: %w", f.faults, err)
+	}
+	return nil
+}
+
+// completeController completes the keys of --controller, and files.
 func completeController(_ *cobra.Command, _ []string, text string) ([]string, cobra.ShellCompDirective) {
 	done, last := "", text
 	if i := strings.LastIndexByte(text, ','); i >= 0 {
 		done, last = text[:i+1], text[i+1:]
 	}
 	var options []string
-	if prefix, ok := strings.CutPrefix(last, "nvram="); ok {
-		for _, file := range completeFile(prefix) {
-			options = append(options, done+"nvram="+file)
+	for _, key := range []string{"faults=", "nvram="} {
+		if prefix, ok := strings.CutPrefix(last, key); ok {
+			for _, file := range completeFile(prefix) {
+				options = append(options, done+key+file)
+			}
+			return options, cobra.ShellCompDirectiveNoSpace
 		}
-		return options, cobra.ShellCompDirectiveNoSpace
 	}
-	all := []string{"nvram="}
+	all := []string{"faults=", "nvram="}
 	for _, card := range slices.Sorted(maps.Keys(cards)) {
 		all = append(all, "card="+card)
 	}

@@ -23,7 +23,7 @@ func TestControllerFlag(t *testing.T) {
 		"card=9361":     `card=9361: must be 8708em2, 9260-8i, h700 or h800`,
 		"nvram":         `"nvram" is not KEY=VALUE`,
 		"nvram=":        `"nvram=" is not KEY=VALUE`,
-		"colour=orange": `unknown key "colour": must be card or nvram`,
+		"colour=orange": `unknown key "colour": must be card, faults or nvram`,
 	} {
 		var f controllerFlag
 		if err := f.Set(text); err == nil || err.Error() != want {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/govmm/govmm/firmware"
+	"github.com/govmm/govmm/internal/textscreen"
 	"github.com/govmm/govmm/megasas"
 	"github.com/govmm/govmm/vmm"
 )
@@ -27,6 +28,7 @@ const drainTimeout = 60 * time.Second
 type machine struct {
 	vm         *vmm.Machine
 	controller *megasas.Controller
+	display    *textscreen.Display // or nil
 	disks      disks
 	control    *control
 	host       closers // files, disks, serial ports
@@ -104,6 +106,9 @@ func (a *app) buildMachine(spec machineSpec, quit func()) (_ *machine, err error
 	if m.controller, err = megasas.New(controller); err != nil {
 		return nil, err
 	}
+	if err := spec.controller.arrange(m.controller); err != nil {
+		return nil, err
+	}
 	m.disks.plugged(m.controller)
 	for _, s := range spec.serials {
 		end, err := s.open(func() (serialEnd, error) { return a.openStdio(quit) })
@@ -119,6 +124,9 @@ func (a *app) buildMachine(spec machineSpec, quit func()) (_ *machine, err error
 	if err := m.vm.AddDevice(controllerSlot, m.controller); err != nil {
 		return nil, err
 	}
+	if err := m.openDisplay(a, spec, quit); err != nil {
+		return nil, err
+	}
 	m.control.serve()
 	return m, nil
 }
@@ -132,15 +140,16 @@ func (m *machine) close() error {
 	if m.control != nil {
 		m.control.close()
 	}
+	shown := m.closeDisplay()
 	if err := m.disks.settle(ctx); err != nil {
-		return err
+		return errors.Join(shown, err)
 	}
 	if m.vm != nil {
 		if err := m.vm.Close(ctx); err != nil {
-			return err
+			return errors.Join(shown, err)
 		}
 	}
-	return m.host.close()
+	return errors.Join(shown, m.host.close())
 }
 
 // runReport is what --stats writes.

@@ -64,15 +64,22 @@ func (a Artefacts) Kernel(name string) (kernel.Tree, error) {
 // Initrd builds the initramfs for a kernel, or finds it built, and returns its
 // path.
 func (a Artefacts) Initrd(ctx context.Context, tree kernel.Tree) (string, error) {
+	return a.InitrdWith(ctx, tree, "", initramfs.Extra{})
+}
+
+// InitrdWith builds an initramfs that has more than the usual one, by a name of
+// its own.
+func (a Artefacts) InitrdWith(ctx context.Context, tree kernel.Tree, name string, extra initramfs.Extra) (string, error) {
 	init := a.Build("init")
 	if err := a.goBuild(ctx, init, "./guest-tests/init", "CGO_ENABLED=0"); err != nil {
 		return "", err
 	}
-	path := a.Build("initramfs", tree.Release+".cpio")
+	path := a.Build("initramfs", tree.Release+name+".cpio")
 	_, err := initramfs.Build(initramfs.Config{
 		Kernel:  tree,
 		Init:    init,
 		Busybox: a.Build("busybox", "bin", "busybox"),
+		Extra:   extra,
 	}, path)
 	return path, err
 }

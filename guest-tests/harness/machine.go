@@ -214,6 +214,13 @@ func (m *Machine) Stop() {
 	}
 }
 
+// Kill ends the machine at once, with all that it has started, and waits until
+// its processes are gone.
+func (m *Machine) Kill() {
+	m.signal(syscall.SIGKILL)
+	<-m.exited
+}
+
 func (m *Machine) signal(sig syscall.Signal) {
 	pid := m.cmd.Process.Pid
 	if m.cmd.SysProcAttr != nil && m.cmd.SysProcAttr.Setpgid {

@@ -31,6 +31,7 @@ type Disk struct {
 	Path     string
 	Format   string // qcow2 if empty
 	ReadOnly bool
+	Options  string // further ones of "govmm run --disk", as in "use=system"
 }
 
 // commandLine is the kernel command line of every guest: quiet, as a serial
@@ -89,6 +90,9 @@ func (v Govmm) Command(g Guest, agentSocket string) []string {
 		spec := "path=" + d.Path + ",format=" + d.format()
 		if d.ReadOnly {
 			spec += ",readonly=on"
+		}
+		if d.Options != "" {
+			spec += "," + d.Options
 		}
 		argv = append(argv, "--disk", spec)
 	}

@@ -13,7 +13,8 @@
 // and, in the demonstrations, how they went. The guest powers off at the end.
 //
 // Under the name of a tool, init is that tool: "init io-verify" loads a disk
-// and checks it, see package ioverify.
+// and checks it, see package ioverify; "init acked-writes" tells of each write
+// that is done.
 package main
 
 import (
@@ -30,7 +31,10 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "io-verify" {
 		os.Exit(ioVerify(os.Args[2:], os.Stdout, os.Stderr))
 	}
-	fmt.Fprintln(os.Stderr, "usage: init io-verify [flags]")
+	if len(os.Args) > 1 && os.Args[1] == "acked-writes" {
+		os.Exit(ackedWrites(os.Args[2:], os.Stdout, os.Stderr))
+	}
+	fmt.Fprintln(os.Stderr, "usage: init io-verify|acked-writes [flags]")
 	os.Exit(2)
 }
 

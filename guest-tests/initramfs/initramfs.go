@@ -28,6 +28,14 @@ type Config struct {
 	Kernel  kernel.Tree
 	Init    string // the init program, a static executable
 	Busybox string // a statically linked busybox
+	Extra   Extra
+}
+
+// Extra is what a guest has beyond what every guest has.
+type Extra struct {
+	Tools   []string // programs of this machine
+	Modules []string // loaded after the optional ones, before all others
+	Files   []string // further files of this machine, under their own names
 }
 
 // loads are the modules that init loads, in this order. Those with optional set
@@ -137,6 +145,9 @@ func (b *builder) addModules(cfg Config) error {
 	}
 	var names []string
 	for _, l := range loads {
+		if l.name == "ext4" {
+			names = append(names, cfg.Extra.Modules...)
+		}
 		if !l.optional || tree.Has(l.name) {
 			names = append(names, l.name)
 		}
@@ -175,8 +186,13 @@ func (b *builder) addModules(cfg Config) error {
 	return nil
 }
 
-func (b *builder) addTools(Config) error {
-	for _, tool := range tools {
+func (b *builder) addTools(cfg Config) error {
+	for _, file := range cfg.Extra.Files {
+		if err := b.addFile(strings.TrimPrefix(file, "/"), file, 0o644); err != nil {
+			return err
+		}
+	}
+	for _, tool := range slices.Concat(tools, cfg.Extra.Tools) {
 		path, err := find(tool)
 		if err != nil {
 			return err

@@ -1,0 +1,149 @@
+package guesttests
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/govmm/govmm/guest-tests/harness"
+)
+
+// TestControllerRecovers has the controller go wrong under a file system, and
+// the stock driver put it right: nothing of it reaches the file system, and all
+// files are as they were written. A reset takes the driver 41 seconds.
+func TestControllerRecovers(t *testing.T) {
+	v := vmm(t)
+	if v.Name() != "govmm" {
+		t.Skip("QEMU's controller cannot be made to fail")
+	}
+	for _, tt := range []struct {
+		name, script, said string
+		long               bool // only in make test-long
+		atLeast            time.Duration
+	}{
+		{
+			name: "fault",
+			script: `20 LD_WRITE: drop-interrupt
+				30 LD_WRITE: answer SCSI_IO_FAILED
+				40 LD_READ: answer SCSI_IO_FAILED
+				120 LD_WRITE: fault 0xabc`,
+			said: "FW detected to be in faultstate", atLeast: 40 * time.Second,
+		},
+		{name: "silent fault", script: "120 LD_WRITE: fault 0xabc silent", said: "resetting|reset", long: true, atLeast: 40 * time.Second},
+		{name: "command that never ends", script: "120 LD_WRITE: hold", said: "resetting|reset", long: true, atLeast: 40 * time.Second},
+		{name: "slow reset", script: "120 LD_WRITE: stay-in-fault 60s\n120 LD_WRITE: fault 1",
+			said: "FW detected to be in faultstate", long: true, atLeast: 60 * time.Second},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.long && os.Getenv("GOVMM_TEST_LONG") == "" {
+				t.Skip("takes minutes: in make test-long")
+			}
+			t.Parallel()
+			script := filepath.Join(t.TempDir(), "faults")
+			if err := os.WriteFile(script, []byte(tt.script), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			disk := image(t, "256M")
+			govmm := v.(harness.Govmm)
+			govmm.Args = append(govmm.Args, "--controller", "faults="+script)
+			machine := debian12(t, disk)
+			machine.Append = "megaraid_sas.scmd_timeout=10 megaraid_sas.resetwaittime=1"
+			g := start(t, govmm, machine)
+			begun := time.Now()
+			g.sh(`mkfs.ext4 -q -F /dev/sda; mount -t ext4 /dev/sda /mnt; cd /mnt
+				for i in $(seq 24); do dd if=/dev/urandom of=f$i bs=64k count=16 oflag=direct conv=fsync status=none; done
+				sha256sum f* > SUMS; sync; echo 3 > /proc/sys/vm/drop_caches
+				sha256sum --check --quiet --strict SUMS; cd /; umount /mnt; e2fsck -f -n /dev/sda 2>&1`)
+			if took := time.Since(begun); took < tt.atLeast {
+				t.Errorf("took %v: was there a reset at all?", took)
+			}
+			log := g.run("dmesg")
+			if !regexp.MustCompile(tt.said).MatchString(log) {
+				t.Errorf("the driver has not noticed:\n%s", lastLines(log, 30))
+			}
+			if found := regexp.MustCompile(`I/O error.*|EXT4-fs (error|warning).*|offline.*|Call Trace.*|[Uu]nknown command completed.*`).FindString(log); found != "" {
+				t.Errorf("the kernel says %q:\n%s", found, lastLines(log, 40))
+			}
+			// The event log goes on, and the driver listens to it again: it would
+			// be silent otherwise when it is unloaded.
+			g.sh(`rmmod megaraid_sas; ! test -b /dev/sda`)
+			g.powerOff()
+			checkImage(t, disk)
+		})
+	}
+}
+
+// TestKill pulls the plug of govmm while a guest writes to a new image in
+// write-through: every write that was acknowledged is in the image, and a check
+// finds at most leaks.
+func TestKill(t *testing.T) {
+	t.Parallel()
+	v := vmm(t)
+	rounds := 1
+	if os.Getenv("GOVMM_TEST_LONG") != "" {
+		rounds = 4
+	}
+	for round := range rounds {
+		disk := image(t, "512M")
+		g := start(t, v, debian12(t, disk))
+		g.sh(`/init acked-writes --dev /dev/sda > /dev/ttyS0 2>&1 < /dev/null &`)
+		enough := 40 + rand.IntN(300)
+		for g.acked() < enough {
+			if err := g.ctx.Err(); err != nil {
+				t.Fatalf("%d writes acknowledged: %v", g.acked(), err)
+			}
+			time.Sleep(time.Duration(rand.IntN(int(50 * time.Millisecond))))
+		}
+		g.machine.Kill()
+		last := g.acked()
+		t.Logf("round %d: killed after %d writes", round, last+1)
+		out, err := harness.QemuImg(t.Context(), "check", disk)
+		if exit := (*exec.ExitError)(nil); err != nil && !(errors.As(err, &exit) && exit.ExitCode() == 3) {
+			t.Errorf("qemu-img check: %v\n%s", err, out)
+		}
+		raw := filepath.Join(t.TempDir(), "disk.raw")
+		qemuImg(t, "convert", "-O", "raw", disk, raw)
+		f, err := os.Open(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		const size, stride = 4096, 68 << 10
+		got := make([]byte, size)
+		for n := range last + 1 {
+			text := fmt.Sprintf("block %8d\n", n)
+			want := bytes.Repeat([]byte(text), size/len(text)+1)[:size]
+			if _, err := f.ReadAt(got, int64(n)*stride); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("block %d was acknowledged and is not there: %q (%v)", n, got[:len(text)], err)
+			}
+		}
+		f.Close()
+	}
+}
+
+var ackedLine = regexp.MustCompile(`acked (\d+)\.`)
+
+// acked is the number of the last write that the guest was told is done, -1 if
+// there is none.
+func (g *guest) acked() int {
+	text := g.machine.Console()
+	i := strings.LastIndex(text, "acked ")
+	for ; i >= 0; i = strings.LastIndex(text[:i], "acked ") {
+		if m := ackedLine.FindStringSubmatch(text[i:]); m != nil {
+			n, err := strconv.Atoi(m[1])
+			if err != nil {
+				g.Fatal(err)
+			}
+			return n
+		}
+	}
+	return -1
+}
