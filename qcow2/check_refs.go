@@ -12,6 +12,14 @@ func (c *checker) countReferences() error {
 	c.reference(0, 1, 1)
 	c.countL1(c.l1, int64(c.h.l1Offset), true)
 	for _, s := range c.snaps {
+		switch {
+		case !c.g.aligned(s.l1Offset) || uint64(s.l1Offset) > maxHostOffset:
+			c.corruption("ERROR snapshot %s (%s) l1_offset=%#x: L1 table is not cluster aligned; snapshot table entry corrupted", s.id, s.name, s.l1Offset)
+			continue
+		case s.l1Size > maxL1Bytes/8:
+			c.corruption("ERROR snapshot %s (%s) l1_size=%#x: L1 table is too large; snapshot table entry corrupted", s.id, s.name, s.l1Size)
+			continue
+		}
 		l1, err := readTable(c.f, s.l1Offset, s.l1Size)
 		if err != nil {
 			return fmt.Errorf("read L1 table of snapshot %q: %w", s.id, err)

@@ -196,9 +196,6 @@ func (h *header) validate() error {
 	if h.refcountOrder > maxRefcountOrder {
 		return fmt.Errorf("%w: refcount width 2^%d bits (at most 64 bits)", ErrInvalid, h.refcountOrder)
 	}
-	if h.refClusters == 0 {
-		return fmt.Errorf("%w: image does not contain a refcount table", ErrInvalid)
-	}
 	if err := h.checkTable("refcount table", h.refTable, uint64(h.refClusters)<<h.clusterBits, maxRefTableBytes); err != nil {
 		return err
 	}

@@ -67,8 +67,6 @@ func TestBadInputIsOneLine(t *testing.T) {
 		{run("--disk", "path=d,format=vmdk"), "vmdk"},
 		{run("--disk", "path=d,readonly=yes"), "readonly=yes"},
 		{run("--disk", "path=d,cache=fast"), `cache mode "fast" (none, directsync, writeback, writethrough and unsafe are allowed)`},
-		{[]string{"img", "bench", "-w", "-c", "10", "--flush-interval", "3", "none.qcow2"}, "Flush interval can't be smaller than depth"},
-		{[]string{"img", "bench", "--pattern", "256", "none.qcow2"}, "--pattern 256: Invalid pattern byte specified"},
 		{run("--disk", "path=d,serial=123456789012345678901"), "1 to 20 characters"},
 		{run("--disk", "path=d,bus=ide"), `unknown key "bus"`},
 		{run("--accel", "fast"), "must be auto, kvm or nested"},

@@ -48,6 +48,9 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 		return openEncrypted(f, readOnly, secret)
 	}
 	o := qcow2.Options{ReadOnly: readOnly, L2CacheSize: c.spec.L2CacheSize, Secret: c.spec.secret}
+	if len(c.seen) == 1 {
+		o.Snapshot = c.spec.Snapshot
+	}
 	if !c.spec.NoBacking {
 		o.Backing = func(name, format string) (qcow2.Backing, error) { return c.openBacking(path, name, format) }
 	}

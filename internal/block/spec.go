@@ -5,6 +5,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"github.com/govmm/govmm/qcow2"
 )
 
 // Formats of a Spec.
@@ -40,6 +42,9 @@ type Spec struct {
 	Direct bool
 	// NoFlush never makes anything durable: for data that nobody misses.
 	NoFlush bool
+	// Snapshot, if not zero, is what a qcow2 image is opened at; ReadOnly must be
+	// set.
+	Snapshot qcow2.SnapshotRef
 	// KeyFile names a file whose whole contents are the passphrase of an
 	// encrypted disk; Secret, unless empty, is the passphrase itself. It opens
 	// every encrypted file of a backing chain.
