@@ -152,3 +152,18 @@ func TestCDROMCommands(t *testing.T) {
 		execute(t, u, cdb, uint8(random.IntN(20)/19), random.IntN(4096), 1+random.IntN(4))
 	}
 }
+
+func FuzzCDROM(f *testing.F) {
+	for _, r := range cdCommands.rows {
+		cdb := make([]byte, len(r.usage))
+		cdb[0] = byte(r.op)
+		f.Add(cdb, uint8(0), uint16(64), uint8(0))
+		f.Add(r.usage, uint8(0), uint16(2048), uint8(1))
+	}
+	f.Fuzz(func(t *testing.T, cdb []byte, lun uint8, n uint16, elements uint8) {
+		u, _ := newCD(t)
+		execute(t, u, cdb, lun, int(n), int(elements%16))
+		execute(t, u, []byte{0x1B, 0, 0, 0, 2, 0}, 0, 0, 0) // eject
+		execute(t, u, cdb, lun, int(n), int(elements%16))
+	})
+}
