@@ -134,8 +134,8 @@ func TestCDROMCommands(t *testing.T) {
 		if want := [8]int{6, 10, 10, 0, 16, 12, 0, 0}[r.op>>5]; len(r.usage) != want || r.usage[0] != byte(r.op) {
 			t.Errorf("%s has a CDB of %d bytes, %#x", r.name, len(r.usage), r.usage[0])
 		}
-		if strings.ToUpper(r.name) != r.name {
-			t.Errorf("%q", r.name)
+		if strings.ToUpper(r.name) != r.name || CommandName(r.usage) != r.name {
+			t.Errorf("%q is called %q", r.name, CommandName(r.usage))
 		}
 	}
 	u, _ := newCD(t)
