@@ -190,6 +190,9 @@ func (h *header) validate() error {
 	if err := h.validateEncryption(); err != nil {
 		return err
 	}
+	if h.incompatible&incompatExtendedL2 != 0 && h.clusterBits < minExtendedBits {
+		return fmt.Errorf("%w: subclusters of %d bytes (at least %d)", ErrInvalid, 1<<h.clusterBits/subclusters, 1<<minClusterBits)
+	}
 	if h.autoclear&autoclearRawData != 0 && h.incompatible&incompatDataFile == 0 {
 		return fmt.Errorf("%w: raw external data without an external data file", ErrInvalid)
 	}

@@ -220,12 +220,13 @@ func (im *Image) makeCaches(o *Options) {
 		refs = defaultRefcountCache
 	}
 	im.l2 = newCache(l2, im.g.pageSize, minCachePages)
+	im.l2.g = &im.g
 	im.refs = newCache(refs, im.g.pageSize, minCachePages)
 }
 
 // defaultL2Cache is the size in bytes of the L2 cache for a disk of size bytes.
 func (im *Image) defaultL2Cache(size int64) int64 {
-	return min(im.g.clusters(size)*8, maxDefaultL2Cache)
+	return min(im.g.clusters(size)<<im.g.entryBits, maxDefaultL2Cache)
 }
 
 // resizeCache adapts the default size of the L2 cache to that of the disk.

@@ -40,7 +40,11 @@ func (im *Image) lookupIn(l1 []uint64, off, n int64) (m mapping, miss int64, err
 	if p == nil {
 		return m, at, nil
 	}
-	m, err = g.run(p.buf, i, off, n)
+	if p.buf == nil {
+		m, err = g.progression(p, i, off, n)
+	} else {
+		m, err = g.run(p.buf, i, off, n)
+	}
 	if err != nil {
 		err = fmt.Errorf("%w: L2 table %#x, guest offset %#x: %w", ErrCorrupt, table, off, err)
 	}
@@ -61,13 +65,16 @@ func (g *geometry) l2Table(l1 []uint64, off int64) (int64, error) {
 // l2Page returns the page of an L2 table that maps guest offset off: where it
 // is in the file, and the index of the entry in it.
 func (g *geometry) l2Page(table, off int64) (at, index int64) {
-	byteOff := (off >> g.clusterBits & (1<<g.l2Bits - 1)) * 8
-	return table + byteOff&^(g.pageSize-1), byteOff & (g.pageSize - 1) / 8
+	byteOff := (off >> g.clusterBits & (1<<g.l2Bits - 1)) << g.entryBits
+	return table + byteOff&^(g.pageSize-1), byteOff & (g.pageSize - 1) >> g.entryBits
 }
 
 // run maps up to n bytes at guest offset off by the entries of an L2 page, from
 // entry i on. It ends at the end of the page or where the kind changes.
 func (g *geometry) run(page []byte, i, off, n int64) (mapping, error) {
+	if g.extended() {
+		return g.extendedRun(page, i, off, n)
+	}
 	e := loadEntry(page, i)
 	kind, err := g.classify(e)
 	if err != nil {
@@ -114,23 +121,28 @@ func (im *Image) fetch(at int64) error {
 		return nil
 	}
 	if l := im.l2.loads[at]; l != nil {
+		if l.done == nil {
+			l.done = make(chan struct{})
+		}
 		im.mu.Unlock()
 		<-l.done
 		return l.err
 	}
-	l := &load{done: make(chan struct{})}
+	l := im.l2.newLoad()
 	im.l2.loads[at] = l
 	buf := im.l2.buffer()
 	im.mu.Unlock()
 
-	l.err = readFull(im.f, buf, at)
+	err := readFull(im.f, buf, at)
 
 	im.mu.Lock()
+	defer im.mu.Unlock()
 	delete(im.l2.loads, at)
-	if l.err == nil {
-		im.l2.insert(at, buf)
+	if err == nil {
+		im.l2.insertRead(at, buf)
+	} else {
+		im.l2.recycle(buf)
 	}
-	im.mu.Unlock()
-	close(l.done)
-	return l.err
+	im.l2.endLoad(l, err)
+	return err
 }

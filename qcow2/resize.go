@@ -181,7 +181,7 @@ func (im *Image) zeroAdded(rq *request, was, size int64) error {
 	if mapped, err := im.anyMapped(whole, covered); err != nil {
 		return err
 	} else if mapped {
-		nothing := func(uint64, clusterKind) uint64 { return 0 }
+		nothing := func(l2Entry, clusterKind) l2Entry { return l2Entry{} }
 		if err := im.changeEntries(whole, covered, nothing, true); err != nil {
 			return err
 		}
@@ -280,15 +280,15 @@ func (r *rootChange) cutTable(table, first int64) (int64, error) {
 	}
 	changed := false
 	for i := first; i < 1<<im.g.l2Bits; i++ {
-		e := loadEntry(*buf, i)
-		if e == 0 {
+		e := im.g.entry(*buf, i)
+		if e == (l2Entry{}) {
 			continue
 		}
-		err := r.walkEntry(e, func(off, n int64) error { return r.loseRun(off, n, true) })
+		err := r.walkEntry(e.word, func(off, n int64) error { return r.loseRun(off, n, true) })
 		if err != nil {
 			return 0, fmt.Errorf("L2 table %#x, index %d: %w", table, i, err)
 		}
-		storeEntry(*buf, i, 0)
+		im.g.setEntry(*buf, i, l2Entry{})
 		changed = true
 	}
 	if !changed {

@@ -14,10 +14,7 @@ import (
 // snapshots.
 func snapshotConfigs() []config {
 	var list []config
-	for _, c := range configs() {
-		if c.o.DataFile != "" {
-			continue // there are none
-		}
+	for _, c := range soloConfigs() {
 		if c.o.RefcountBits > 2 {
 			list = append(list, c)
 		}

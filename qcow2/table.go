@@ -30,7 +30,7 @@ func (im *Image) l2Writable(off int64) (p *page, index, miss int64, err error) {
 	if err := im.checkL2(table, l1i); err != nil {
 		return nil, 0, 0, err
 	}
-	if p = im.l2.get(at); p == nil {
+	if p = im.l2.full(im.l2.get(at)); p == nil {
 		return nil, 0, at, nil
 	}
 	return p, index, 0, nil
@@ -103,8 +103,8 @@ func (im *Image) copyL2(l1i, table int64) (int64, error) {
 }
 
 // setL2 changes entry i of an L2 page.
-func (im *Image) setL2(p *page, i int64, e uint64) {
-	storeEntry(im.l2.change(p), i, e)
+func (im *Image) setL2(p *page, i int64, e l2Entry) {
+	im.g.setEntry(im.l2.change(p), i, e)
 }
 
 // writablePage is l2Writable for one who holds no lock: it returns with mu held

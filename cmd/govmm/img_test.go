@@ -42,6 +42,7 @@ func TestCreateAgreesWithQEMU(t *testing.T) {
 		"larger":        {"-b", "base.qcow2", "-F", "qcow2", "img", "64M"},
 		"over raw":      {"-b", "base.raw", "-F", "raw", "img"},
 		"preallocated":  {"-o", "preallocation=metadata,cluster_size=4K", "img", "10M"},
+		"subclusters":   {"-o", "extended_l2=on,preallocation=metadata,cluster_size=16K", "img", "10M"},
 		"data file":     {"-o", "data_file=data", "img", "10M"},
 		"raw data file": {"-o", "data_file=data,data_file_raw=on,preallocation=falloc", "img", "10M"},
 		"options after": {"img", "10G", "-o", "cluster_size=128K"},

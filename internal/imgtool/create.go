@@ -286,6 +286,7 @@ func (n *newImage) options() (qcow2.CreateOptions, error) {
 	o := qcow2.CreateOptions{
 		Size: n.size, Version: 3, ClusterSize: v.size("cluster_size", qcow2.DefaultClusterSize),
 		RefcountBits: int(v.number("refcount_bits", qcow2.DefaultRefcountBits)), LazyRefcounts: v.on("lazy_refcounts"),
+		ExtendedL2:  v.on("extended_l2"),
 		BackingFile: v["backing_file"], BackingFormat: v["backing_fmt"],
 		DataFile: v["data_file"], DataFileRaw: v.on("data_file_raw"),
 	}
@@ -335,7 +336,15 @@ func (n *newImage) options() (qcow2.CreateOptions, error) {
 	if o.DataFileRaw && o.DataFile == "" {
 		return o, errors.New("data-file-raw requires data-file")
 	}
-	return o, extended(&o, v)
+	if o.ExtendedL2 {
+		switch {
+		case o.Version < 3:
+			return o, errOld("Extended L2 entries")
+		case o.ClusterSize < 16<<10:
+			return o, errors.New("Extended L2 entries are only supported with cluster sizes of at least 16384 bytes")
+		}
+	}
+	return o, nil
 }
 
 // errOld refuses what version 2 does not have.

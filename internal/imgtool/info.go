@@ -178,7 +178,7 @@ func specifics(q *qcow2.Info) dict {
 	}
 	d := dict{
 		"compat": "1.1", "compression-type": q.Compression.String(), "lazy-refcounts": q.LazyRefcounts,
-		"refcount-bits": q.RefcountBits, "corrupt": q.Corrupt, "extended-l2": extendedL2(q),
+		"refcount-bits": q.RefcountBits, "corrupt": q.Corrupt, "extended-l2": q.ExtendedL2,
 	}
 	if q.HasDataFile {
 		if q.DataFile != "" {

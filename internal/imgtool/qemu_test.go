@@ -203,6 +203,9 @@ var scripts = []script{
 		create -f qcow2 -o compression_type=zstd,size=3M d
 		info d
 		create -f qcow2 -b a -F qcow2 e
+		create -f qcow2 -o extended_l2=on,cluster_size=128k x 10M
+		info x
+		info --output=json x
 		info e
 		info --output=json e
 		info --backing-chain e
@@ -241,6 +244,8 @@ var scripts = []script{
 		create -f qcow2 -o compression_type=lzma b 1M
 		create -f qcow2 -o preallocation=some b 1M
 		create -f qcow2 -o data_file_raw=on b 1M
+		create -f qcow2 -o extended_l2=on,cluster_size=8k b 1M
+		create -f qcow2 -o extended_l2=on,compat=0.10 b 1M
 		create -f qcow2 b
 		create -f qcow2 b 1E
 		create -f raw -b a -F qcow2 b

@@ -8,16 +8,6 @@ import (
 	"github.com/govmm/govmm/qcow2"
 )
 
-// extended applies extended_l2.
-func extended(_ *qcow2.CreateOptions, v formatValues) error {
-	if v.on("extended_l2") {
-		return errors.New("Extended L2 entries are not supported")
-	}
-	return nil
-}
-
-func extendedL2(*qcow2.Info) bool { return false }
-
 // setSnapshot makes a source the disk of a snapshot.
 func setSnapshot(s *block.Spec, list []option) error {
 	if s.Format != block.FormatQCOW2 {
