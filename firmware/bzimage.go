@@ -36,9 +36,11 @@ const (
 
 const (
 	bootFlag         = 0xAA55
-	protocolMin      = 0x020C // the first with a 64-bit entry
+	protocolMin      = 0x020A // the first that says where the kernel unpacks itself
+	protocol64       = 0x020C // the first with a 64-bit entry
 	loadedHigh       = 1 << 0 // loadflags
 	xlf64Bit         = 1 << 0 // xloadflags: 64-bit entry exists
+	xlfAbove4G       = 1 << 1 // xloadflags: kernel, initrd and so on may lie above 4 GiB
 	entry64Offset    = 0x200  // of the 64-bit entry in the protected-mode code
 	bzImageBase      = 0x100000
 	vidModeNormal    = 0xFFFF
@@ -62,6 +64,8 @@ type bzImage struct {
 	runs        Range  // where it unpacks the kernel and runs it
 	initrdLimit uint64
 	cmdlineSize uint32
+	entry64     bool // or in 32-bit protected mode, at the start of the code
+	high        bool // the initrd may lie above 4 GiB
 }
 
 func isBzImage(head []byte) bool {
@@ -75,7 +79,7 @@ func openBzImage(src Source, head []byte) (*bzImage, error) {
 	le := binary.LittleEndian
 	version := le.Uint16(head[hdrVersion:])
 	if version < protocolMin {
-		return nil, fmt.Errorf("boot protocol %d.%02d: 2.12 or later is needed (Linux 3.8)", version>>8, version&0xFF)
+		return nil, fmt.Errorf("boot protocol %d.%02d: 2.10 or later is needed (Linux 2.6.31)", version>>8, version&0xFF)
 	}
 	end := hdrMagic + int(head[hdrJump+1])
 	if end < hdrEndMin {
@@ -86,9 +90,6 @@ func openBzImage(src Source, head []byte) (*bzImage, error) {
 	}
 	if head[hdrLoadFlags]&loadedHigh == 0 {
 		return nil, errors.New("a zImage, which loads below 1 MiB: a bzImage is needed")
-	}
-	if le.Uint16(head[hdrXLoadFlags:])&xlf64Bit == 0 {
-		return nil, errors.New("a 32-bit kernel: only x86-64 kernels can be started")
 	}
 
 	sects := int64(head[hdrSetupSects])
@@ -103,6 +104,9 @@ func openBzImage(src Source, head []byte) (*bzImage, error) {
 		loadAddr:    bzImageBase,
 		initrdLimit: uint64(le.Uint32(head[hdrInitrdAddrMax:])) + 1,
 		cmdlineSize: le.Uint32(head[hdrCmdlineSize:]),
+	}
+	if flags := le.Uint16(head[hdrXLoadFlags:]); version >= protocol64 {
+		b.entry64, b.high = flags&xlf64Bit != 0, flags&(xlf64Bit|xlfAbove4G) == xlf64Bit|xlfAbove4G
 	}
 	if need := uint64(b.codeOffset) + b.codeSize; need > uint64(src.Size()) {
 		return nil, errTruncated(need, src.Size())
@@ -154,6 +158,8 @@ func (b *bzImage) extent() Range {
 
 func (b *bzImage) initrdEnd() uint64 { return b.initrdLimit }
 
+func (b *bzImage) takesHighInitrd() bool { return b.high }
+
 func (b *bzImage) cmdlineMax() int { return int(b.cmdlineSize) }
 
 func (b *bzImage) load(g *guest) error {
@@ -161,7 +167,11 @@ func (b *bzImage) load(g *guest) error {
 }
 
 func (b *bzImage) describe(g *guest, info bootInfo) (Entry, error) {
-	e, err := g.enterZeroPage(b.header, info, b.loadAddr+entry64Offset)
+	mode, entry := Protected32, b.loadAddr
+	if b.entry64 {
+		mode, entry = Long64, b.loadAddr+entry64Offset
+	}
+	e, err := g.enterZeroPage(b.header, info, mode, entry)
 	e.Format, e.Version = BzImage, b.version
 	return e, err
 }

@@ -234,7 +234,7 @@ func TestBzImageVersion(t *testing.T) {
 	} {
 		f := newFakeBzImage()
 		f.version = in
-		b, err := openImage(bytes.NewReader(makeBzImage(f)))
+		b, err := openImage(bytes.NewReader(makeBzImage(f)), false)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -5,15 +5,16 @@
 //
 // Three kinds of kernel are loaded, chosen by content:
 //
-//   - bzImage, entered by the 64-bit boot protocol (Linux,
-//     Documentation/arch/x86/boot.rst, protocol 2.12 and later);
+//   - bzImage, entered by the 64-bit boot protocol or, where the kernel has none, by
+//     the 32-bit one (Linux, Documentation/arch/x86/boot.rst, 2.10 and later);
 //   - ELF64 with a PVH note, entered in 32-bit protected mode with a
 //     start_info structure (Xen, docs/misc/pvh.pandoc);
 //   - ELF64 without one, entered at e_entry in 64-bit mode with the zero page
 //     of the boot protocol.
 //
-// Kernels that have only a 32-bit entry, multiboot images and EFI stubs without
-// a bzImage header are not supported: they are refused by name.
+// Each may be compressed as a whole with gzip, xz, zstd or lz4. ELF files of 32 bits,
+// multiboot images and EFI stubs without a bzImage header are not supported: they are
+// refused by name.
 //
 // A kernel is never trusted. Every number in its headers is checked before it
 // is used, memory that is allocated on its behalf is bounded, and nothing is

@@ -234,9 +234,11 @@ func (img *elfImage) inSegment(addr uint64) bool {
 	return false
 }
 
-func (img *elfImage) extent() Range     { return img.span }
-func (img *elfImage) initrdEnd() uint64 { return LowRAMMax }
-func (img *elfImage) cmdlineMax() int   { return elfCmdlineMax }
+func (img *elfImage) extent() Range         { return img.span }
+func (img *elfImage) initrdEnd() uint64     { return LowRAMMax }
+func (img *elfImage) takesHighInitrd() bool { return false }
+
+func (img *elfImage) cmdlineMax() int { return elfCmdlineMax }
 
 // load copies the segments. What a segment has in memory beyond its bytes in
 // the file is zero already.
@@ -253,7 +255,7 @@ func (img *elfImage) describe(g *guest, info bootInfo) (Entry, error) {
 	if img.pvhEntry != 0 {
 		return g.enterPVH(info, img.pvhEntry)
 	}
-	e, err := g.enterZeroPage(elfSetupHeader(), info, img.entry)
+	e, err := g.enterZeroPage(elfSetupHeader(), info, Long64, img.entry)
 	e.Format = ELF64
 	return e, err
 }
@@ -265,7 +267,7 @@ func elfSetupHeader() []byte {
 	le := binary.LittleEndian
 	le.PutUint16(h[hdrBootFlag:], bootFlag)
 	copy(h[hdrMagic:], "HdrS")
-	le.PutUint16(h[hdrVersion:], protocolMin)
+	le.PutUint16(h[hdrVersion:], protocol64)
 	h[hdrLoadFlags] = loadedHigh
 	le.PutUint32(h[hdrCmdlineSize:], elfCmdlineMax)
 	return h[hdrSetupSects:]

@@ -11,10 +11,11 @@ import (
 const copyBuffer = 256 << 10
 
 // guest is the RAM of the guest while a kernel is loaded. Nothing is written
-// to it but inside the RAM below the PCI hole.
+// to it but inside its ranges.
 type guest struct {
-	mem Memory
-	ram Range
+	mem  Memory
+	ram  Range // below the PCI hole
+	high Range // above 4 GiB, or empty
 }
 
 // write stores p at addr.
@@ -60,7 +61,7 @@ func (g *guest) copyIn(src Source, off int64, addr, n uint64) error {
 }
 
 func (g *guest) check(r Range) error {
-	if !g.ram.Contains(r) {
+	if !g.ram.Contains(r) && !g.high.Contains(r) {
 		return fmt.Errorf("%d bytes at %#x are not inside the RAM %v", r.Size, r.Base, g.ram)
 	}
 	return nil

@@ -33,6 +33,11 @@ const (
 	TablesBase = 0xE0000
 	TablesEnd  = 0xF0000
 
+	// SMBIOSBase and SMBIOSEnd bound the reserved memory in which a machine without
+	// a BIOS has its SMBIOS tables, the entry point first.
+	SMBIOSBase = biosBase
+	SMBIOSEnd  = lowEnd
+
 	ebdaBase = 0x9FC00 // extended BIOS data area, to VideoBase
 	biosBase = 0xF0000 // BIOS segment, to lowEnd
 	lowEnd   = 0x100000

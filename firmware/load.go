@@ -67,7 +67,7 @@ func Load(mem Memory, c LoadConfig) (Entry, error) {
 	if err := c.check(); err != nil {
 		return Entry{}, err
 	}
-	img, err := openImage(c.Kernel)
+	img, err := openImage(c.Kernel, false)
 	if err != nil {
 		return Entry{}, about("kernel", c.Kernel, err)
 	}
@@ -79,7 +79,7 @@ func Load(mem Memory, c LoadConfig) (Entry, error) {
 		return Entry{}, err
 	}
 
-	g := &guest{mem: mem, ram: c.Layout.LowRAM()}
+	g := &guest{mem: mem, ram: c.Layout.LowRAM(), high: c.Layout.HighRAM()}
 	if err := img.load(g); err != nil {
 		return Entry{}, about("kernel", c.Kernel, err)
 	}
@@ -133,6 +133,8 @@ type image interface {
 	extent() Range
 	// initrdEnd is the first address that the initial RAM disk may not reach.
 	initrdEnd() uint64
+	// takesHighInitrd reports whether the initial RAM disk may lie above 4 GiB.
+	takesHighInitrd() bool
 	// cmdlineMax is the longest command line, without its NUL.
 	cmdlineMax() int
 	// load copies the kernel into memory.
@@ -151,8 +153,9 @@ type bootInfo struct {
 	seed    []byte
 }
 
-// openImage recognises a kernel by its content.
-func openImage(src Source) (image, error) {
+// openImage recognises a kernel by its content. One that is compressed as a whole
+// is unpacked first, unless src has been unpacked already.
+func openImage(src Source, unpacked bool) (image, error) {
 	// All magic numbers lie inside the first sectors; a shorter file reads as
 	// if zeroes followed.
 	head := make([]byte, setupHeaderMax)
@@ -166,13 +169,25 @@ func openImage(src Source) (image, error) {
 	case isBzImage(head):
 		return openBzImage(src, head)
 	}
-	return nil, notAKernel(head[:n])
+	c := compressionOf(head[:n])
+	if c == nil {
+		return nil, notAKernel(head[:n])
+	}
+	if unpacked {
+		return nil, fmt.Errorf("not a kernel but %s data inside of other compressed data", c.name)
+	}
+	src, err := c.unpack(src)
+	if err != nil {
+		return nil, err
+	}
+	return openImage(src, true)
 }
 
 // place finds the memory of the initial RAM disk: as high as it may lie, so
 // that it is out of the way of the kernel, which starts low.
 func place(img image, c LoadConfig) (Range, error) {
 	ram, kernel := c.Layout.LowRAM(), img.extent()
+	high := c.Layout.HighRAM()
 	var size uint64
 	if c.Initrd != nil {
 		size = uint64(c.Initrd.Size())
@@ -181,6 +196,10 @@ func place(img image, c LoadConfig) (Range, error) {
 		return Range{}, fmt.Errorf("kernel: it needs the memory %v, which must end below %#x", kernel, uint64(LowRAMMax))
 	}
 	need := pageUp(kernel.End()) + pageUp(size)
+	if img.takesHighInitrd() && pageUp(size) <= high.Size && kernel.End() <= ram.End() &&
+		(need > ram.End() || pageUp(kernel.End())+pageUp(size) > img.initrdEnd()) {
+		return Range{(high.End() - size) &^ (pageSize - 1), size}, nil
+	}
 	if need > LowRAMMax {
 		return Range{}, fmt.Errorf("initrd: %s does not fit between this kernel's end at %#x and the PCI hole at %#x",
 			FormatSize(size), kernel.End(), uint64(LowRAMMax))

@@ -14,10 +14,6 @@ var foreign = [...]struct {
 }{
 	{0x38, "ARM\x64", "a kernel for arm64, not x86-64"},
 	{0x38, "RSC\x05", "a kernel for RISC-V, not x86-64"},
-	{0, "\x1f\x8b", "gzip data: unpack it first"},
-	{0, "\xfd7zXZ\x00", "xz data: unpack it first"},
-	{0, "\x28\xb5\x2f\xfd", "zstd data: unpack it first"},
-	{0, "\x02\x21\x4c\x18", "lz4 data: unpack it first"},
 	{0, "BZh", "bzip2 data: unpack it first"},
 	{0, "070701", "a cpio archive: is it the initrd?"},
 	{0, "QFI\xfb", "a qcow2 image: is it the disk?"},

@@ -45,7 +45,7 @@ func (r ROM) Shadow() Range {
 
 // Load writes the ROM into rom, which is the memory at its Range.
 func (r ROM) Load(rom Memory) error {
-	g := guest{rom, r.Range()}
+	g := guest{mem: rom, ram: r.Range()}
 	return g.copyIn(r.src, 0, r.Range().Base, r.size)
 }
 
@@ -53,6 +53,6 @@ func (r ROM) Load(rom Memory) error {
 // because a BIOS keeps its variables in it.
 func (r ROM) LoadShadow(ram Memory) error {
 	shadow := r.Shadow()
-	g := guest{ram, shadow}
+	g := guest{mem: ram, ram: shadow}
 	return g.copyIn(r.src, int64(r.size-shadow.Size), shadow.Base, shadow.Size)
 }

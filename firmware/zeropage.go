@@ -22,10 +22,10 @@ const (
 // setupDataSeed is the type of a setup_data node with random bytes.
 const setupDataSeed = 9
 
-// enterZeroPage hands the kernel the zero page and enters it at rip in 64-bit
+// enterZeroPage hands the kernel the zero page and enters it at rip in the given
 // mode. header is the part of the setup header that came with the kernel, from
 // offset zpSetupHeader on.
-func (g *guest) enterZeroPage(header []byte, info bootInfo, rip uint64) (Entry, error) {
+func (g *guest) enterZeroPage(header []byte, info bootInfo, mode Mode, rip uint64) (Entry, error) {
 	zp := make([]byte, pageSize)
 	copy(zp[zpSetupHeader:zpSetupHeaderHi], header)
 
@@ -57,7 +57,7 @@ func (g *guest) enterZeroPage(header []byte, info bootInfo, rip uint64) (Entry, 
 	if err := g.write(zp, zeroPageAddr); err != nil {
 		return Entry{}, err
 	}
-	e, err := g.newEntry(Long64, rip)
+	e, err := g.newEntry(mode, rip)
 	e.RSI = zeroPageAddr
 	return e, err
 }

@@ -92,7 +92,7 @@ need() {
 
 install_packages() {
 	need ca-certificates coreutils dash debian-archive-keyring e2fsprogs fdisk util-linux xz-utils
-	[ "$level" = run ] || need acpica-tools cryptsetup-bin gcc kexec-tools libc6-dev libnbd-bin lz4 qemu-utils seabios sg3-utils smartmontools socat xfsprogs zstd
+	[ "$level" = run ] || need acpica-tools cryptsetup-bin dmidecode gcc kexec-tools libc6-dev libnbd-bin lz4 mmdebstrap qemu-utils seabios sg3-utils smartmontools socat xfsprogs xorriso zstd
 }
 
 # Where KVM runs a stock kernel, nothing of QEMU is needed to run govmm.
@@ -185,6 +185,28 @@ fetch_busybox() {
 	timed "busybox-static" fetch bookworm busybox-static "$build/busybox"
 }
 
+# fetch_upgrade: a disk with a kernel package, for a Debian that is installed on
+# another. Of the package's modules only a part is kept, and it is compressed in a
+# way that an emulated processor undoes in good time.
+fetch_upgrade() {
+	local dir=$build/debian
+	[ ! -e "$dir/upgrade.img" ] || return 0
+	local kernel=$build/debian/kernel files=$build/debian/upgrade
+	rm -rf "$kernel" "$files"
+	mkdir -p "$kernel" "$files"
+	local package
+	package=$(private_apt backports apt-cache depends --no-suggests linux-image-amd64 | sed -n 's/^ *Depends: //p' | head -n 1)
+	(cd "$dir" && retry private_apt backports apt-get download "$package") || die "package $package cannot be downloaded"
+	dpkg-deb -R "$dir/$package"_*.deb "$kernel"
+	rm "$dir/$package"_*.deb
+	rm -rf "$kernel"/usr/share/doc "$kernel"/lib/modules/*/kernel/{net,sound} "$kernel"/lib/modules/*/kernel/drivers/{gpu,net,media,iio,usb,hwmon,infiniband,staging}
+	dpkg-deb --root-owner-group -Zgzip -z1 -b "$kernel" "$files/kernel.deb" >/dev/null
+	rm -rf "$kernel"
+	mke2fs -q -t ext4 -d "$files" "$dir/upgrade.part" 256m
+	rm -rf "$files"
+	mv "$dir/upgrade.part" "$dir/upgrade.img"
+}
+
 mkdir -p "$build"
 command -v go >/dev/null || die "Go is not in PATH (https://go.dev/dl)"
 timed "Debian packages" install_packages
@@ -196,5 +218,8 @@ if [ "$level" = test ]; then
 	# Without its kernel the test of the backports kernel fails and says why.
 	(fetch_kernel backports "$build/kernels/backports" "$backports") ||
 		say "WARNING: no backports kernel: its test will fail"
+	timed "Debian on a disk" guest-tests/debian.sh
+	(timed "kernel for its upgrade" fetch_upgrade) ||
+		say "WARNING: no kernel to upgrade to: the long test will fail"
 fi
 timed "kernel images and modules" go run ./guest-tests/cmd/prepare

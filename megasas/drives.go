@@ -124,6 +124,7 @@ func (c *Controller) exposeDrive(d *raid.PhysicalDrive) error {
 		ATA:          ataOf(id, v.before),
 		Health:       v.health(id, c.sas),
 		Counters:     &v.counters,
+		CDROM:        id.Media == raid.Optical,
 		Limits:       scsi.Limits{MaxTransfer: c.p.MaxRequestSectors},
 	})
 	if err != nil {
@@ -138,23 +139,32 @@ func (c *Controller) exposeVolume(v *raid.Volume, cfg raid.VolumeConfig) (*logic
 	pd := c.physicals[cfg.Drives[0]].Load()
 	id := pd.drive.Identity()
 	name := c.volumeName(id)
+	identity := scsi.Identity{
+		Vendor:   c.p.VolumeVendor,
+		Product:  c.p.VolumeProduct,
+		Revision: c.p.VolumeRevision,
+		Serial:   hex.EncodeToString(name),
+		NAA:      name,
+	}
+	limit := c.p.MaxRequestSectors
+	if id.Media == raid.Optical {
+		// The disc is no volume. It has a volume's target id, because that is
+		// where firmware which boots from the controller looks for it.
+		identity.Vendor, identity.Product, identity.Revision = id.Vendor, id.Product, id.Revision
+		limit /= opticalSectors
+	}
 	unit, err := scsi.NewUnit(scsi.UnitConfig{
-		Medium: v,
-		Mapper: v.Mapper(),
-		Identity: scsi.Identity{
-			Vendor:   c.p.VolumeVendor,
-			Product:  c.p.VolumeProduct,
-			Revision: c.p.VolumeRevision,
-			Serial:   hex.EncodeToString(name),
-			NAA:      name,
-		},
+		Medium:       v,
+		Mapper:       v.Mapper(),
+		Identity:     identity,
+		CDROM:        id.Media == raid.Optical,
 		RotationRate: rotation(id),
 		WriteBack:    cacheInForce(cfg.Cache) == raid.WriteBack,
 		Initiator:    c.sas,
 		Counters:     &pd.vitals.counters, // what the volume moves, its drive moves
 		// The cache is the controller's, and the volume's property rules it.
 		FixedWriteCache: true,
-		Limits:          scsi.Limits{MaxTransfer: c.p.MaxRequestSectors},
+		Limits:          scsi.Limits{MaxTransfer: limit},
 	})
 	if err != nil {
 		return nil, err
@@ -163,6 +173,9 @@ func (c *Controller) exposeVolume(v *raid.Volume, cfg raid.VolumeConfig) (*logic
 	c.logicals[v.Target()].Store(ld)
 	return ld, nil
 }
+
+// opticalSectors is a block of a CD-ROM in units of raid.BlockSize.
+const opticalSectors = 4
 
 // ataOf makes a SATA drive what it is to ATA commands.
 func ataOf(id raid.DriveIdentity, before driveRecord) *scsi.ATA {
@@ -198,8 +211,11 @@ func (c *Controller) volumeName(id raid.DriveIdentity) []byte {
 
 // rotation is a drive's rotation rate as SCSI has it.
 func rotation(id raid.DriveIdentity) uint16 {
-	if id.Media == raid.SolidState {
+	switch id.Media {
+	case raid.SolidState:
 		return 1
+	case raid.Optical:
+		return 0
 	}
 	return 7200
 }

@@ -191,7 +191,7 @@ func (im *Image) anyCompressed() (found bool, err error) {
 				return fmt.Errorf("read L2 table: %w", err)
 			}
 			for i := int64(0); i < 1<<im.g.l2Bits && !found; i++ {
-				found = loadEntry(*buf, i)&entryCompressed != 0
+				found = im.g.word(*buf, i)&entryCompressed != 0
 			}
 		}
 		return nil

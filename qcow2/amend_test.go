@@ -74,6 +74,12 @@ func TestAmend(t *testing.T) {
 				if a.o.Size != nil && c.o.Version == 2 {
 					continue // with snapshots
 				}
+				if a.o.Version == 2 && c.o.ExtendedL2 {
+					if err := d.im.Amend(a.o); err == nil {
+						t.Error("version 2 with subclusters")
+					}
+					continue
+				}
 				base := slices.Clone(d.f.data)
 				d.f.record = true
 				if err := d.im.Amend(a.o); err != nil {

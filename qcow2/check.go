@@ -64,7 +64,17 @@ func (im *Image) Check(o CheckOptions) (CheckResult, error) {
 			return CheckResult{}, err
 		}
 	}
-	return im.check(o)
+	if o.Repair != RepairAll && im.snapTable.broken != nil {
+		if o.Report != nil {
+			o.Report(fmt.Sprintf("ERROR failed to read the snapshot table: %v", im.snapTable.broken))
+		}
+		return CheckResult{CheckErrors: 1}, im.snapTable.broken
+	}
+	res, err := im.check(o)
+	if err == nil {
+		err = im.checkSnapshotTable(&o, &res)
+	}
+	return res, err
 }
 
 // check is Check for an image that nobody else uses and that has nothing to

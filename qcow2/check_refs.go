@@ -12,6 +12,14 @@ func (c *checker) countReferences() error {
 	c.reference(0, 1, 1)
 	c.countL1(c.l1, int64(c.h.l1Offset), true)
 	for _, s := range c.snaps {
+		switch {
+		case !c.g.aligned(s.l1Offset) || uint64(s.l1Offset) > maxHostOffset:
+			c.corruption("ERROR snapshot %s (%s) l1_offset=%#x: L1 table is not cluster aligned; snapshot table entry corrupted", s.id, s.name, s.l1Offset)
+			continue
+		case s.l1Size > maxL1Bytes/8:
+			c.corruption("ERROR snapshot %s (%s) l1_size=%#x: L1 table is too large; snapshot table entry corrupted", s.id, s.name, s.l1Size)
+			continue
+		}
 		l1, err := readTable(c.f, s.l1Offset, s.l1Size)
 		if err != nil {
 			return fmt.Errorf("read L1 table of snapshot %q: %w", s.id, err)
@@ -137,10 +145,11 @@ func (c *checker) countL2Tables() error {
 func (c *checker) countL2(off int64, times uint32, active bool, buf []byte) error {
 	next := int64(0) // where an unfragmented disk would go on
 	for i := int64(0); i < 1<<c.g.l2Bits; i++ {
-		e := loadEntry(buf, i)
-		if e == 0 && c.g.entryBits == 3 {
+		entry := c.g.entry(buf, i)
+		if entry == (l2Entry{}) {
 			continue
 		}
+		e := entry.word
 		if n := c.plainRun(buf, i); n > 0 && times == 1 {
 			host := int64(e & entryOffset)
 			c.refs.addRun(host>>c.g.clusterBits, n)
@@ -153,12 +162,13 @@ func (c *checker) countL2(off int64, times uint32, active bool, buf []byte) erro
 			i += n - 1
 			continue
 		}
-		fixed, host := c.countEntry(e, times)
-		if fixed != e {
+		fixed, host := c.countEntry(entry, times)
+		if fixed != entry {
 			c.res.CorruptionsFixed++
 			c.res.Corruptions--
-			storeEntry(buf, i, fixed)
-			if err := writeFull(c.f, buf[i*8:i*8+8], off+i*8); err != nil {
+			c.g.setEntry(buf, i, fixed)
+			at, n := i<<c.g.entryBits, int64(1)<<c.g.entryBits
+			if err := writeFull(c.f, buf[at:at+n], off+at); err != nil {
 				return err
 			}
 		}
@@ -182,10 +192,11 @@ func (c *checker) countL2(off int64, times uint32, active bool, buf []byte) erro
 
 // countEntry counts what an L2 entry refers to. It returns the entry as it
 // should be, and the host offset of its cluster, 0 for none.
-func (c *checker) countEntry(e uint64, times uint32) (fixed uint64, host int64) {
+func (c *checker) countEntry(entry l2Entry, times uint32) (fixed l2Entry, host int64) {
+	e := entry.word
 	if e&entryCompressed != 0 && c.g.dataFile {
 		c.corruption("ERROR compressed cluster with data file, entry=%#x", e)
-		return e, 0
+		return entry, 0
 	}
 	if e&entryCompressed != 0 {
 		off, n, err := c.g.compressed(e)
@@ -194,12 +205,17 @@ func (c *checker) countEntry(e uint64, times uint32) (fixed uint64, host int64) 
 		}
 		if err != nil {
 			c.corruption("ERROR %v", err)
-			return e, 0
+			return entry, 0
+		}
+		if entry.bitmap != 0 {
+			c.corruption("ERROR compressed cluster with non-zero subcluster allocation bitmap, entry=%#x", e)
+			return entry, 0
 		}
 		c.referenceCompressed(off, n, times)
-		return e, off
+		return entry, off
 	}
-	if e&l2Reserved != 0 {
+	c.checkBitmap(entry)
+	if e&l2Reserved != 0 || e&entryZero != 0 && c.g.extended() {
 		c.corruption("ERROR found l2 entry with reserved bits set: %x", e)
 	}
 	if e&entryZero != 0 && c.g.version < 3 {
@@ -208,21 +224,39 @@ func (c *checker) countEntry(e uint64, times uint32) (fixed uint64, host int64) 
 	host = int64(e & entryOffset)
 	switch {
 	case host == 0:
-		return e, 0 // of an external data file, too
+		return entry, 0 // of an external data file, too
 	case c.g.aligned(host) && c.g.dataFile:
-		return e, host // data there is not counted
+		return entry, host // data there is not counted
 	case c.g.aligned(host):
 		c.reference(host, c.g.clusterSize, times)
-		return e, host
-	case e&entryZero == 0:
+		return entry, host
+	case entry.alloc() != 0 || e&entryZero == 0 && !c.g.extended():
 		c.corruption("ERROR offset=%x: Data cluster is not properly aligned; L2 entry corrupted.", host)
-		return e, host
+		return entry, host
 	}
 	c.corruption("ERROR offset=%x: Preallocated cluster is not properly aligned; L2 entry corrupted.", host)
 	if c.o.Repair == RepairAll {
-		return entryZero, 0
+		return c.g.zeroEntry(0), 0
 	}
-	return e, host
+	return entry, host
+}
+
+// checkBitmap reports a bitmap of subclusters that can't be.
+func (c *checker) checkBitmap(e l2Entry) {
+	if !c.g.extended() {
+		return
+	}
+	kind := kindUnallocated
+	if c.g.refersTo(e.word) {
+		kind = kindNormal
+	}
+	switch {
+	case e.checkBitmap(kind) == nil:
+	case kind == kindNormal:
+		c.corruption("ERROR offset=%x: Allocated cluster has corrupted subcluster allocation bitmap", e.word&entryOffset)
+	default:
+		c.corruption("ERROR: Unallocated cluster has non-zero subcluster allocation map")
+	}
 }
 
 // referenceCompressed counts the clusters that compressed data lies in. The
@@ -311,7 +345,7 @@ func (c *checker) checkCopied() error {
 func (c *checker) checkCopiedL2(table, first int64, fix bool, buf []byte) error {
 	dirty := false
 	for i := int64(0); i < 1<<c.g.l2Bits; i++ {
-		e := loadEntry(buf, i)
+		e := c.g.word(buf, i)
 		host := int64(e & entryOffset)
 		if e&entryCompressed != 0 || !c.g.refersTo(e) || !c.g.aligned(host) {
 			continue
@@ -325,7 +359,7 @@ func (c *checker) checkCopiedL2(table, first int64, fix bool, buf []byte) error 
 		}
 		if want, bad := copiedAs(e, c.g.dataFile || c.refcount(host>>c.g.clusterBits) == 1); bad {
 			c.miscopied(fix, "OFLAG_COPIED data cluster: l2_entry=%x refcount=%d", e, c.refcount(host>>c.g.clusterBits))
-			storeEntry(buf, i, want)
+			c.g.setWord(buf, i, want)
 			dirty = true
 		}
 	}

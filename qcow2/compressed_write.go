@@ -101,7 +101,7 @@ func (im *Image) reservePacked(off, n int64) (a *allocation, entry uint64, err e
 			continue
 		}
 		defer im.mu.Unlock()
-		if _, err := im.checkEntry(loadEntry(p.buf, index), first); err != nil {
+		if _, err := im.checkEntry(im.g.entry(p.buf, index), first); err != nil {
 			return nil, 0, fmt.Errorf("%w (guest offset %#x)", err, off)
 		}
 		host, err := im.pack(n)
@@ -129,9 +129,9 @@ func (im *Image) settlePacked(a *allocation, entry uint64, n int64, failed error
 		im.unpack(a.host, n)
 		return
 	}
-	old := loadEntry(a.page.buf, a.index)
+	old := im.g.word(a.page.buf, a.index)
 	im.at(EventL2UpdateCompressed)
-	im.setL2(a.page, a.index, entry)
+	im.setL2(a.page, a.index, l2Entry{word: entry})
 	im.releaseEntry(old, false)
 	im.alloc.dataEnd = max(im.alloc.dataEnd, (a.host+n+sectorSize-1)&^(sectorSize-1))
 	im.changes.barrier = true

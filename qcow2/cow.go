@@ -3,85 +3,119 @@ package qcow2
 import "fmt"
 
 // fill writes the next n bytes of rq to guest offset off in the new clusters of
-// a, along with what the rest of these clusters held before: one vectored write
-// for all.
+// a, along with what the rest of the range to fill held before: one vectored
+// write for all.
 func (im *Image) fill(rq *request, a *allocation, off, n int64) error {
-	start := a.first << im.g.clusterBits
-	head := off - start
-	tail := start + a.count<<im.g.clusterBits - (off + n)
+	head := off - a.lo
+	tail := a.hi - (off + n)
+	cluster := im.g.clusterSize - 1
 
-	headBuf, err := im.oldContents(a.head, start, head, 0)
+	headBuf, err := im.oldContents(a.head, a.lo, head)
 	if err != nil {
 		return err
 	}
 	defer im.putBuffer(headBuf)
-	tailBuf, err := im.oldContents(a.tail, off+n, tail, im.g.clusterSize-tail)
+	tailBuf, err := im.oldContents(a.tail, off+n, tail)
 	if err != nil {
 		return err
 	}
 	defer im.putBuffer(tailBuf)
 
-	at, guest := a.host, start
+	guest := a.lo
 	v := &rq.vec
 	v.begin()
 	switch {
 	case headBuf != nil:
-		v.out = append(v.out, (*headBuf)[:head])
+		v.out = append(v.out, (*headBuf)[a.lo&cluster:][:head])
 	case a.clean:
-		at, guest = at+head, off // nothing was ever written there
+		guest = off // nothing was ever written before that
 	default:
 		v.zero(head)
 	}
 	v.take(n)
 	switch {
 	case tailBuf != nil:
-		v.out = append(v.out, (*tailBuf)[im.g.clusterSize-tail:])
+		v.out = append(v.out, (*tailBuf)[(off+n)&cluster:][:tail])
 	case !a.clean:
 		v.zero(tail)
 	}
 	if headBuf != nil || tailBuf != nil {
 		im.at(EventCowWrite)
 	}
-	return im.writeData(v.piece(), at, guest)
+	return im.writeData(v.piece(), a.host+guest-a.first<<im.g.clusterBits, guest)
 }
 
-// oldContents reads n bytes, at guest offset off, of the cluster that entry
-// maps, into the same place, within, of a cluster buffer. It returns nil if
-// they are zeroes, or none.
-func (im *Image) oldContents(entry uint64, off, n, within int64) (*[]byte, error) {
+// oldContents reads n bytes, at guest offset off, of the cluster that e maps,
+// into the same place of a cluster buffer. It returns nil if they are zeroes, or
+// none.
+func (im *Image) oldContents(e l2Entry, off, n int64) (*[]byte, error) {
 	if n == 0 {
 		return nil, nil
 	}
-	kind, err := im.g.classify(entry)
+	kind, err := im.g.classify(e.word)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
-	backed := int64(0)
-	switch kind {
-	case kindZero, kindZeroAlloc:
-		return nil, nil
-	case kindUnallocated:
-		if backed = im.backed(off, min(n, im.Size()-off)); backed == 0 {
-			return nil, nil
-		}
+	var buf *[]byte
+	if im.g.extended() && kind != kindCompressed {
+		buf, err = im.oldSubclusters(e, kind, off, n)
+	} else {
+		buf, err = im.oldRun(nil, kind, e.word, off, n)
 	}
-	buf := im.clusterBuffer()
+	if err != nil {
+		im.putBuffer(buf)
+		return nil, fmt.Errorf("copy on write: %w", err)
+	}
+	return buf, nil
+}
+
+// oldSubclusters is oldContents for a cluster with subclusters: it reads those
+// that hold something, and nothing in between.
+func (im *Image) oldSubclusters(e l2Entry, cluster clusterKind, off, n int64) (buf *[]byte, err error) {
+	g := &im.g
+	start := off &^ (g.clusterSize - 1)
+	for end := off + n; off < end && err == nil; {
+		sub := g.sub(off)
+		kind, count := e.subKind(cluster, sub)
+		next := min(end, start+int64(sub+count)*g.subSize())
+		had := buf != nil
+		if buf, err = im.oldRun(buf, kind, e.word, off, next-off); !had && buf != nil {
+			clear((*buf)[end-n-start : off-start]) // zeroes came before
+		}
+		off = next
+	}
+	return buf, err
+}
+
+// oldRun reads n bytes at guest offset off, all of one kind, into the same place
+// of the cluster buffer buf. If that is nil it takes a new one, unless they are
+// zeroes.
+func (im *Image) oldRun(buf *[]byte, kind clusterKind, word uint64, off, n int64) (*[]byte, error) {
+	backed := int64(0)
+	if kind == kindUnallocated {
+		backed = im.backed(off, min(n, im.Size()-off))
+	}
+	within := off & (im.g.clusterSize - 1)
+	if kind == kindZero || kind == kindZeroAlloc || kind == kindUnallocated && backed <= 0 {
+		if buf != nil {
+			clear((*buf)[within : within+n])
+		}
+		return buf, nil
+	}
+	if buf == nil {
+		buf = im.clusterBuffer()
+	}
 	dst := (*buf)[within : within+n]
 	im.at(EventCowRead)
 	switch kind {
 	case kindNormal:
-		err = im.readData([][]byte{dst}, int64(entry&entryOffset)+within, off)
+		return buf, im.readData([][]byte{dst}, int64(word&entryOffset)+within, off)
 	case kindCompressed:
-		err = im.decompress(entry, *buf)
-	case kindUnallocated:
-		clear(dst[backed:])
-		if err = im.backing.ReadV([][]byte{dst[:backed]}, off); err != nil {
-			err = &backingError{err}
-		}
+		return buf, im.decompress(word, *buf)
 	}
-	if err != nil {
-		im.buffers.Put(buf)
-		return nil, fmt.Errorf("copy on write: %w", err)
+	clear(dst[backed:])
+	if err := im.backing.ReadV([][]byte{dst[:backed]}, off); err != nil {
+		return buf, &backingError{err}
 	}
 	return buf, nil
 }

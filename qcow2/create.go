@@ -16,6 +16,10 @@ type CreateOptions struct {
 	// RefcountBits is the width of refcounts: a power of two up to 64, in
 	// version 2 always 16. Default 16.
 	RefcountBits int
+	// ExtendedL2 divides clusters into 32 subclusters each, which are allocated one
+	// by one: small writes to large clusters copy less. Version 3 only, clusters of
+	// 16 KiB at least.
+	ExtendedL2 bool
 	// LazyRefcounts has writers leave refcounts in memory until the image is
 	// closed, under the dirty bit. After a crash they are rebuilt by the next
 	// writable open. Version 3 only.
@@ -81,6 +85,10 @@ func (o *CreateOptions) header() (*header, error) {
 		return nil, fmt.Errorf("backing file name of %d bytes (at most %d)", len(o.BackingFile), maxBackingName)
 	case o.BackingFile != "" && o.BackingFormat == "":
 		return nil, fmt.Errorf("backing file %q without backing format", o.BackingFile)
+	case o.ExtendedL2 && version == 2:
+		return nil, fmt.Errorf("extended L2 entries need version 3")
+	case o.ExtendedL2 && clusterSize < 1<<minExtendedBits:
+		return nil, fmt.Errorf("cluster size %d (with extended L2 entries at least %d)", clusterSize, 1<<minExtendedBits)
 	case o.DataFile != "" && version == 2:
 		return nil, fmt.Errorf("an external data file needs version 3")
 	case (o.DataFile != "") != (o.Data != nil):
@@ -91,8 +99,8 @@ func (o *CreateOptions) header() (*header, error) {
 		return nil, fmt.Errorf("raw external data excludes a backing file")
 	case o.Preallocation > PreallocateFull:
 		return nil, fmt.Errorf("%v", o.Preallocation)
-	case o.Preallocation != PreallocateOff && o.BackingFile != "":
-		return nil, fmt.Errorf("preallocation %v hides the backing file", o.Preallocation)
+	case o.Preallocation != PreallocateOff && o.BackingFile != "" && !o.ExtendedL2:
+		return nil, fmt.Errorf("preallocation %v hides the backing file, except with extended L2 entries", o.Preallocation)
 	case len(o.BackingFormat) > 15:
 		return nil, fmt.Errorf("backing format %q (at most 15 bytes)", o.BackingFormat)
 	}
@@ -124,6 +132,9 @@ func (o *CreateOptions) header() (*header, error) {
 	}
 	if version >= 3 {
 		h.tail = make([]byte, headerSizeV3-headerMinSizeV3-1)
+		if o.ExtendedL2 {
+			h.incompatible |= incompatExtendedL2
+		}
 		if o.LazyRefcounts {
 			h.compatible |= compatLazyRefcounts
 		}

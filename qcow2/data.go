@@ -125,7 +125,7 @@ func (im *Image) zeroRaw(off, n int64, unmap bool) error {
 // overlaps the clusters.
 func (im *Image) giveBackRun(p *page, index, first, count int64) error {
 	for i := range count {
-		if _, err := im.checkEntry(loadEntry(p.buf, index+i), first+i); err != nil {
+		if _, err := im.checkEntry(im.g.entry(p.buf, index+i), first+i); err != nil {
 			return err
 		}
 	}
@@ -134,7 +134,7 @@ func (im *Image) giveBackRun(p *page, index, first, count int64) error {
 	defer im.land(a)
 	for i := int64(0); i < count; i++ {
 		from := i
-		for i < count && im.g.refersTo(loadEntry(p.buf, index+i)) {
+		for i < count && im.g.refersTo(im.g.word(p.buf, index+i)) {
 			i++
 		}
 		if i == from {

@@ -8,8 +8,8 @@
 // The machine's state in a snapshot is kept, but not read. Persistent dirty
 // bitmaps are loaded, maintained and stored. Guest data may be in an external data
 // file, which the caller of Open decides about. It may be encrypted, by LUKS1 (see
-// package luks) or by the AES of old images. An image that needs extended L2
-// entries is refused at Open with an error that names the feature.
+// package luks) or by the AES of old images. Clusters may have subclusters
+// (extended L2 entries), and be allocated in advance.
 //
 // # Concurrency
 //

@@ -15,7 +15,7 @@ const (
 	incompatCompression uint64 = 1 << 3 // compression_type is not zero
 	incompatExtendedL2  uint64 = 1 << 4
 	incompatBad                = incompatDirty | incompatCorrupt // a repair clears these
-	incompatBuilt              = incompatBad | incompatDataFile | incompatCompression
+	incompatBuilt              = incompatBad | incompatDataFile | incompatCompression | incompatExtendedL2
 
 	compatLazyRefcounts uint64 = 1 << 0
 

@@ -47,6 +47,9 @@ type geometry struct {
 
 func newGeometry(h *header) geometry {
 	cb, eb := uint(h.clusterBits), uint(3)
+	if h.incompatible&incompatExtendedL2 != 0 {
+		eb = 4
+	}
 	g := geometry{
 		version:       h.version,
 		clusterBits:   cb,
@@ -121,6 +124,11 @@ func (g *geometry) classify(e uint64) (clusterKind, error) {
 		return 0, fmt.Errorf("cluster offset %#x unaligned", off)
 	}
 	switch {
+	case g.extended(): // the bitmap says more
+		if g.refersTo(e) {
+			return kindNormal, nil
+		}
+		return kindUnallocated, nil
 	case e&entryZero != 0 && g.version < 3:
 		return 0, fmt.Errorf("zero cluster entry %#x in a version 2 image", e)
 	case e&entryZero != 0 && !g.refersTo(e):

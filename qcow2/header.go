@@ -190,14 +190,14 @@ func (h *header) validate() error {
 	if err := h.validateEncryption(); err != nil {
 		return err
 	}
+	if h.incompatible&incompatExtendedL2 != 0 && h.clusterBits < minExtendedBits {
+		return fmt.Errorf("%w: subclusters of %d bytes (at least %d)", ErrInvalid, 1<<h.clusterBits/subclusters, 1<<minClusterBits)
+	}
 	if h.autoclear&autoclearRawData != 0 && h.incompatible&incompatDataFile == 0 {
 		return fmt.Errorf("%w: raw external data without an external data file", ErrInvalid)
 	}
 	if h.refcountOrder > maxRefcountOrder {
 		return fmt.Errorf("%w: refcount width 2^%d bits (at most 64 bits)", ErrInvalid, h.refcountOrder)
-	}
-	if h.refClusters == 0 {
-		return fmt.Errorf("%w: image does not contain a refcount table", ErrInvalid)
 	}
 	if err := h.checkTable("refcount table", h.refTable, uint64(h.refClusters)<<h.clusterBits, maxRefTableBytes); err != nil {
 		return err

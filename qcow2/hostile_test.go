@@ -97,7 +97,7 @@ func TestHostileHeaders(t *testing.T) {
 			extend(extDataFile, 11, "/etc/passwd")(f)
 		}, ErrDataFile, `"/etc/passwd"`},
 		{"raw data without data file", set64(hdrAutoclear, autoclearRawData), ErrInvalid, "raw external data"},
-		{"extended L2", set64(72, incompatExtendedL2), ErrUnsupported, `"extended L2 entries"`},
+		{"subclusters of 256 bytes", func(f *memFile) { f.put64(72, incompatExtendedL2); f.put32(20, 13) }, ErrInvalid, "subclusters of 256 bytes"},
 		{"unknown feature", set64(72, 1<<40), ErrUnsupported, "unknown incompatible feature 0x10000000000"},
 		{"unknown feature with a name", func(f *memFile) {
 			f.put64(72, 1<<7)

@@ -93,6 +93,7 @@ type Image struct {
 	refs      *cache             // pages of refcount blocks
 	refTable  []uint64           // refcount table
 	snaps     []snapshot         // internal snapshots
+	snapTable snapshotTable      // what is wrong with their table, if opened for repair
 	meta      map[int64]metaKind // clusters that hold metadata, by number
 	unchecked Overlap            // never changes
 	alloc     allocator
@@ -130,6 +131,9 @@ func Open(f File, o Options) (*Image, error) {
 	if h.incompatible&incompatCorrupt != 0 && !o.ReadOnly && !o.ForRepair {
 		return nil, fmt.Errorf("%w: it was marked so earlier; it can only be opened read-only or repaired", ErrCorrupt)
 	}
+	if h.refClusters == 0 && !o.ForRepair {
+		return nil, fmt.Errorf("%w: image does not contain a refcount table (a repair makes one)", ErrInvalid)
+	}
 	im := &Image{event: o.Event, f: f, hdr: h, g: newGeometry(h), readOnly: o.ReadOnly, unchecked: o.Unchecked}
 	im.epochs.init()
 	im.commits = im.commit
@@ -139,7 +143,9 @@ func Open(f File, o Options) (*Image, error) {
 	im.decoded.init(im.g.clusterSize)
 	im.codec = newCodec(h.compression, im.g.clusterSize)
 	im.helpers = make(chan struct{}, runtime.GOMAXPROCS(0)-1)
-	if im.snaps, err = readSnapshots(f, h); err != nil {
+	if o.ForRepair {
+		im.snaps, im.snapTable = readDamaged(f, h)
+	} else if im.snaps, err = readSnapshots(f, h); err != nil {
 		return nil, err
 	}
 	if err := im.loadTables(); err != nil {
@@ -227,7 +233,7 @@ func (im *Image) makeCaches(o *Options) {
 
 // defaultL2Cache is the size in bytes of the L2 cache for a disk of size bytes.
 func (im *Image) defaultL2Cache(size int64) int64 {
-	return min(im.g.clusters(size)*8, maxDefaultL2Cache)
+	return min(im.g.clusters(size)<<im.g.entryBits, maxDefaultL2Cache)
 }
 
 // resizeCache adapts the default size of the L2 cache to that of the disk.

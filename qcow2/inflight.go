@@ -9,9 +9,10 @@ type allocation struct {
 	kept         bool  // host was theirs before: zero clusters with storage
 	clean        bool  // host was never written: it reads as zeroes
 
-	head, tail uint64 // L2 entries of the first and the last cluster before
-	page       *page  // holds their L2 entries; pinned
-	index      int64  // of the first entry in page
+	lo, hi     int64   // guest bytes that are filled before the clusters are linked
+	head, tail l2Entry // of the first and the last cluster, before
+	page       *page   // holds their L2 entries; pinned
+	index      int64   // of the first entry in page
 
 	gone chan struct{} // closed when it ends; made by the first who waits
 }

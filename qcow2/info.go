@@ -12,6 +12,7 @@ type Info struct {
 	Corrupt       bool
 	BackingFile   string
 	BackingFormat string
+	ExtendedL2    bool            // clusters have subclusters
 	DataFile      string          // recorded name of the external data file
 	HasDataFile   bool            // the guest's data is in an external file
 	RawData       bool            // which reads as the disk does
@@ -37,6 +38,7 @@ func (im *Image) Info() Info {
 		Corrupt:       h.incompatible&incompatCorrupt != 0,
 		BackingFile:   h.backingFile,
 		BackingFormat: h.backingFormat(),
+		ExtendedL2:    im.g.extended(),
 		DataFile:      h.dataFile(),
 		HasDataFile:   im.g.dataFile,
 		RawData:       im.rawData(),

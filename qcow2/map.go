@@ -160,6 +160,9 @@ func (m *mapping) extent(off int64) Extent {
 	switch m.kind {
 	case kindUnallocated:
 		e.Present = false
+		if m.entry&entryOffset != 0 { // of subclusters, that have storage all the same
+			e.Host = m.host
+		}
 	case kindZero:
 		e.Zero = true
 	case kindZeroAlloc:

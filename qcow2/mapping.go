@@ -61,13 +61,16 @@ func (g *geometry) l2Table(l1 []uint64, off int64) (int64, error) {
 // l2Page returns the page of an L2 table that maps guest offset off: where it
 // is in the file, and the index of the entry in it.
 func (g *geometry) l2Page(table, off int64) (at, index int64) {
-	byteOff := (off >> g.clusterBits & (1<<g.l2Bits - 1)) * 8
-	return table + byteOff&^(g.pageSize-1), byteOff & (g.pageSize - 1) / 8
+	byteOff := (off >> g.clusterBits & (1<<g.l2Bits - 1)) << g.entryBits
+	return table + byteOff&^(g.pageSize-1), byteOff & (g.pageSize - 1) >> g.entryBits
 }
 
 // run maps up to n bytes at guest offset off by the entries of an L2 page, from
 // entry i on. It ends at the end of the page or where the kind changes.
 func (g *geometry) run(page []byte, i, off, n int64) (mapping, error) {
+	if g.extended() {
+		return g.extendedRun(page, i, off, n)
+	}
 	e := loadEntry(page, i)
 	kind, err := g.classify(e)
 	if err != nil {

@@ -16,6 +16,9 @@ type config struct {
 
 func (c config) String() string {
 	s := fmt.Sprintf("v%d,cluster=%d,refbits=%d,backing=%v,%v", c.o.Version, c.o.ClusterSize, c.o.RefcountBits, c.backing, c.o.Compression)
+	if c.o.ExtendedL2 {
+		s += ",extended"
+	}
 	if c.o.LazyRefcounts {
 		s += ",lazy"
 	}
@@ -43,6 +46,10 @@ func configs() []config {
 		c.o.Compression = CompressionZstd
 		return c
 	}
+	extended := func(c config) config {
+		c.o.ExtendedL2 = true
+		return c
+	}
 	lazy := func(c config) config {
 		c.o.LazyRefcounts = true
 		return c
@@ -61,9 +68,10 @@ func configs() []config {
 		zstd(c(3, 1024, 2, true)),
 		dataFile(c(3, 2048, 8, false), true),
 		zstd(c(3, 4096, 32, true)),
-		c(3, 8192, 4, false),
+		extended(c(3, 16384, 4, false)),
+		dataFile(extended(c(3, 16384, 16, true)), false),
 		zstd(c(3, 65536, 16, false)),
-		c(3, 65536, 16, true),
+		extended(c(3, 65536, 16, true)),
 		c(2, 65536, 16, true),
 	}
 }

@@ -231,7 +231,7 @@ func (p *preallocation) newTable(off, end int64) error {
 			break
 		}
 		for i := range n {
-			im.g.storeMapping(*buf, index+done+i, uint64(host+i<<im.g.clusterBits)|entryCopied)
+			im.g.setEntry(*buf, index+done+i, mapped(host+i<<im.g.clusterBits))
 		}
 		runs = append(runs, freeing{cluster: host >> im.g.clusterBits, count: n})
 		done += n
@@ -262,7 +262,7 @@ func (p *preallocation) oldTable(off, end int64) error {
 		count := min(g.clusters(end)-off>>g.clusterBits, g.entriesPerPage()-index)
 		for i := int64(0); i < count && err == nil; {
 			n := int64(0)
-			for i+n < count && g.unmapped(pg.buf, index+i+n) {
+			for i+n < count && g.entry(pg.buf, index+i+n) == (l2Entry{}) {
 				n++
 			}
 			if n == 0 {
@@ -274,7 +274,7 @@ func (p *preallocation) oldTable(off, end int64) error {
 				break
 			}
 			for j := range n {
-				g.storeMapping(im.l2.change(pg), index+i+j, uint64(host+j<<g.clusterBits)|entryCopied)
+				g.setEntry(im.l2.change(pg), index+i+j, mapped(host+j<<g.clusterBits))
 			}
 			im.changes.barrier = true
 			i += n
@@ -288,6 +288,10 @@ func (p *preallocation) oldTable(off, end int64) error {
 	}
 	return nil
 }
+
+// mapped is the entry of a preallocated cluster at host: subclusters of it have
+// storage, but no data yet.
+func mapped(host int64) l2Entry { return l2Entry{word: uint64(host) | entryCopied} }
 
 // place returns where up to count clusters from guest offset off go, and how
 // many of them are there. What was in these host clusters before is gone.

@@ -154,6 +154,7 @@ func TestWeReadQEMUs(t *testing.T) {
 	for _, options := range []string{
 		"compat=0.10", "compat=1.1", "cluster_size=512", "cluster_size=4k,refcount_bits=1", "cluster_size=2M,refcount_bits=64",
 		"refcount_bits=2", "preallocation=metadata", "preallocation=full,cluster_size=8k", "lazy_refcounts=on",
+		"extended_l2=on", "extended_l2=on,cluster_size=16k,preallocation=metadata", "extended_l2=on,cluster_size=2M",
 	} {
 		t.Run(options, func(t *testing.T) {
 			t.Parallel()

@@ -2,6 +2,7 @@ package qcow2
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -20,9 +21,20 @@ import (
 //
 // The size of a version 2 image with snapshots can't change, as those do not
 // say how large their disks are.
-func (im *Image) Resize(size int64) error {
+func (im *Image) Resize(size int64) error { return im.ResizeWith(size, ResizeOptions{}) }
+
+// ResizeOptions says how ResizeWith changes the size of a disk.
+type ResizeOptions struct {
+	// Preallocation says what of the part that is added is there before it is
+	// written to. A smaller disk has none, and one with a backing file would
+	// hide that.
+	Preallocation Preallocation
+}
+
+// ResizeWith is Resize with options.
+func (im *Image) ResizeWith(size int64, o ResizeOptions) error {
 	was := im.Size()
-	err := im.resize(size)
+	err := im.resize(size, o.Preallocation)
 	im.announceSize(was)
 	if err != nil {
 		return im.note(fmt.Errorf("resize to %d bytes: %w", size, err))
@@ -50,7 +62,7 @@ func (im *Image) announceSize(was int64) {
 	}
 }
 
-func (im *Image) resize(size int64) error {
+func (im *Image) resize(size int64, mode Preallocation) error {
 	switch {
 	case im.readOnly:
 		return ErrReadOnly
@@ -79,8 +91,14 @@ func (im *Image) resize(size int64) error {
 	switch {
 	case im.g.version < 3 && len(im.snaps) > 0:
 		return fmt.Errorf("%w: the size of a version 2 image with snapshots can't change", ErrUnsupported)
+	case mode > PreallocateFull:
+		return fmt.Errorf("%v", mode)
+	case mode != PreallocateOff && im.backing != nil:
+		return fmt.Errorf("%w: preallocation %v hides the backing file", ErrUnsupported, mode)
 	case size > was:
-		return im.extend(size)
+		return im.extend(size, mode)
+	case mode != PreallocateOff:
+		return errors.New("preallocation can't be used for shrinking an image")
 	}
 	if err := im.changeRootPaused(func(r *rootChange) error { return r.cut(size) }); err != nil {
 		return err
@@ -109,7 +127,7 @@ func (im *Image) mayWrite() error {
 // extend makes the disk larger. Until its last step, which writes the size, all
 // that it changes lies behind the end of the disk.
 // Preconditions (as for all of this file): the image is paused.
-func (im *Image) extend(size int64) error {
+func (im *Image) extend(size int64, mode Preallocation) error {
 	was := im.Size()
 	if err := im.growL1(im.g.l1Entries(size)); err != nil {
 		return err
@@ -119,7 +137,7 @@ func (im *Image) extend(size int64) error {
 	rq.vec.release()
 	im.requests.Put(rq)
 	if err == nil {
-		err = im.preallocate(was, size, im.needsPreallocation(PreallocateOff))
+		err = im.preallocate(was, size, im.needsPreallocation(mode))
 	}
 	im.writes.Add(1)
 	if err != nil {
@@ -163,7 +181,7 @@ func (im *Image) zeroAdded(rq *request, was, size int64) error {
 	if mapped, err := im.anyMapped(whole, covered); err != nil {
 		return err
 	} else if mapped {
-		nothing := func(uint64, clusterKind) uint64 { return 0 }
+		nothing := func(l2Entry, clusterKind) l2Entry { return l2Entry{} }
 		if err := im.changeEntries(whole, covered, nothing, true); err != nil {
 			return err
 		}
@@ -263,15 +281,15 @@ func (r *rootChange) cutTable(table, first int64) (int64, error) {
 	}
 	changed := false
 	for i := first; i < 1<<im.g.l2Bits; i++ {
-		e := loadEntry(*buf, i)
-		if e == 0 {
+		e := im.g.entry(*buf, i)
+		if e == (l2Entry{}) {
 			continue
 		}
-		err := r.walkEntry(e, func(off, n int64) error { return r.loseRun(off, n, true) })
+		err := r.walkEntry(e.word, func(off, n int64) error { return r.loseRun(off, n, true) })
 		if err != nil {
 			return 0, fmt.Errorf("L2 table %#x, index %d: %w", table, i, err)
 		}
-		storeEntry(*buf, i, 0)
+		im.g.setEntry(*buf, i, l2Entry{})
 		changed = true
 	}
 	if !changed {

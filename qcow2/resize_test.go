@@ -290,6 +290,41 @@ func TestShrinkGivesStorageBack(t *testing.T) {
 	}
 }
 
+// TestResizePreallocated makes disks larger with all that they gain in place, as
+// qemu-img does.
+func TestResizePreallocated(t *testing.T) {
+	for _, mode := range []Preallocation{PreallocateMetadata, PreallocateFalloc, PreallocateFull} {
+		l := newLab(t)
+		l.run("qemu-img", "create", "-q", "-f", "qcow2", "ours", "1000k")
+		l.run("qemu-io", "-f", "qcow2", "-c", "write -P 1 900k 100k", "ours")
+		l.run("cp", "ours", "theirs")
+		l.run("qemu-img", "resize", "-q", "-f", "qcow2", "--preallocation", mode.String(), "theirs", "5M")
+		im := l.open("ours", Options{})
+		if err := im.ResizeWith(5*mib, ResizeOptions{Preallocation: mode}); err != nil {
+			t.Fatal(err)
+		}
+		if err := im.ResizeWith(mib, ResizeOptions{Preallocation: mode}); err == nil {
+			t.Error("a smaller disk is preallocated")
+		}
+		l.close(im)
+		l.check("ours")
+		want := make([]byte, 5*mib)
+		copy(want[900*kib:], pattern(1, 100*kib)[0])
+		l.equals("ours", want)
+		missing := func(list []Extent) (n int64) {
+			for _, e := range list {
+				if e.Host < 0 {
+					n += e.Length
+				}
+			}
+			return n
+		}
+		if ours, theirs := missing(l.mapWithQEMU("ours")), missing(l.mapWithQEMU("theirs")); ours != theirs {
+			t.Errorf("%v: %d bytes have no place, with qemu-img %d", mode, ours, theirs)
+		}
+	}
+}
+
 // TestResizeRefused tries sizes that can't be.
 func TestResizeRefused(t *testing.T) {
 	f := new(memFile)

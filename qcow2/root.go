@@ -237,7 +237,7 @@ func (r *rootChange) copied(e uint64) (uint64, error) {
 	}
 	changed := false
 	for i := int64(0); i < 1<<im.g.l2Bits; i++ {
-		e := loadEntry(*buf, i)
+		e := im.g.word(*buf, i)
 		if e&entryCompressed != 0 || e&entryOffset == 0 {
 			continue
 		}
@@ -246,7 +246,7 @@ func (r *rootChange) copied(e uint64) (uint64, error) {
 			return 0, err
 		}
 		if want != e {
-			storeEntry(*buf, i, want)
+			im.g.setWord(*buf, i, want)
 			changed = true
 		}
 	}

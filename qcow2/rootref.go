@@ -49,7 +49,7 @@ func (r *rootChange) walk(l1 []uint64, visit func(off, n int64) error) error {
 			return fmt.Errorf("read L2 table: %w", err)
 		}
 		for j := int64(0); j < 1<<im.g.l2Bits; j++ {
-			if err := r.walkEntry(loadEntry(*buf, j), visit); err != nil {
+			if err := r.walkEntry(im.g.word(*buf, j), visit); err != nil {
 				return fmt.Errorf("L2 table %#x, index %d: %w", table, j, err)
 			}
 		}

@@ -22,10 +22,12 @@ type snapshot struct {
 	icount    uint64 // instructions that the machine had executed; noIcount: unknown
 	laterData []byte // extra data of later versions of the format
 	record    int64  // bytes of the record in the table on disk
+	extra     int64  // bytes of its extra data there
 }
 
 const (
 	snapshotMinSize  = 40             // of a record in the table
+	snapshotMinExtra = 16             // bytes of extra data that version 3 asks for
 	snapshotExtra    = 24             // bytes of extra data that have a meaning here
 	maxSnapshotExtra = 1024           // bytes
 	noIcount         = math.MaxUint64 // no instruction count was recorded
@@ -37,10 +39,10 @@ func readSnapshots(f File, h *header) ([]snapshot, error) {
 	if h.snapshotCount == 0 {
 		return nil, nil
 	}
-	r := bufio.NewReaderSize(io.LimitReader(&fileReader{f, int64(h.snapshots)}, maxSnapshotBytes), 16<<10)
+	r := newTableReader(f, h)
 	var list []snapshot
 	for i := range h.snapshotCount {
-		s, err := readSnapshot(r, h.size)
+		s, err := readSnapshot(r, h.size, false)
 		if err == nil {
 			what := fmt.Sprintf("L1 table of snapshot %q (%q)", s.id, s.name)
 			err = h.checkTable(what, uint64(s.l1Offset), uint64(s.l1Size)*8, maxL1Bytes)
@@ -53,9 +55,14 @@ func readSnapshots(f File, h *header) ([]snapshot, error) {
 	return list, nil
 }
 
+// newTableReader reads the snapshot table, as much as there may be.
+func newTableReader(f File, h *header) io.Reader {
+	return bufio.NewReaderSize(io.LimitReader(&fileReader{f, int64(h.snapshots)}, maxSnapshotBytes), 16<<10)
+}
+
 // readSnapshot decodes the next record. Disk size is that of a snapshot which
-// does not tell.
-func readSnapshot(r io.Reader, diskSize uint64) (snapshot, error) {
+// does not tell. Too much extra data is an error, or cut if that is said.
+func readSnapshot(r io.Reader, diskSize uint64, cut bool) (snapshot, error) {
 	var fixed [snapshotMinSize]byte
 	if _, err := io.ReadFull(r, fixed[:]); err != nil {
 		return snapshot{}, tableTooBig(err)
@@ -73,18 +80,26 @@ func readSnapshot(r io.Reader, diskSize uint64) (snapshot, error) {
 	}
 	idLen, nameLen := int64(be.Uint16(fixed[12:])), int64(be.Uint16(fixed[14:]))
 	extra := int64(be.Uint32(fixed[36:]))
-	if extra > maxSnapshotExtra {
+	s.extra = extra
+	if extra > maxSnapshotExtra && !cut {
 		return s, fmt.Errorf("%w: too much extra metadata: %d bytes (at most %d)", ErrInvalid, extra, maxSnapshotExtra)
 	}
 	used := snapshotMinSize + extra + idLen + nameLen
 	s.record = (used + 7) &^ 7
-	rest := make([]byte, s.record-snapshotMinSize)
+	kept := make([]byte, min(extra, maxSnapshotExtra))
+	if _, err := io.ReadFull(r, kept); err != nil {
+		return s, tableTooBig(err)
+	}
+	s.parseExtra(kept)
+	if err := skip(r, extra-int64(len(kept))); err != nil {
+		return s, tableTooBig(err)
+	}
+	rest := make([]byte, s.record-snapshotMinSize-extra)
 	if _, err := io.ReadFull(r, rest); err != nil {
 		return s, tableTooBig(err)
 	}
-	s.parseExtra(rest[:extra])
-	s.id = string(rest[extra : extra+idLen])
-	s.name = string(rest[extra+idLen : extra+idLen+nameLen])
+	s.id = string(rest[:idLen])
+	s.name = string(rest[idLen : idLen+nameLen])
 	return s, nil
 }
 
@@ -142,6 +157,7 @@ func marshalSnapshots(list []snapshot) ([]byte, error) {
 		start := len(b)
 		b = list[i].marshal(b)
 		list[i].record = int64(len(b) - start)
+		list[i].extra = snapshotExtra + int64(len(list[i].laterData))
 	}
 	if len(b) > maxSnapshotBytes {
 		return nil, fmt.Errorf("%w: snapshot table of %d bytes (at most %d)", ErrTooLarge, len(b), maxSnapshotBytes)

@@ -14,10 +14,7 @@ import (
 // snapshots.
 func snapshotConfigs() []config {
 	var list []config
-	for _, c := range configs() {
-		if c.o.DataFile != "" {
-			continue // there are none
-		}
+	for _, c := range soloConfigs() {
 		if c.o.RefcountBits > 2 {
 			list = append(list, c)
 		}
@@ -172,7 +169,7 @@ func TestSnapshotRecordIsKept(t *testing.T) {
 		vmState: 1 << 33, diskSize: 5 << 20, icount: 6, laterData: []byte("a field of the future"),
 	}
 	b := s.marshal(nil)
-	got, err := readSnapshot(strings.NewReader(string(b)), 0)
+	got, err := readSnapshot(strings.NewReader(string(b)), 0, false)
 	if err != nil {
 		t.Fatal(err)
 	}

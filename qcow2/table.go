@@ -104,8 +104,8 @@ func (im *Image) copyL2(l1i, table int64) (int64, error) {
 }
 
 // setL2 changes entry i of an L2 page.
-func (im *Image) setL2(p *page, i int64, e uint64) {
-	storeEntry(im.l2.change(p), i, e)
+func (im *Image) setL2(p *page, i int64, e l2Entry) {
+	im.g.setEntry(im.l2.change(p), i, e)
 }
 
 // writablePage is l2Writable for one who holds no lock: it returns with mu held

@@ -55,6 +55,7 @@ func TestLayoutVectors(t *testing.T) {
 		{"2M", CreateOptions{Size: 64 * mib, ClusterSize: 2 * mib}, nil, 6291464, "76589d2b8d6c26037a8e4cf6131681b6"},
 		{"1 bit", CreateOptions{Size: 64 * mib, RefcountBits: 1}, nil, 196616, "58c72cce92ed78da9df9b6efce8674a3"},
 		{"64 bit", CreateOptions{Size: 64 * mib, RefcountBits: 64}, nil, 196616, "ef71aa3e39231958cdee6a4d9f2ced8c"},
+		{"extended L2", CreateOptions{Size: 64 * mib, ExtendedL2: true}, nil, 196616, "31fedc47a8bba5f591a990b91026e401"},
 		{"lazy", CreateOptions{Size: 64 * mib, LazyRefcounts: true}, nil, 196616, "c7daf6bb9d247c28df9d50d6696231f8"},
 		{"zstd", CreateOptions{Size: 64 * mib, Compression: CompressionZstd}, nil, 196616, "36d2f89675b6495131a95e867be04a8b"},
 		{"backing", CreateOptions{Size: mib, BackingFile: "base.raw", BackingFormat: "raw"}, nil, 196616, "7bf9f94ec46267a54633cab47d1dbc10"},

@@ -201,7 +201,7 @@ func (r *rootChange) saveTable(table []byte, off int64, src io.Reader) (n int64,
 		clear((*buf)[got:])
 		n += int64(got)
 		if im.g.version >= 3 && allZero(*buf) {
-			storeEntry(table, i, entryZero)
+			im.g.setEntry(table, i, im.g.zeroEntry(0))
 		} else {
 			if err := r.spill(); err != nil {
 				return n, err
@@ -213,7 +213,7 @@ func (r *rootChange) saveTable(table []byte, off int64, src io.Reader) (n int64,
 			if err := im.writeData([][]byte{*buf}, host, off+i<<im.g.clusterBits); err != nil {
 				return n, err
 			}
-			storeEntry(table, i, uint64(host))
+			im.g.setEntry(table, i, im.g.dataEntry(uint64(host)))
 		}
 		if end {
 			break

@@ -68,10 +68,10 @@ func (im *Image) reserve(off, n int64) (*allocation, error) {
 			return nil, err
 		}
 		count := (off+n-1)>>g.clusterBits - first + 1
-		count = min(count, g.pageSize/8-index)
+		count = min(count, g.entriesPerPage()-index)
 		count, gone := im.conflict(first, count)
 		if count > 0 {
-			a, err := im.reserveRun(p, index, first, count)
+			a, err := im.reserveRun(p, index, first, count, off, off+n)
 			im.mu.Unlock()
 			return a, err
 		}
@@ -81,35 +81,49 @@ func (im *Image) reserve(off, n int64) (*allocation, error) {
 }
 
 // reserveRun is the part of reserve under the lock, for up to count clusters
-// whose entries start at index in p. Preconditions: mu is held exclusively.
-func (im *Image) reserveRun(p *page, index, first, count int64) (*allocation, error) {
+// whose entries start at index in p, and a write of [off, end).
+// Preconditions: mu is held exclusively.
+func (im *Image) reserveRun(p *page, index, first, count, off, end int64) (*allocation, error) {
 	g := &im.g
-	e := loadEntry(p.buf, index)
+	e := g.entry(p.buf, index)
 	kind, err := im.checkEntry(e, first)
 	if err != nil {
 		return nil, fmt.Errorf("%w (guest offset %#x)", err, first<<g.clusterBits)
 	}
-	if kind == kindNormal && e&entryCopied != 0 {
-		return nil, nil
+	owned := e.word&entryCopied != 0
+	switch {
+	case !g.extended():
+		if kind == kindNormal && owned {
+			return nil, nil
+		}
+	case kind == kindNormal && owned:
+		if e.alloc()>>g.sub(off)&1 != 0 {
+			return nil, nil
+		}
+		kind = kindZeroAlloc // or unallocated, as far as this write goes
 	}
 	a := &allocation{first: first, count: 1, head: e, page: p, index: index}
-	if g.dataFile {
-		a.kept = true // the place of each cluster is given
-		a.host = first << g.clusterBits
-		for a.count < count && im.needsCluster(loadEntry(p.buf, index+a.count), first+a.count) {
-			a.count++
-		}
-	} else if kind == kindZeroAlloc && e&entryCopied != 0 {
+	if kind == kindZeroAlloc && owned {
 		a.kept = true
-		a.host = int64(e & entryOffset)
-		for next := e + uint64(g.clusterSize); a.count < count && loadEntry(p.buf, index+a.count) == next; a.count++ {
+		a.host = int64(e.word & entryOffset)
+		for next := e.word + uint64(g.clusterSize); a.count < count && g.word(p.buf, index+a.count) == next; a.count++ {
+			if _, err := im.checkEntry(g.entry(p.buf, index+a.count), first+a.count); err != nil {
+				break // it is reported when it is the first
+			}
 			next += uint64(g.clusterSize)
 		}
 		err = im.checkData(a.host, a.count<<g.clusterBits)
 	} else {
-		for a.count < count && im.needsCluster(loadEntry(p.buf, index+a.count), first+a.count) {
+		for a.count < count && im.needsCluster(g.entry(p.buf, index+a.count), first+a.count) {
 			a.count++
 		}
+	}
+	switch {
+	case a.kept:
+	case g.dataFile:
+		a.kept = true // the place of each cluster is given
+		a.host = first << g.clusterBits
+	default:
 		clean := im.alloc.end
 		a.host, err = im.allocate(a.count)
 		a.clean = a.host >= clean && im.crypt == nil
@@ -117,7 +131,8 @@ func (im *Image) reserveRun(p *page, index, first, count int64) (*allocation, er
 	if err != nil {
 		return nil, err
 	}
-	a.tail = loadEntry(p.buf, index+a.count-1)
+	a.tail = g.entry(p.buf, index+a.count-1)
+	a.lo, a.hi = g.fillRange(a, off, min(end, (first+a.count)<<g.clusterBits))
 	im.fly(a)
 	return a, nil
 }
@@ -125,16 +140,19 @@ func (im *Image) reserveRun(p *page, index, first, count int64) (*allocation, er
 // checkEntry classifies the L2 entry of a guest cluster that is about to be
 // changed or released: what it refers to must be guest data.
 // Preconditions: mu is held.
-func (im *Image) checkEntry(e uint64, cluster int64) (clusterKind, error) {
-	kind, err := im.g.classify(e)
+func (im *Image) checkEntry(e l2Entry, cluster int64) (clusterKind, error) {
+	kind, err := im.g.classify(e.word)
+	if err == nil {
+		err = e.checkBitmap(kind)
+	}
 	if err == nil && (kind == kindNormal || kind == kindZeroAlloc) {
-		err = im.g.misplaced(e, cluster)
+		err = im.g.misplaced(e.word, cluster)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	if kind == kindNormal || kind == kindZeroAlloc {
-		err = im.checkData(int64(e&entryOffset), 1)
+		err = im.checkData(int64(e.word&entryOffset), 1)
 	}
 	return kind, err
 }
@@ -142,10 +160,10 @@ func (im *Image) checkEntry(e uint64, cluster int64) (clusterKind, error) {
 // needsCluster reports whether writing to a guest cluster, whose entry is valid,
 // takes a new host cluster or, in an external data file, a new entry.
 // Preconditions: mu is held.
-func (im *Image) needsCluster(e uint64, cluster int64) bool {
+func (im *Image) needsCluster(e l2Entry, cluster int64) bool {
 	kind, err := im.checkEntry(e, cluster)
-	inPlace := kind == kindNormal || kind == kindZeroAlloc && !im.g.dataFile
-	return err == nil && !(inPlace && e&entryCopied != 0)
+	inPlace := kind == kindNormal || kind == kindZeroAlloc
+	return err == nil && !(inPlace && e.word&entryCopied != 0)
 }
 
 // settle ends an allocation: with its data written, by linking it; after a
@@ -161,14 +179,14 @@ func (im *Image) settle(a *allocation, failed error) {
 		return
 	}
 	for i := range a.count {
-		old := loadEntry(a.page.buf, a.index+i)
-		im.setL2(a.page, a.index+i, uint64(a.host+i<<im.g.clusterBits)|entryCopied)
+		old := im.g.entry(a.page.buf, a.index+i)
+		im.setL2(a.page, a.index+i, im.g.filled(a, a.first+i, old))
 		if !a.kept {
-			im.releaseEntry(old, false)
+			im.releaseEntry(old.word, false)
 		}
 	}
 	if !im.g.dataFile {
-		im.alloc.dataEnd = max(im.alloc.dataEnd, a.host+a.count<<im.g.clusterBits)
+		im.alloc.dataEnd = max(im.alloc.dataEnd, a.host+a.hi-a.first<<im.g.clusterBits)
 	}
 	im.changes.barrier = true
 	im.weigh()

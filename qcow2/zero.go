@@ -1,8 +1,8 @@
 package qcow2
 
-// WriteZeroes makes n bytes at off read as zeroes. Whole clusters only change
-// their L2 entries; with unmap their storage is given back, else it is kept for
-// later writes.
+// WriteZeroes makes n bytes at off read as zeroes. Whole clusters and subclusters
+// only change their L2 entries; with unmap the storage of whole clusters is given
+// back, else it is kept for later writes.
 func (im *Image) WriteZeroes(off, n int64, unmap bool) error {
 	rq, err := im.begin("write zeroes", nil, off, n, true)
 	if err != nil {
@@ -21,28 +21,82 @@ func (im *Image) writeZeroes(rq *request, off, n int64, unmap bool) error {
 	case unmap:
 		change = im.g.zeroUnmapping
 	}
-	end, lo, hi := im.wholeClusters(off, n)
 	if im.rawData() {
 		return im.zeroRaw(off, n, unmap)
 	}
+	end, lo, hi := im.wholeUnits(off, n, im.g.subSize())
 	if lo >= hi {
 		return im.writeExplicitZeroes(rq, off, n)
 	}
 	if err := im.writeExplicitZeroes(rq, off, lo-off); err != nil {
 		return err
 	}
-	if err := im.changeEntries(lo, hi, change, unmap); err != nil {
+	if err := im.zeroUnits(rq, lo, hi, change, unmap); err != nil {
 		return err
 	}
 	return im.writeExplicitZeroes(rq, hi, end-hi)
 }
 
+// zeroUnits makes [off, end), whole subclusters, zero by their entries.
+func (im *Image) zeroUnits(rq *request, off, end int64, change entryChange, punch bool) error {
+	_, lo, hi := im.wholeClusters(off, end-off)
+	if lo > hi { // inside one cluster
+		return im.zeroSubclusters(rq, off, end)
+	}
+	if err := im.zeroSubclusters(rq, off, lo); err != nil {
+		return err
+	}
+	if err := im.changeEntries(lo, hi, change, punch); err != nil {
+		return err
+	}
+	return im.zeroSubclusters(rq, hi, end)
+}
+
+// zeroSubclusters makes [off, end), whole subclusters of one cluster, zero: by
+// their bits or, in a compressed cluster, by writing.
+func (im *Image) zeroSubclusters(rq *request, off, end int64) error {
+	if off >= end {
+		return nil
+	}
+	g := &im.g
+	mask := subMask(g.sub(off), g.sub(end-1)+1)
+	cluster := off >> g.clusterBits
+	for {
+		p, index, err := im.writablePage(off)
+		if err != nil {
+			return err
+		}
+		if _, gone := im.conflict(cluster, 1); gone != nil {
+			im.mu.Unlock()
+			<-gone
+			continue
+		}
+		old := g.entry(p.buf, index)
+		kind, err := im.checkEntry(old, cluster)
+		e, ok := old.zeroPart(kind, mask)
+		if err == nil && ok && e != old {
+			im.setL2(p, index, e)
+			im.weigh()
+		}
+		im.mu.Unlock()
+		if err != nil || ok {
+			return err
+		}
+		return im.writeExplicitZeroes(rq, off, end-off)
+	}
+}
+
 // wholeClusters returns the end of a range and the part of it, [lo, hi), that
 // is whole clusters; the last cluster of the disk counts as whole.
 func (im *Image) wholeClusters(off, n int64) (end, lo, hi int64) {
+	return im.wholeUnits(off, n, im.g.clusterSize)
+}
+
+// wholeUnits is wholeClusters for other units, a power of two.
+func (im *Image) wholeUnits(off, n, unit int64) (end, lo, hi int64) {
 	end = off + n
-	lo = im.g.roundUp(off)
-	hi = end &^ (im.g.clusterSize - 1)
+	lo = off + -off&(unit-1)
+	hi = end &^ (unit - 1)
 	if end == im.Size() {
 		hi = end
 	}
@@ -66,26 +120,38 @@ func (im *Image) Discard(off, n int64) error {
 	return im.finishWrite(rq, err)
 }
 
+// entryChange returns what the entry of a cluster, of the given kind, becomes.
+type entryChange func(e l2Entry, kind clusterKind) l2Entry
+
 // zeroKeeping returns what an entry becomes when zeroes are written and the
 // storage is to stay.
-func (g *geometry) zeroKeeping(e uint64, kind clusterKind) uint64 {
+func (g *geometry) zeroKeeping(e l2Entry, kind clusterKind) l2Entry {
 	if kind == kindNormal || kind == kindZeroAlloc {
-		return e | entryZero
+		return g.zeroEntry(e.word)
 	}
-	return entryZero
+	return g.zeroEntry(0)
+}
+
+// zeroEntry is the entry of a cluster that reads as zeroes, with the storage
+// that word names.
+func (g *geometry) zeroEntry(word uint64) l2Entry {
+	if g.extended() {
+		return l2Entry{word, bitmapZeroes}
+	}
+	return l2Entry{word: word | entryZero}
 }
 
 // zeroUnmapping returns what an entry becomes when zeroes are written and the
 // storage is given back.
-func (g *geometry) zeroUnmapping(uint64, clusterKind) uint64 {
+func (g *geometry) zeroUnmapping(l2Entry, clusterKind) l2Entry {
 	if g.version < 3 {
-		return 0 // without a backing file: reads as zeroes as well
+		return l2Entry{} // without a backing file: reads as zeroes as well
 	}
-	return entryZero
+	return g.zeroEntry(0)
 }
 
 // discarded returns what an entry becomes by a discard.
-func (im *Image) discarded(e uint64, kind clusterKind) uint64 {
+func (im *Image) discarded(e l2Entry, kind clusterKind) l2Entry {
 	if kind == kindUnallocated && im.backing == nil {
 		return e
 	}
@@ -94,7 +160,7 @@ func (im *Image) discarded(e uint64, kind clusterKind) uint64 {
 
 // changeEntries replaces the L2 entries of the guest clusters in [off, end) by
 // what change makes of them, and releases the clusters that they referred to.
-func (im *Image) changeEntries(off, end int64, change func(uint64, clusterKind) uint64, punch bool) error {
+func (im *Image) changeEntries(off, end int64, change entryChange, punch bool) error {
 	for off < end {
 		n, err := im.changePage(off, end, change, punch)
 		if err != nil {
@@ -113,7 +179,7 @@ func (im *Image) changeEntries(off, end int64, change func(uint64, clusterKind) 
 
 // changePage does the part of changeEntries that one L2 page maps, and returns
 // how many bytes that are.
-func (im *Image) changePage(off, end int64, change func(uint64, clusterKind) uint64, punch bool) (int64, error) {
+func (im *Image) changePage(off, end int64, change entryChange, punch bool) (int64, error) {
 	g := &im.g
 	if n := im.unmapped(off, change); n > 0 {
 		return n, nil
@@ -124,7 +190,7 @@ func (im *Image) changePage(off, end int64, change func(uint64, clusterKind) uin
 		if err != nil {
 			return 0, err
 		}
-		count := min(g.clusters(end)-first, g.pageSize/8-index)
+		count := min(g.clusters(end)-first, g.entriesPerPage()-index)
 		count, gone := im.conflict(first, count)
 		if count > 0 {
 			var err error
@@ -144,10 +210,10 @@ func (im *Image) changePage(off, end int64, change func(uint64, clusterKind) uin
 
 // unmapped returns the number of bytes from off on that have no L2 table and
 // need none for the change; 0 if there is something to do.
-func (im *Image) unmapped(off int64, change func(uint64, clusterKind) uint64) int64 {
+func (im *Image) unmapped(off int64, change entryChange) int64 {
 	im.mu.RLock()
 	defer im.mu.RUnlock()
-	if im.l1[off>>im.g.l1Shift]&entryOffset != 0 || change(0, kindUnallocated) != 0 {
+	if im.l1[off>>im.g.l1Shift]&entryOffset != 0 || change(l2Entry{}, kindUnallocated) != (l2Entry{}) {
 		return 0
 	}
 	return (off>>im.g.l1Shift+1)<<im.g.l1Shift - off
@@ -155,10 +221,10 @@ func (im *Image) unmapped(off int64, change func(uint64, clusterKind) uint64) in
 
 // changeRun changes count entries of an L2 page, from index on, of the guest
 // clusters from first on. Preconditions: mu is held exclusively.
-func (im *Image) changeRun(p *page, index, first, count int64, change func(uint64, clusterKind) uint64, punch bool) error {
+func (im *Image) changeRun(p *page, index, first, count int64, change entryChange, punch bool) error {
 	defer im.weigh()
 	for i := index; i < index+count; i++ {
-		old := loadEntry(p.buf, i)
+		old := im.g.entry(p.buf, i)
 		kind, err := im.checkEntry(old, first+i-index)
 		if err != nil {
 			return err
@@ -168,8 +234,8 @@ func (im *Image) changeRun(p *page, index, first, count int64, change func(uint6
 			continue
 		}
 		im.setL2(p, i, e)
-		if e&entryOffset == 0 {
-			im.releaseEntry(old, punch)
+		if e.word&entryOffset == 0 {
+			im.releaseEntry(old.word, punch)
 		}
 	}
 	return nil

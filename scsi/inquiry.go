@@ -7,6 +7,7 @@ import (
 // Byte 0 of INQUIRY data: peripheral qualifier and device type.
 const (
 	directAccess = 0x00 // a direct access block device, connected
+	cdrom        = 0x05 // a CD or DVD drive, connected
 	noUnit       = 0x7F // the target cannot have such a unit
 )
 
@@ -17,8 +18,10 @@ const inquirySize = 96
 var versionDescriptors = [...]uint16{
 	0x0060, // SAM-3
 	0x0300, // SPC-3
-	0x04C0, // SBC-3
+	sbc3,
 }
+
+const sbc3 = 0x04C0
 
 // inquiry is INQUIRY (SPC-4).
 func inquiry(u *Unit, c *Command) Sense {
@@ -44,19 +47,35 @@ func inquiry(u *Unit, c *Command) Sense {
 	return c.reply(b[:], allocation)
 }
 
+// deviceType is byte 0 of INQUIRY data.
+func (u *Unit) deviceType() byte {
+	if u.config.CDROM {
+		return cdrom
+	}
+	return directAccess
+}
+
+func isDirectAccess(u *Unit) bool { return !u.config.CDROM }
+
 func (u *Unit) standardInquiry() [inquirySize]byte {
 	id := &u.config.Identity
 	b := [inquirySize]byte{
-		0: directAccess,
+		0: u.deviceType(),
 		2: 0x05, // version: SPC-3
 		3: 0x02, // response data format
 		4: inquirySize - 5,
 		7: 0x02, // CMDQUE
 	}
+	if u.config.CDROM {
+		b[1] = 0x80 // RMB
+	}
 	pad(b[8:16], id.Vendor)
 	pad(b[16:32], id.Product)
 	pad(b[32:36], id.Revision)
 	for i, v := range versionDescriptors {
+		if v == sbc3 && u.config.CDROM {
+			continue
+		}
 		binary.BigEndian.PutUint16(b[58+2*i:], v)
 	}
 	return b

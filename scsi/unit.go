@@ -43,6 +43,10 @@ type UnitConfig struct {
 	// IN names who has registered. 0 is not known: READ FULL STATUS, which
 	// cannot do without, is not there then.
 	Initiator uint64
+	// CDROM makes the unit a CD-ROM drive with the Medium as its disc: blocks of
+	// 2048 bytes that cannot be written. The drive can eject the disc and take it
+	// in again.
+	CDROM bool
 	// ATA makes the unit a SATA drive; nil is a SAS drive, or a volume.
 	ATA *ATA
 	// Health is what log pages tell beyond what the unit counts.
@@ -101,6 +105,7 @@ type Unit struct {
 	softProtected   atomic.Bool // SWP
 
 	sanitizing   sanitizeState
+	tray         tray         // of a CD-ROM drive
 	changes      sync.RWMutex // see access.go
 	stopped      atomic.Bool
 	standby      atomic.Bool // of a SATA drive, see ataStandby
@@ -131,6 +136,9 @@ func NewUnit(c UnitConfig) (*Unit, error) {
 		commands: blockCommands,
 		counters: c.Counters,
 	}
+	if c.CDROM {
+		u.commands = cdCommands
+	}
 	if u.counters == nil {
 		u.counters = new(Counters)
 	}
@@ -147,6 +155,9 @@ func NewUnit(c UnitConfig) (*Unit, error) {
 func (c *UnitConfig) complete() error {
 	c.Identity.NAA = slices.Clone(c.Identity.NAA)
 	c.Health.Ports = slices.Clone(c.Health.Ports)
+	if c.CDROM {
+		c.BlockSize, c.ReadOnly = cdBlockSize, true
+	}
 	orDefault(&c.BlockSize, 512)
 	orDefault(&c.PhysicalBlockSize, c.BlockSize)
 	if b := c.BlockSize; b < 512 || b > 4096 || b&(b-1) != 0 {
@@ -270,6 +281,7 @@ func (u *Unit) Reset() {
 	u.descriptorSense.Store(false)
 	u.softProtected.Store(false)
 	u.reservations.reset()
+	u.tray.close()
 	u.attention.clear()
 	if u.config.PowerOnAttention {
 		u.attention.raise(ASCPowerOnOrReset)
@@ -292,6 +304,9 @@ func (u *Unit) Execute(c *Command) {
 func (u *Unit) Read(c *Command, lba uint64, blocks uint32, fua bool) {
 	c.begin()
 	s := u.admit(started)
+	if s.OK() {
+		s = u.tray.check()
+	}
 	if s.OK() {
 		s = u.read(c, extent{lba: lba, blocks: blocks}, fua)
 	}

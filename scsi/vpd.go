@@ -22,15 +22,15 @@ var vpdPages = [...]struct {
 	{0x83, nil, appendIdentification},
 	{0x86, nil, appendExtendedInquiry},
 	{0x89, isATA, appendATAInformation},
-	{0xB0, nil, appendBlockLimits},
-	{0xB1, nil, appendCharacteristics},
+	{0xB0, isDirectAccess, appendBlockLimits},
+	{0xB1, isDirectAccess, appendCharacteristics},
 	{0xB2, canUnmap, appendProvisioning},
 }
 
 // vitalProductData returns a VPD page.
 func (u *Unit) vitalProductData(code byte) ([]byte, Sense) {
 	b := make([]byte, vpdHeader, 256)
-	b[0], b[1] = directAccess, code
+	b[0], b[1] = u.deviceType(), code
 	found := code == vpdSupportedPages
 	if found {
 		b = append(b, vpdSupportedPages)

@@ -29,6 +29,14 @@ func (m *Machine) addBIOS(b *BIOS) error {
 	if err := m.addROM(b.Image); err != nil {
 		return err
 	}
+	if err := m.addVideoMemory(); err != nil {
+		return err
+	}
+	if b.VGA != nil {
+		if err := m.addVGA(); err != nil {
+			return err
+		}
+	}
 	return m.addFirmwarePorts(b.Debug)
 }
 
@@ -79,11 +87,22 @@ func (m *Machine) firmwareConfig() (fwcfg.Config, error) {
 	if err != nil {
 		return fwcfg.Config{}, err
 	}
+	smbios, err := m.smbiosFiles()
+	if err != nil {
+		return fwcfg.Config{}, err
+	}
+	files = append(files, smbios...)
 	files = append(files, fwcfg.File{Name: fileE820, Data: firmware.EncodeE820(m.layout.BIOSMap())})
 	if order := m.config.BIOS.BootOrder; len(order) > 0 {
 		files = append(files, fwcfg.File{Name: fileBootOrder, Data: []byte(strings.Join(order, "\n") + "\x00")})
 	}
-	if len(m.config.Serial) > 0 {
+	if image := m.config.BIOS.VGA; image != nil {
+		file, err := vgaFile(image)
+		if err != nil {
+			return fwcfg.Config{}, err
+		}
+		files = append(files, file)
+	} else if len(m.config.Serial) > 0 {
 		files = append(files, fwcfg.File{Name: fileConsole, Data: word(serialPorts()[0].base)})
 	}
 	cpus := word(uint16(m.config.CPUs))

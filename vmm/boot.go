@@ -52,6 +52,9 @@ func (m *Machine) bootKernel() error {
 	if err := m.ram.WriteAt(tables.Blob, tables.Base); err != nil {
 		return err
 	}
+	if err := m.putSMBIOS(); err != nil {
+		return err
+	}
 	seed := make([]byte, seedSize)
 	rand.Read(seed) // never fails
 	entry, err := firmware.Load(m.ram, firmware.LoadConfig{
@@ -88,7 +91,7 @@ func (m *Machine) acpiConfig() acpi.Config {
 		c.PCI.Route = biosRoute
 		c.LevelIRQs = biosIRQs()
 	}
-	c.Mouse = true
+	c.Mouse, c.VGA = true, m.chips.vga != nil
 	c.PanicPort = portPanic
 	c.Serial = nil
 	for _, p := range serialPorts()[:len(m.config.Serial)] {

@@ -17,6 +17,7 @@ type chips struct {
 	rtc      *chipset.RTC
 	pm       *chipset.PM
 	debug    *chipset.DebugPort // of the firmware, or nil
+	vga      *chipset.VGA       // or nil
 	pmBase   uint64             // where the PM block is decoded, 0 if it is not; changed under the lock of the PIIX4 function
 }
 

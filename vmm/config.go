@@ -53,6 +53,10 @@ type BIOS struct {
 	// Debug gets what the firmware has to say to its developers; nil: it says
 	// nothing.
 	Debug io.Writer
+	// VGA is a VGA adapter's BIOS. With one, the machine has an adapter, whose
+	// picture Machine.Screen gives; without, the BIOS shows the text screen on
+	// COM1.
+	VGA firmware.Source
 }
 
 // DiskPath is the Open Firmware path of a disk behind a RAID controller or SCSI

@@ -31,6 +31,9 @@ func (m *Machine) addCPUs(system *kvm.System, supported []kvm.CPUIDEntry) error 
 			TSCDeadline: system.HasTSCDeadline(),
 			TSCKHz:      v.TSCKHz(),
 		})
+		if id == 0 {
+			m.leaves = leaves
+		}
 		if err := v.SetCPUID(leaves); err != nil {
 			return fmt.Errorf("vCPU %d: %w", id, err)
 		}

@@ -25,8 +25,9 @@
 // The BIOS is SeaBIOS: its ROM ends at 4 GiB, and a copy of its last 256 KiB lies
 // below 1 MiB, where all is RAM and stays writable whatever the guest asks of the
 // host bridge. It learns of the machine from the device of package fwcfg. There
-// is no system management mode, which SeaBIOS is told, and no VGA: SeaBIOS shows
-// the text screen on COM1.
+// is no system management mode, which SeaBIOS is told. The window of video memory is
+// plain memory. With a VGA BIOS there is an adapter, whose text Screen gives;
+// without one, SeaBIOS shows the text screen on COM1.
 //
 // # A reset
 //

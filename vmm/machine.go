@@ -23,11 +23,13 @@ type Machine struct {
 	log    *slog.Logger
 	layout firmware.Layout
 
-	vm    *kvm.VM
-	ram   *memory.Memory
-	rom   firmware.ROM // of a machine with a BIOS
-	ports *bus.Space
-	mmio  *bus.Space
+	vm     *kvm.VM
+	ram    *memory.Memory
+	leaves []kvm.CPUIDEntry // of the first processor
+	rom    firmware.ROM     // of a machine with a BIOS
+	video  *memory.Memory   // of a machine with a BIOS: the window of a VGA adapter
+	ports  *bus.Space
+	mmio   *bus.Space
 
 	platform    *platform
 	links       interruptLinks // of a machine with a BIOS

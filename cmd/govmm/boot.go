@@ -31,29 +31,33 @@ func (s *machineSpec) findBIOS() error {
 		return fmt.Errorf("--append %q: is for a kernel, and there is no --kernel", s.cmdline)
 	}
 	for _, n := range s.boot.order {
-		if n > len(s.disks) {
+		if n > len(s.hardDisks()) {
 			return fmt.Errorf("--boot %s: there is no disk %d", &s.boot, n)
+		}
+		if n == bootDisc && s.disc() == nil {
+			return fmt.Errorf("--boot %s: there is no --cdrom", &s.boot)
 		}
 	}
 	if len(s.disks) == 0 && s.bios == "" {
-		return errors.New("nothing to boot: give --kernel FILE, --kernel host for the one of this machine, or --disk FILE to boot from")
+		return errors.New("nothing to boot: give --kernel FILE, --kernel host for the one of this machine, or --disk FILE or --cdrom FILE to boot from")
 	}
 	if s.bios != "" {
 		return nil
 	}
 	var err error
-	s.bios, err = firstFile(biosPaths())
+	s.bios, err = firstFile(biosPaths(), "no BIOS to boot the disk with: install the package seabios, or give --firmware FILE")
 	return err
 }
 
-// firstFile is the first of the paths where there is a file.
-func firstFile(paths []string) (string, error) {
+// firstFile is the first of the paths where there is a file. The error says what
+// else to do.
+func firstFile(paths []string, lack string) (string, error) {
 	for _, path := range paths {
 		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 			return path, nil
 		}
 	}
-	return "", fmt.Errorf("no BIOS to boot the disk with: install the package seabios, or give --firmware FILE (looked for %s)", strings.Join(paths, ", "))
+	return "", fmt.Errorf("%s (looked for %s)", lack, strings.Join(paths, ", "))
 }
 
 // openBoot opens what the machine starts.
@@ -79,10 +83,14 @@ func (c *closers) openBoot(config *vmm.Config, spec machineSpec) error {
 
 // bootFlag is the value of --boot: the disks to boot from first.
 type bootFlag struct {
-	order []int // numbers of disks, from 1
+	order []int // numbers of disks, from 1, or bootDisc
 }
 
-const bootOrderKey = "order="
+const (
+	bootOrderKey = "order="
+	bootDisc     = 0 // instead of the number of a disk
+	bootDiscWord = "cd"
+)
 
 // String is what Set takes, or nothing.
 func (b *bootFlag) String() string {
@@ -91,6 +99,10 @@ func (b *bootFlag) String() string {
 	}
 	var numbers []string
 	for _, n := range b.order {
+		if n == bootDisc {
+			numbers = append(numbers, bootDiscWord)
+			continue
+		}
 		numbers = append(numbers, strconv.Itoa(n))
 	}
 	return bootOrderKey + strings.Join(numbers, ",")
@@ -102,35 +114,41 @@ func (*bootFlag) Type() string { return "order=N,..." }
 func (b *bootFlag) Set(text string) error {
 	list, ok := strings.CutPrefix(text, bootOrderKey)
 	if !ok {
-		return fmt.Errorf("must be %sN,N... with the numbers of disks", bootOrderKey)
+		return fmt.Errorf("must be %sN,N... with the numbers of disks, or %s", bootOrderKey, bootDiscWord)
 	}
 	b.order = nil
 	for _, field := range strings.Split(list, ",") {
 		n, err := strconv.Atoi(field)
-		if err != nil || n < 1 {
-			return fmt.Errorf("%q is not the number of a disk: the first one is 1", field)
+		if field == bootDiscWord {
+			n, err = bootDisc, nil
+		} else if err != nil || n < 1 {
+			return fmt.Errorf("%q is not the number of a disk: the first one is 1; the disc of --cdrom is %s", field, bootDiscWord)
 		}
 		if slices.Contains(b.order, n) {
-			return fmt.Errorf("disk %d comes twice", n)
+			return fmt.Errorf("%q comes twice", field)
 		}
 		b.order = append(b.order, n)
 	}
 	return nil
 }
 
-// targets lists the controller's targets in the order in which to boot from
-// them: those that the user named, then the others.
-func (b *bootFlag) targets(disks int) []int {
-	var targets []int
+// slots lists the slots of the disks in the order in which to boot from them:
+// those that the user named, then the others. The disc, if there is one, is in the
+// last slot.
+func (b *bootFlag) slots(disks int) []int {
+	var slots []int
 	for _, n := range b.order {
-		targets = append(targets, n-1)
+		if n == bootDisc {
+			n = disks
+		}
+		slots = append(slots, n-1)
 	}
-	for target := range disks {
-		if !slices.Contains(b.order, target+1) {
-			targets = append(targets, target)
+	for slot := range disks {
+		if !slices.Contains(slots, slot) {
+			slots = append(slots, slot)
 		}
 	}
-	return targets
+	return slots
 }
 
 // openBIOS opens the BIOS, and tells it the boot order.
@@ -140,8 +158,13 @@ func (c *closers) openBIOS(config *vmm.Config, spec machineSpec) error {
 		return err
 	}
 	bios := &vmm.BIOS{Image: image}
-	for _, target := range spec.boot.targets(len(spec.disks)) {
-		bios.BootOrder = append(bios.BootOrder, vmm.DiskPath(controllerSlot, target))
+	for _, slot := range spec.boot.slots(len(spec.disks)) {
+		if target, ok := spec.target(slot); ok {
+			bios.BootOrder = append(bios.BootOrder, vmm.DiskPath(controllerSlot, target))
+		}
+	}
+	if err := c.openVGA(bios, spec); err != nil {
+		return err
 	}
 	if spec.biosDebug != "" {
 		f, err := os.Create(spec.biosDebug)

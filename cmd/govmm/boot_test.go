@@ -58,14 +58,14 @@ func TestRunRefusesBadFirmware(t *testing.T) {
 	}
 }
 
-func TestMissingBIOSNamesThePackage(t *testing.T) {
+func TestMissingFileNamesThePlaces(t *testing.T) {
 	dir := t.TempDir()
 	missing, there := filepath.Join(dir, "none"), write(t, "", dir, "there")
-	if got, err := firstFile([]string{missing, there}); got != there || err != nil {
+	if got, err := firstFile([]string{missing, there}, ""); got != there || err != nil {
 		t.Errorf("found %q, %v", got, err)
 	}
-	_, err := firstFile([]string{missing})
-	if err == nil || !strings.Contains(err.Error(), "install the package seabios") || !strings.Contains(err.Error(), missing) {
+	_, err := firstFile([]string{missing}, "install it")
+	if err == nil || !strings.Contains(err.Error(), "install it") || !strings.Contains(err.Error(), missing) {
 		t.Errorf("%v", err)
 	}
 }
@@ -79,11 +79,12 @@ func TestBootOrder(t *testing.T) {
 		{nil, 3, []int{0, 1, 2}},
 		{[]int{3, 1}, 4, []int{2, 0, 1, 3}},
 		{[]int{1}, 1, []int{0}},
+		{[]int{bootDisc, 2}, 3, []int{2, 1, 0}},
 		{nil, 0, nil},
 	} {
 		b := bootFlag{tt.order}
-		if got := b.targets(tt.disks); !slices.Equal(got, tt.want) {
-			t.Errorf("%s of %d disks: targets %v, want %v", &b, tt.disks, got, tt.want)
+		if got := b.slots(tt.disks); !slices.Equal(got, tt.want) {
+			t.Errorf("%s of %d disks: slots %v, want %v", &b, tt.disks, got, tt.want)
 		}
 	}
 }

@@ -22,6 +22,8 @@ type diskSpec struct {
 	hdd    bool   // or solid state
 	system bool   // or a volume
 	id     string // name of drive and medium to those who control the machine; empty: by number
+
+	optical bool // the disc of --cdrom, which is no value of --disk
 }
 
 // parseDisk reads a value of --disk.
@@ -133,6 +135,9 @@ func (d diskSpec) identity(slot int) raid.DriveIdentity {
 	}
 	if d.hdd {
 		id.Media = raid.Rotating
+	}
+	if d.optical {
+		id.Product, id.Media = "VIRTUAL CD-ROM", raid.Optical
 	}
 	return id
 }

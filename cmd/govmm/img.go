@@ -1,49 +1,52 @@
 package main
 
 import (
-	"fmt"
+	"slices"
 	"strings"
 
+	"github.com/govmm/govmm/internal/block"
+	"github.com/govmm/govmm/internal/imgtool"
 	"github.com/spf13/cobra"
 )
 
+// qemuImgName is the name under which the program is govmm img alone, with the
+// defaults of the tool of that name.
+const qemuImgName = "qemu-img"
+
 func (a *app) imgCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "img",
-		Short: "Create and check disk images",
-		Long:  "img works with disk images in the qcow2 format, by the words of qemu-img.",
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return fmt.Errorf("img: unknown command %q (\"govmm help img\" lists them)", args[0])
+	return &cobra.Command{
+		Use:   "img COMMAND [OPTION]... [FILE]...",
+		Short: "Create, copy, check and change disk images",
+		Long: `img works with disk images by the commands, options, output and exit statuses of
+qemu-img. "govmm img --help" lists the commands, "govmm img COMMAND --help" is the
+manual page of one.
+
+There is one difference: images that are made are qcow2 unless -f or -O says
+otherwise, and raw if the program is called by the name qemu-img (a link will do).`,
+		Example: `  govmm img create disk.qcow2 20G
+  govmm img create -b base.qcow2 -F qcow2 overlay.qcow2
+  govmm img convert -c disk.qcow2 small.qcow2
+  govmm img check -r all disk.qcow2`,
+		DisableFlagParsing: true,
+		ValidArgsFunction: func(_ *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+			names := imgtool.Completions(args)
+			names = slices.DeleteFunc(names, func(s string) bool { return !strings.HasPrefix(s, toComplete) })
+			if len(args) == 0 {
+				return names, cobra.ShellCompDirectiveNoFileComp
 			}
-			return nil
+			return names, cobra.ShellCompDirectiveDefault
 		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE: func(_ *cobra.Command, args []string) error {
+			return a.img("govmm img", block.FormatQCOW2, args)
+		},
 	}
-	cmd.AddCommand(a.imgCreateCommand(), a.imgCheckCommand(), a.imgBenchCommand())
-	return cmd
 }
 
-// imageFormat is the -f flag of commands that know one format.
-func imageFormat(cmd *cobra.Command, name, short, usage string) {
-	format := choice{value: "qcow2", allowed: []string{"qcow2"}}
-	cmd.Flags().VarP(&format, name, short, usage)
-	format.complete(cmd, name)
-}
-
-// option is one KEY=VALUE of a list.
-type option struct{ key, value string }
-
-// parseOptions splits a list of KEY=VALUE at commas. A comma in a value is
-// written twice.
-func parseOptions(list string) ([]option, error) {
-	var options []option
-	for _, item := range strings.Split(strings.ReplaceAll(list, ",,", "\x00"), ",") {
-		key, value, ok := strings.Cut(item, "=")
-		if !ok || key == "" {
-			return nil, fmt.Errorf("%q: not a list of KEY=VALUE", list)
-		}
-		options = append(options, option{key, strings.ReplaceAll(value, "\x00", ",")})
+// img runs the image tool by a name.
+func (a *app) img(name, format string, args []string) error {
+	t := imgtool.Tool{Name: name, Stdout: a.stdout, Stderr: a.stderr, DefaultFormat: format}
+	if code := t.Run(args); code != 0 {
+		return &exitError{code: code}
 	}
-	return options, nil
+	return nil
 }

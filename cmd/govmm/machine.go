@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/govmm/govmm/firmware"
+	"github.com/govmm/govmm/internal/textscreen"
 	"github.com/govmm/govmm/megasas"
 	"github.com/govmm/govmm/vmm"
 )
@@ -28,6 +29,7 @@ const drainTimeout = 60 * time.Second
 type machine struct {
 	vm         *vmm.Machine
 	controller *megasas.Controller
+	display    *textscreen.Display // or nil
 	disks      disks
 	control    *control
 	host       closers // files, disks, serial ports
@@ -124,6 +126,9 @@ func (a *app) buildMachine(spec machineSpec, quit func()) (_ *machine, err error
 	if err := m.vm.AddDevice(controllerSlot, m.controller); err != nil {
 		return nil, err
 	}
+	if err := m.openDisplay(a, spec, quit); err != nil {
+		return nil, err
+	}
 	m.control.serve()
 	return m, nil
 }
@@ -137,15 +142,16 @@ func (m *machine) close() error {
 	if m.control != nil {
 		m.control.close()
 	}
+	shown := m.closeDisplay()
 	if err := m.disks.settle(ctx); err != nil {
-		return err
+		return errors.Join(shown, err)
 	}
 	if m.vm != nil {
 		if err := m.vm.Close(ctx); err != nil {
-			return err
+			return errors.Join(shown, err)
 		}
 	}
-	return m.host.close()
+	return errors.Join(shown, m.host.close())
 }
 
 // runReport is what --stats writes.

@@ -4,10 +4,12 @@
 //	govmm run       run a virtual machine
 //	govmm ctl       control a running virtual machine
 //	govmm doctor    say whether and how this host can run one
-//	govmm img       create and check disk images
+//	govmm img       create, copy, check and change disk images
 //	govmm io        exercise a disk image by commands
 //	govmm nbd       serve disk images to NBD clients
 //	govmm version   say what this is
+//
+// Called by the name qemu-img it is "govmm img" with that tool's defaults.
 //
 // "govmm help COMMAND" is the manual page of a command.
 package main
@@ -19,8 +21,12 @@ import (
 )
 
 func main() {
+	ctx, args := context.Background(), os.Args[1:]
 	if filepath.Base(os.Args[0]) == qemuIO {
-		os.Exit(runIO(qemuIO, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+		os.Exit(runIO(qemuIO, args, os.Stdin, os.Stdout, os.Stderr))
 	}
-	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	if name := filepath.Base(os.Args[0]); name == qemuImgName {
+		args = append([]string{name}, args...)
+	}
+	os.Exit(run(ctx, args, os.Stdin, os.Stdout, os.Stderr))
 }

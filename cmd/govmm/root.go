@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/govmm/govmm/internal/block"
 	"github.com/spf13/cobra"
 )
 
@@ -39,12 +40,20 @@ const exitFailure = 1
 // run is the program. It returns the exit status.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
+	if len(args) > 0 && args[0] == qemuImgName {
+		err := a.img(qemuImgName, block.FormatRaw, args[1:])
+		return a.status(err)
+	}
 	root := a.rootCommand()
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	return a.status(root.ExecuteContext(ctx))
+}
+
+// status says what went wrong, if anything did, and returns the exit status.
+func (a *app) status(err error) int {
 	var exit *exitError
 	switch {
 	case err == nil:

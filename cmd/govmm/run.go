@@ -24,11 +24,13 @@ type runFlags struct {
 	firmware, biosDebug     string
 	boot                    bootFlag
 	disks                   []string
+	cdrom                   string
 	controller              controllerFlag
 	memory                  byteSize
 	cpus                    int
 	accel                   choice
 	serial                  serialFlag
+	display                 displayFlag
 	stats                   string
 	react                   reactionFlags
 	name                    string
@@ -47,11 +49,12 @@ first --disk, /dev/sdb the second.
 
 With --kernel it starts a Linux kernel directly. Without, it starts a BIOS, which
 boots from the first disk that has a boot loader, in the order in which they are
-given, or that --boot says. The BIOS is SeaBIOS, which has a driver for the
+given, or that --boot says; the --cdrom comes last. The BIOS is SeaBIOS, which has a driver for the
 controller; --firmware names another build of it than the one that is installed
 (Debian: package seabios). The text screen, and so the menu of a boot loader, is
 shown on COM1. An operating system goes on there if it is set up for a serial
-console.
+console. With --display text the machine has a VGA adapter and a keyboard, and the
+terminal shows its screen: 80 columns and 25 lines, or what the guest sets.
 
 On a terminal every key goes to the guest, Ctrl-C too. Ctrl-A X stops the
 machine, Ctrl-A H lists such keys.
@@ -133,6 +136,9 @@ Exit status:
   Boot a disk as a PC would:
     govmm run --disk path=debian.qcow2 --memory 1G
 
+  Install a system from its disc on an empty disk, on the machine's screen:
+    govmm run --disk path=new.qcow2 --cdrom installer.iso --display text
+
   Two disks, the second one read-only, and 2 GiB of memory:
     govmm run --kernel vmlinuz --disk path=a.qcow2 \
         --disk path=b.raw,format=raw,readonly=on --memory 2G`,
@@ -150,19 +156,21 @@ func (f *runFlags) register(cmd *cobra.Command) {
 	f.serial = serialFlag{specs: []serialSpec{{kind: serialStdio}}}
 	fl := cmd.Flags()
 	fl.SortFlags = false
-	fl.StringVar(&f.kernel, "kernel", "", "kernel to boot: a bzImage or an ELF vmlinux, or \"host\" for the one that runs here")
+	fl.StringVar(&f.kernel, "kernel", "", "kernel to boot: a bzImage or an ELF vmlinux, compressed or not, or \"host\" for the one that runs here")
 	fl.StringVar(&f.initrd, "initrd", "", "initial RAM disk")
 	fl.StringVar(&f.cmdline, "append", defaultCmdline, "kernel command line")
 	fl.StringVar(&f.firmware, "firmware", "", "BIOS to start if there is no kernel (default: SeaBIOS where it is installed)")
-	fl.Var(&f.boot, "boot", "disks to boot from first, by number: the first --disk is 1")
+	fl.Var(&f.boot, "boot", "disks to boot from first, by number: the first --disk is 1, the --cdrom is cd")
 	fl.StringVar(&f.biosDebug, "bios-debug", "", "write what the BIOS says to its developers to this `FILE`")
 	fl.StringArrayVar(&f.disks, "disk", nil, "a disk, as path=FILE[,KEY=VALUE]...; may be given several times")
+	fl.StringVar(&f.cdrom, "cdrom", "", "disc of a CD-ROM drive: an ISO image")
 	fl.Var(&f.controller, "controller", "the controller of the disks")
 	fl.Var(&f.memory, "memory", "memory of the guest; without a unit in MiB")
 	fl.IntVar(&f.cpus, "cpus", 1, "processors of the guest")
 	fl.Var(&f.accel, "accel", "what runs the guest")
 	fl.Var(&f.serial, "serial", "other end of a serial port; may be given several times")
 	fl.StringVar(&f.stats, "stats", "", "write figures about the run to this `FILE`, as JSON")
+	f.display.register(cmd)
 	f.react.register(cmd)
 	fl.StringVar(&f.name, "name", "", "name of the machine, for those who ask it")
 	fl.Var(&f.qmp, "qmp", "socket to control the machine by: \"govmm ctl\" and QEMU's protocol")
@@ -244,6 +252,14 @@ func (a *app) runNested(ctx context.Context, spec machineSpec, cfg nest.Config) 
 	command := nest.Command{Stop: syscall.SIGINT} // pulls the plug at once
 	var ends closers
 	defer ends.close()
+	if spec.vga != "" {
+		end, err := a.openStdio(func() { cancel(errQuit) })
+		if err != nil {
+			return err
+		}
+		ends.add(end.close)
+		command.Stdin, command.Stdout = end.in, end.out
+	}
 	for i, serial := range spec.serials {
 		// Sockets are connected here, as 9p carries files only.
 		if serial.kind != serialStdio && serial.kind != serialUnix {

@@ -11,6 +11,7 @@ type machineSpec struct {
 	kernel, initrd, cmdline string // files; no initrd if empty
 	bios                    string // file that is started if there is no kernel
 	biosDebug               string // file, or empty
+	vga                     string // BIOS of the adapter whose screen is shown, or empty
 	boot                    bootFlag
 	disks                   []diskSpec
 	controller              controllerFlag
@@ -59,7 +60,17 @@ func (f *runFlags) machine() (machineSpec, error) {
 		}
 		spec.disks = append(spec.disks, d)
 	}
+	if f.cdrom != "" {
+		d, err := opticalDisk(f.cdrom)
+		if err != nil {
+			return spec, fmt.Errorf("--cdrom: %w", err)
+		}
+		spec.disks = append(spec.disks, d)
+	}
 	if err := spec.findBoot(); err != nil {
+		return spec, err
+	}
+	if err := spec.findDisplay(f); err != nil {
 		return spec, err
 	}
 	return spec, spec.checkFiles()
@@ -110,7 +121,10 @@ func (s *machineSpec) checkFiles() error {
 		files = append(files, file{"--initrd", s.initrd})
 	}
 	for _, d := range s.disks {
-		if d.medium.Path != "" {
+		switch {
+		case d.optical:
+			files = append(files, file{"--cdrom", d.medium.Path})
+		case d.medium.Path != "":
 			files = append(files, file{"--disk", d.medium.Path})
 		}
 	}
@@ -138,11 +152,17 @@ func (s *machineSpec) args() []string {
 	if s.biosDebug != "" {
 		args = append(args, "--bios-debug", s.biosDebug)
 	}
+	if s.vga != "" {
+		args = append(args, "--display", displayText)
+	}
 	if s.initrd != "" {
 		args = append(args, "--initrd", s.initrd)
 	}
-	for _, d := range s.disks {
+	for _, d := range s.hardDisks() {
 		args = append(args, "--disk", d.text)
+	}
+	if d := s.disc(); d != nil {
+		args = append(args, "--cdrom", d.text)
 	}
 	if s.controller.text != "" {
 		args = append(args, "--controller", s.controller.text)

@@ -56,6 +56,7 @@ func TestArgsMeanTheSame(t *testing.T) {
 		},
 		{"--kernel", kernel, "--append", "", "--serial", "fd:3"},
 		{"--firmware", kernel, "--bios-debug", "log", "--disk", "path=" + raw + ",format=raw"},
+		{"--firmware", kernel, "--display", "text", "--serial", "file:/tmp/log"},
 		{"--firmware", kernel, "--boot", "order=2,1", "--disk", "path=" + raw + ",format=raw", "--disk", "path=" + odd},
 	} {
 		first := parseRun(t, args...)

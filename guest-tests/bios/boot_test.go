@@ -72,6 +72,7 @@ func TestBootSector(t *testing.T) {
 			}
 		}
 		checkACPI(t, m, cpus)
+		checkSMBIOS(t, m)
 	})
 	want := pattern(first, step)
 	for i := range want {

@@ -153,14 +153,21 @@ func (k *typist) Read(p []byte) (int, error) {
 // machine is a machine that starts SeaBIOS.
 type machine struct {
 	*vmm.Machine
-	screen *buffer // COM1: what SeaBIOS shows of the text screen
-	serial *buffer // COM2: what the boot sector says
-	debug  *buffer // SeaBIOS's messages
+	controller *megasas.Controller
+	screen     *buffer // COM1: what SeaBIOS shows of the text screen
+	serial     *buffer // COM2: what the boot sector says
+	debug      *buffer // SeaBIOS's messages
 }
 
 // newMachine builds a machine with disks behind its controller. c has what the
 // test wants different from the usual.
 func newMachine(t *testing.T, c vmm.Config, order []string, disks ...disk) *machine {
+	t.Helper()
+	return newMachineWith(t, c, vmm.BIOS{BootOrder: order}, disks...)
+}
+
+// newMachineWith is newMachine with more about the BIOS than the boot order.
+func newMachineWith(t *testing.T, c vmm.Config, b vmm.BIOS, disks ...disk) *machine {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("starts a BIOS, which takes too long for -short")
@@ -176,7 +183,8 @@ func newMachine(t *testing.T, c vmm.Config, order []string, disks ...disk) *mach
 	keys := &typist{m.serial, keyCue, strings.NewReader(key)}
 	c.Memory, c.CPUs = max(c.Memory, memory), max(c.CPUs, 1)
 	c.Serial = []vmm.SerialConfig{{In: keys, Out: m.screen}, {Out: m.serial}}
-	c.BIOS = &vmm.BIOS{Image: bytes.NewReader(image), BootOrder: order, Debug: m.debug}
+	b.Image, b.Debug = bytes.NewReader(image), m.debug
+	c.BIOS = &b
 	m.Machine, err = vmm.New(c)
 	var open *kvm.OpenError
 	if errors.As(err, &open) {
@@ -199,6 +207,7 @@ func newMachine(t *testing.T, c vmm.Config, order []string, disks ...disk) *mach
 	if err != nil {
 		t.Fatal(err)
 	}
+	m.controller = controller
 	if err := m.AddDevice(controllerSlot, controller); err != nil {
 		t.Fatal(err)
 	}

@@ -33,7 +33,8 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 	if err := c.enter(f); err != nil {
 		return nil, err
 	}
-	if err := lockFile(c.spec, f, readOnly); err != nil {
+	share := c.spec.ForceShare || c.spec.ShareBacking && len(c.seen) > 1
+	if err := lockFile(f, readOnly, share, c.spec.Locking); err != nil {
 		return nil, err
 	}
 	if format == "" {
@@ -59,6 +60,9 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 		return openEncrypted(f, readOnly, secret)
 	}
 	o := qcow2.Options{ReadOnly: readOnly, L2CacheSize: c.spec.L2CacheSize, Secret: c.spec.secret}
+	if len(c.seen) == 1 {
+		o.Snapshot = c.spec.Snapshot
+	}
 	if !c.spec.NoBacking {
 		o.Backing = func(name, format string) (qcow2.Backing, error) { return c.openBacking(path, name, format) }
 	}
@@ -122,7 +126,7 @@ func (c *chain) openDataFile(name string, readOnly bool) (_ qcow2.File, err erro
 		return nil, err
 	}
 	if err = c.enter(f); err == nil {
-		err = lockFile(c.spec, f, readOnly)
+		err = lockFile(f, readOnly, c.spec.ForceShare, c.spec.Locking)
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())

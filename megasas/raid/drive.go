@@ -39,6 +39,9 @@ type MediaType uint8
 const (
 	Rotating MediaType = iota
 	SolidState
+	// Optical is a CD-ROM drive, whose storage is the disc. Nothing is written to
+	// it, whatever the storage can.
+	Optical
 )
 
 // Interface is what a drive speaks.

@@ -1,8 +1,8 @@
 // Package chipset models the small devices of a PC's south bridge that a guest
 // reaches through fixed ports: a 16550A UART, an i8042 keyboard controller, an
-// MC146818 real-time clock, the PIIX4's ACPI power management registers, the
-// two reset ports, a debug port, and ports by which a guest reports a panic or wants
-// to end. The interrupt controllers and the interval
+// MC146818 real-time clock, the PIIX4's ACPI power management registers, the text
+// screen of a VGA adapter, the two reset ports, a debug port, and ports by which a
+// guest reports a panic or wants to end. The interrupt controllers and the interval
 // timer are KVM's.
 //
 // A device knows nothing of the machine. Its ranges are Handlers, which the

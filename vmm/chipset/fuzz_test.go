@@ -55,7 +55,11 @@ func FuzzKeyboard(f *testing.F) {
 	f.Fuzz(func(t *testing.T, input []byte) {
 		var irq1, irq12 wire
 		k := chipset.NewKeyboard(chipset.KeyboardConfig{KeyboardIRQ: irq1.set, AuxIRQ: irq12.set})
-		play(input, nil, []chipset.Handler{k.Data(), k.Command()}, []uint64{1, 1})
+		for len(input) >= 4 {
+			play(input[:4], nil, []chipset.Handler{k.Data(), k.Command()}, []uint64{1, 1})
+			k.Key(input[3]&0x7F, input[0]&4 != 0, input[3]&0x80 != 0)
+			input = input[4:]
+		}
 		for n := 0; in(k.Command(), 0)&1 != 0; n++ {
 			if n == 16 {
 				t.Fatal("the controller keeps more than its buffer holds")

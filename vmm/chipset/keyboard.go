@@ -11,7 +11,7 @@ type KeyboardConfig struct {
 }
 
 // Keyboard is an i8042 keyboard controller as on an IBM PS/2, with a keyboard
-// whose keys nobody presses and nothing at its auxiliary port. The A20 gate can
+// (see Key) and nothing at its auxiliary port. The A20 gate can
 // be set and read back, but memory does not wrap around without it.
 type Keyboard struct {
 	keyboardIRQ, auxIRQ func(bool)

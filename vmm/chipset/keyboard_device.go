@@ -25,6 +25,8 @@ const (
 type keyboard struct {
 	last byte // the command that waits for its parameter, 0 for none
 	set  byte // the scan code set, 0 for the usual one
+
+	disabled bool // keys that are pressed are not reported
 }
 
 // command takes a byte and returns the answer. With translate, the controller
@@ -50,12 +52,13 @@ func (k *keyboard) command(v byte, translate bool) []byte {
 		}
 		return []byte{keysAck, keysID, keysIDLow}
 	case keysEnable, keysDisable:
+		k.disabled = v == keysDisable
 		return []byte{keysAck}
 	case keysDefaults:
 		k.set = 0
 		return []byte{keysAck}
 	case keysReset:
-		k.set = 0
+		k.set, k.disabled = 0, false
 		return []byte{keysAck, keysTestOK}
 	}
 	return []byte{keysResend}

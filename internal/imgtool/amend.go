@@ -1,0 +1,125 @@
+package imgtool
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/govmm/govmm/qcow2"
+)
+
+var amendCommand = command{
+	name: "amend", synopsis: "[-p] [-q] [-f FMT] [-t CACHE] [--force] -o OPTIONS FILE",
+	about: "change options of an image",
+	flags: []flag{
+		flagFormat, {'o', "", "OPTIONS", "what to change; help lists it"}, flagProgress, flagQuiet, flagCache,
+		{0, "force", "", "permit what may destroy data"}, flagObject, flagImageOpts,
+	},
+	run: runAmend,
+}
+
+func runAmend(t *Tool, a *arguments) (err error) {
+	if !a.has("o") {
+		return usage("Must specify options (-o)")
+	}
+	format := a.get("f", "")
+	if wantsHelp(a.all("o")) && format == "qcow2" {
+		t.printf("%s", amendHelp())
+		return nil
+	}
+	if len(a.operands) == 0 {
+		return usage("Expecting one image file name")
+	}
+	name, err := a.oneImage()
+	if err != nil {
+		return err
+	}
+	refused := fmt.Errorf("Format driver '%s' does not support option amendment", "raw")
+	im, err := t.openImage(name, a, openOptions{format: format, write: true, cache: a.get("t", "")}, refused)
+	if err != nil {
+		return err
+	}
+	defer closing(im, &err)
+	if wantsHelp(a.all("o")) {
+		t.printf("%s", amendHelp())
+		return nil
+	}
+	var known []formatOption
+	for _, o := range qcow2Options {
+		if o.amend {
+			known = append(known, o)
+		}
+	}
+	v, err := readOptions(known, a.all("o"))
+	if err != nil {
+		if _, e := readOptions(qcow2Options, a.all("o")); e == nil {
+			err = fmt.Errorf("%w\nThis option is only supported for image creation", err)
+		}
+		return err
+	}
+	p := t.newProgress(a.has("p") && !a.has("q"), 1)
+	defer p.end()
+	if err := t.amend(im, v, a.has("force")); err != nil {
+		return err
+	}
+	p.set(1)
+	return nil
+}
+
+// amend changes an image.
+func (t *Tool) amend(im *qcow2.Image, v formatValues, force bool) error {
+	info := im.Info()
+	var o qcow2.AmendOptions
+	switch c, ok := v["compat"]; {
+	case !ok:
+	case c == "0.10" || c == "v2":
+		o.Version = 2
+	case c == "1.1" || c == "v3":
+		o.Version = 3
+	default:
+		return fmt.Errorf("Unknown compatibility level %s", c)
+	}
+	version := info.Version
+	if o.Version != 0 {
+		version = o.Version
+	}
+	if _, ok := v["refcount_bits"]; ok {
+		o.RefcountBits = int(v.number("refcount_bits", 0))
+		if r := o.RefcountBits; r < 1 || r > 64 || r&(r-1) != 0 {
+			return errors.New("Refcount width must be a power of two and may not exceed 64 bits")
+		}
+		if version < 3 && o.RefcountBits != 16 {
+			return errors.New("Refcount widths other than 16 bits require compatibility level 1.1 or above (use compat=1.1 or greater)")
+		}
+	}
+	if _, ok := v["lazy_refcounts"]; ok {
+		on := v.on("lazy_refcounts")
+		if on && version < 3 {
+			return errors.New("Lazy refcounts only supported with compatibility level 1.1 and above (use compat=1.1 or greater)")
+		}
+		o.LazyRefcounts = &on
+	}
+	if _, ok := v["data_file"]; ok {
+		return errors.New("data-file is not supported when an image is amended")
+	}
+	if _, ok := v["data_file_raw"]; ok && v.on("data_file_raw") != info.RawData {
+		return errors.New("data-file-raw cannot be set on existing images")
+	}
+	if _, ok := v["size"]; ok {
+		size := sectors(v.size("size", 0))
+		o.Size = &size
+	}
+	if err := t.amendKeys(im, v, force); err != nil {
+		return err
+	}
+	_, file := v["backing_file"]
+	_, format := v["backing_fmt"]
+	if file || format {
+		if err := im.SetBackingFile(v.or("backing_file", info.BackingFile), v.or("backing_fmt", info.BackingFormat)); err != nil {
+			return fmt.Errorf("Failed to change the backing file: %s", reason(err))
+		}
+	}
+	if err := im.Amend(o); err != nil {
+		return errors.New(reason(err))
+	}
+	return nil
+}

@@ -1,0 +1,111 @@
+package imgtool
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/govmm/govmm/qcow2"
+)
+
+var bitmapCommand = command{
+	name: "bitmap",
+	synopsis: "(--merge SOURCE | --add | --remove | --clear | --enable | --disable)... " +
+		"[-b SOURCE_FILE [-F SOURCE_FMT]] [-g GRANULARITY] [-f FMT] FILE BITMAP",
+	about: "change persistent dirty bitmaps",
+	flags: []flag{
+		flagFormat, {'b', "", "SOURCE_FILE", "image that the bitmaps of --merge are in"}, {'F', "", "SOURCE_FMT", "its format"},
+		{'g', "granularity", "GRANULARITY", "of a bitmap that is added"},
+		{0, "add", "", "add the bitmap"}, {0, "remove", "", "remove it"}, {0, "clear", "", "clear its bits"},
+		{0, "enable", "", "let it record writes"}, {0, "disable", "", "let it record no writes"},
+		{0, "merge", "SOURCE", "add the bits of another"}, flagObject, flagImageOpts,
+	},
+	run: runBitmap,
+}
+
+func runBitmap(t *Tool, a *arguments) (err error) {
+	var actions []option
+	add, merge := false, false
+	for _, o := range a.options {
+		switch o.name {
+		case "add", "remove", "clear", "enable", "disable", "merge":
+			actions = append(actions, o)
+			add = add || o.name == "add"
+			merge = merge || o.name == "merge"
+		}
+	}
+	switch {
+	case len(actions) == 0:
+		return errors.New("Need at least one of --add, --remove, --clear, --enable, --disable, or --merge")
+	case len(a.operands) != 2:
+		return errors.New("Expecting filename and bitmap name")
+	case a.has("granularity") && !add:
+		return errors.New("granularity only supported with --add")
+	case a.has("F") && !a.has("b"):
+		return errors.New("-F only supported with -b")
+	case a.has("b") && !merge:
+		return errors.New("Merge bitmap source file only supported with --merge")
+	}
+	var granularity int64
+	if a.has("granularity") {
+		if granularity, err = imageSize(a.get("granularity", ""), "granularity"); err != nil {
+			return err
+		}
+	}
+	file, name := a.operands[0], a.operands[1]
+	refused := fmt.Errorf("Operation %s on bitmap %s failed: Driver does not support persistent bitmaps", actions[0].name, name)
+	im, err := t.openImage(file, a, openOptions{format: a.get("f", ""), write: true}, refused)
+	if err != nil {
+		return err
+	}
+	defer closing(im, &err)
+	from := im
+	if a.has("b") {
+		d, _, err := t.open(a.get("b", ""), &arguments{}, openOptions{format: a.get("F", "")})
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		source, ok := d.(*qcow2.Image)
+		if !ok {
+			return fmt.Errorf("Operation merge on bitmap %s failed: Dirty bitmap '%s' not found", name, actions[0].value)
+		}
+		from = source
+	}
+	for _, act := range actions {
+		switch act.name {
+		case "add":
+			if a.has("granularity") && (granularity < 512 || granularity&(granularity-1) != 0) {
+				return fmt.Errorf("Operation add on bitmap %s failed: Granularity must be power of 2 and at least 512", name)
+			}
+			err = im.AddBitmap(name, qcow2.BitmapOptions{Granularity: granularity})
+		case "remove":
+			err = im.RemoveBitmap(name)
+		case "clear":
+			err = im.ClearBitmap(name)
+		case "enable":
+			err = im.EnableBitmap(name)
+		case "disable":
+			err = im.DisableBitmap(name)
+		case "merge":
+			err = im.MergeBitmap(name, from, act.value)
+		}
+		if err != nil {
+			return fmt.Errorf("Operation %s on bitmap %s failed: %s", act.name, name, bitmapReason(err, name, act))
+		}
+	}
+	return nil
+}
+
+func bitmapReason(err error, name string, act option) string {
+	switch {
+	case errors.Is(err, qcow2.ErrBitmapExists):
+		return fmt.Sprintf("Bitmap already exists: %s", name)
+	case errors.Is(err, qcow2.ErrNoBitmap) && act.name == "merge":
+		return fmt.Sprintf("Dirty bitmap '%s' not found", act.value)
+	case errors.Is(err, qcow2.ErrNoBitmap):
+		return fmt.Sprintf("Dirty bitmap '%s' not found", name)
+	case errors.Is(err, qcow2.ErrBitmapInconsistent):
+		return fmt.Sprintf("Bitmap '%s' is inconsistent and cannot be used\nTry block-dirty-bitmap-remove to delete this bitmap from disk", name)
+	}
+	return reason(err)
+}

@@ -1,0 +1,153 @@
+package imgtool
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/govmm/govmm/internal/block"
+	"github.com/govmm/govmm/qcow2"
+)
+
+var checkCommand = command{
+	name: "check", synopsis: "[-f FMT] [--output=OFMT] [-r [leaks | all]] [-T SRC_CACHE] [-q] [-U] FILE",
+	about: "check the consistency of an image, and repair it",
+	flags: []flag{
+		flagFormat2, {'r', "repair", "WHAT", "repair leaks, or all"}, flagOutput,
+		{'T', "", "CACHE", "cache mode"}, flagQuiet, flagShare, flagObject, flagImageOpts,
+	},
+	run: runCheck,
+}
+
+// flagFormat2 is -f of the commands in which it has a long name.
+var flagFormat2 = flag{'f', "format", "FMT", "format of the image"}
+
+// Exit statuses of check.
+const (
+	exitCorrupt     = 2
+	exitLeaks       = 3
+	exitUnsupported = 63
+)
+
+func runCheck(t *Tool, a *arguments) error {
+	asJSON, err := a.json()
+	if err != nil {
+		return err
+	}
+	repair := qcow2.RepairNone
+	if a.has("repair") {
+		switch a.get("repair", "") {
+		case "leaks":
+			repair = qcow2.RepairLeaks
+		case "all":
+			repair = qcow2.RepairAll
+		default:
+			return usage("--repair/-r expects 'leaks' or 'all' as argument")
+		}
+	}
+	name, err := a.oneImage()
+	if err != nil {
+		return err
+	}
+	s, err := t.locate(name, a.has("image-opts"), openOptions{format: a.get("format", ""), write: repair != qcow2.RepairNone, noBacking: true})
+	if err != nil {
+		return err
+	}
+	if s.spec.Format != block.FormatQCOW2 {
+		return &statusError{exitUnsupported, errors.New("This image format does not support checks")}
+	}
+	f, err := openHostFileFor(s.spec.Path, repair != qcow2.RepairNone, t.share)
+	if err != nil {
+		return openError(name, err)
+	}
+	im, err := qcow2.Open(f, qcow2.Options{
+		ReadOnly: repair == qcow2.RepairNone, ForRepair: repair != qcow2.RepairNone, NoBacking: true, NoDataFile: true, NoSecret: true,
+	})
+	if err != nil {
+		return errors.Join(openError(name, err), f.Close())
+	}
+	defer im.Close()
+	quiet := a.has("q")
+	report := func(text string) {
+		if !quiet {
+			fmt.Fprintln(t.Stderr, text)
+		}
+	}
+	r, err := im.Check(qcow2.CheckOptions{Repair: repair, Report: report})
+	if err != nil {
+		return fmt.Errorf("Check failed: %s", reason(err))
+	}
+	fixed := r.CorruptionsFixed+r.LeaksFixed > 0
+	if fixed && !asJSON && !quiet {
+		t.printf("The following inconsistencies were found and repaired:\n\n    %d leaked clusters\n    %d corruptions\n\n"+
+			"Double checking the fixed image now...\n", r.LeaksFixed, r.CorruptionsFixed)
+	}
+	if fixed {
+		again, err := im.Check(qcow2.CheckOptions{Report: report})
+		if err != nil {
+			return fmt.Errorf("Check failed: %s", reason(err))
+		}
+		again.CorruptionsFixed, again.LeaksFixed = r.CorruptionsFixed, r.LeaksFixed
+		r = again
+	}
+	if !quiet {
+		if asJSON {
+			t.printf("%s\n", marshal(checkDict(s.fileName(), &r)))
+		} else {
+			t.printf("%s", checkText(&r))
+		}
+	}
+	switch {
+	case r.CheckErrors > 0:
+		return &statusError{code: 1}
+	case r.Corruptions > 0:
+		return &statusError{code: exitCorrupt}
+	case r.Leaks > 0:
+		return &statusError{code: exitLeaks}
+	}
+	return nil
+}
+
+func checkDict(name string, r *qcow2.CheckResult) dict {
+	d := dict{"filename": name, "format": "qcow2", "check-errors": r.CheckErrors}
+	for key, n := range map[string]int64{
+		"image-end-offset": r.ImageEndOffset, "corruptions": r.Corruptions, "leaks": r.Leaks,
+		"corruptions-fixed": r.CorruptionsFixed, "leaks-fixed": r.LeaksFixed,
+		"total-clusters": r.TotalClusters, "allocated-clusters": r.AllocatedClusters,
+		"fragmented-clusters": r.FragmentedClusters, "compressed-clusters": r.CompressedClusters,
+	} {
+		if n != 0 {
+			d[key] = n
+		}
+	}
+	return d
+}
+
+// checkText is the result for people.
+func checkText(r *qcow2.CheckResult) string {
+	var b strings.Builder
+	if r.Corruptions+r.Leaks+r.CheckErrors == 0 {
+		b.WriteString("No errors were found on the image.\n")
+	}
+	if r.Corruptions > 0 {
+		fmt.Fprintf(&b, "\n%d errors were found on the image.\n"+
+			"Data may be corrupted, or further writes to the image may corrupt it.\n", r.Corruptions)
+	}
+	if r.Leaks > 0 {
+		fmt.Fprintf(&b, "\n%d leaked clusters were found on the image.\n"+
+			"This means waste of disk space, but no harm to data.\n", r.Leaks)
+	}
+	if r.CheckErrors > 0 {
+		fmt.Fprintf(&b, "\n%d internal errors have occurred during the check.\n", r.CheckErrors)
+	}
+	if r.TotalClusters != 0 && r.AllocatedClusters != 0 {
+		percent := func(n, of int64) float64 { return float64(n) * 100 / float64(of) }
+		fmt.Fprintf(&b, "%d/%d = %0.2f%% allocated, %0.2f%% fragmented, %0.2f%% compressed clusters\n",
+			r.AllocatedClusters, r.TotalClusters, percent(r.AllocatedClusters, r.TotalClusters),
+			percent(r.FragmentedClusters, r.AllocatedClusters), percent(r.CompressedClusters, r.AllocatedClusters))
+	}
+	if r.ImageEndOffset != 0 {
+		fmt.Fprintf(&b, "Image end offset: %d\n", r.ImageEndOffset)
+	}
+	return b.String()
+}

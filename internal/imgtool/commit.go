@@ -1,0 +1,79 @@
+package imgtool
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/govmm/govmm/internal/block"
+	"github.com/govmm/govmm/qcow2"
+)
+
+var commitCommand = command{
+	name: "commit", synopsis: "[-f FMT] [-t CACHE] [-b BASE] [-r RATE_LIMIT] [-d] [-p] [-q] FILE",
+	about: "write what an image has into its backing file",
+	flags: []flag{
+		flagFormat, flagCache, {'b', "", "BASE", "into this image of the chain; implies -d"}, {'r', "", "RATE_LIMIT", "bytes per second"},
+		{'d', "", "", "leave the image as it is"}, flagProgress, flagQuiet, flagObject, flagImageOpts,
+	},
+	run: runCommit,
+}
+
+func runCommit(t *Tool, a *arguments) (err error) {
+	name, err := a.oneImage()
+	if err != nil {
+		return err
+	}
+	noBacking := errors.New("Image does not have a backing file")
+	im, err := t.openImage(name, a, openOptions{format: a.get("f", ""), write: true, shareBacking: true, cache: a.get("t", "")}, noBacking)
+	if err != nil {
+		return err
+	}
+	defer closing(im, &err)
+	files := block.Files(im)
+	if len(files) < 2 {
+		return noBacking
+	}
+	depth := 1
+	if b := a.get("b", ""); b != "" {
+		if depth = chainDepth(files, name, b); depth < 1 {
+			return fmt.Errorf("Did not find '%s' in the backing chain of '%s'", b, name)
+		}
+	}
+	// The base is opened once more, for writing.
+	format := im.Info().BackingFormat
+	for d, under := 1, im.Backing(); d < depth; d++ {
+		mid := under.(*qcow2.Image)
+		format, under = mid.Info().BackingFormat, mid.Backing()
+	}
+	base, err := block.Open(block.Spec{Path: files[depth], Format: format})
+	if err != nil {
+		return openError(files[depth], err)
+	}
+	defer closing(base, &err)
+	target, ok := base.(qcow2.CommitTarget)
+	if !ok {
+		return fmt.Errorf("Block format '%s' can't be committed into", format)
+	}
+	p := t.newProgress(a.has("p") && !a.has("q"), 1)
+	err = im.CommitTo(target, qcow2.CommitOptions{Depth: depth, Keep: a.has("d") || a.has("b"), Progress: p.engine})
+	p.end()
+	if err != nil {
+		return errors.New(reason(err))
+	}
+	if !a.has("q") {
+		t.printf("Image committed.\n")
+	}
+	return nil
+}
+
+// chainDepth finds a name among the files of a chain: as the image names it, or
+// as a path from here.
+func chainDepth(files []string, image, name string) int {
+	for i, f := range files[1:] {
+		if f == name || f == backingPath(image, name) || strings.TrimPrefix(name, "file:") == f || sameFile(f, name) {
+			return i + 1
+		}
+	}
+	return 0
+}

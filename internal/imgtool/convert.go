@@ -1,0 +1,259 @@
+package imgtool
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/govmm/govmm/internal/block"
+	"github.com/govmm/govmm/qcow2"
+)
+
+var convertCommand = command{
+	name: "convert",
+	synopsis: "[-f FMT] [-O OUTPUT_FMT] [-B BACKING_FILE [-F BACKING_FMT]] [-o OPTIONS] [-l SNAPSHOT_PARAM] [-S SPARSE_SIZE] " +
+		"[-r RATE_LIMIT] [-m NUM_COROUTINES] [-t CACHE] [-T SRC_CACHE] [-c] [-C] [-n] [-p] [-q] [-U] [-W] [--salvage] " +
+		"[--target-is-zero] [--bitmaps] [--skip-broken-bitmaps] FILE... OUTPUT_FILE",
+	about: "copy images to one of another format",
+	flags: []flag{
+		flagFormat, {'O', "", "OUTPUT_FMT", "format of the output (raw)"}, {'B', "", "BACKING_FILE", "copy only what differs from this image"},
+		{'F', "", "BACKING_FMT", "format of the backing file"}, {'c', "", "", "compress"},
+		{'C', "", "", "let the host copy, where it can"}, {'o', "", "OPTIONS", "options of the output format"},
+		{'l', "", "SNAPSHOT_PARAM", "the disk as it is in a snapshot"},
+		{'S', "", "SPARSE_SIZE", "how many zero bytes in a row become a hole (4k); 0: none do"},
+		{'r', "", "RATE_LIMIT", "bytes written per second"}, {'m', "", "NUM_COROUTINES", "parallel copies (8)"},
+		flagCache, {'T', "", "SRC_CACHE", "cache mode of the sources"}, {'n', "", "", "the output exists already"},
+		flagProgress, flagQuiet, {'W', "", "", "write in any order"}, {0, "salvage", "", "what can't be read becomes zeroes"},
+		{0, "target-is-zero", "", "the output reads as zeroes already"},
+		{0, "target-image-opts", "", "OUTPUT_FILE is a list of options, not a name"},
+		{0, "bitmaps", "", "copy persistent bitmaps"}, {0, "skip-broken-bitmaps", "", "except inconsistent ones"},
+		flagShare, flagObject, flagImageOpts,
+	},
+	run: runConvert,
+}
+
+// convertJob is what the command line of convert asks for.
+type convertJob struct {
+	format     string // of the output
+	compress   bool
+	reuse      bool // -n
+	sparse     int64
+	workers    int
+	anyOrder   bool
+	salvage    bool
+	zeroed     bool // --target-is-zero
+	bitmaps    bool
+	skipBroken bool
+	quiet      bool
+	rate       int64 // bytes per second, 0: no limit
+}
+
+func runConvert(t *Tool, a *arguments) (err error) {
+	j, err := t.convertArguments(a)
+	if err != nil {
+		return err
+	}
+	if wantsHelp(a.all("o")) {
+		t.printf("%s", optionsHelp(j.format, len(a.operands) > 0))
+		return nil
+	}
+	if len(a.operands) < 2 {
+		return errors.New("Must specify image file name")
+	}
+	sources, out := a.operands[:len(a.operands)-1], a.operands[len(a.operands)-1]
+	if a.has("B") && len(sources) > 1 {
+		return errors.New("Having a backing file for the target makes no sense when concatenating multiple input images")
+	}
+	c := &copying{tool: t, job: j, backed: a.has("B")}
+	defer c.closeSources()
+	for _, name := range sources {
+		if err := t.addSource(c, name, a); err != nil {
+			return err
+		}
+	}
+	if createOptionsOf(j.format) == nil && !j.reuse {
+		return fmt.Errorf("Unknown file format '%s'", j.format)
+	}
+	if j.bitmaps {
+		if err := c.checkBitmaps(); err != nil {
+			return err
+		}
+	}
+	if !j.reuse {
+		if err := t.createOutput(c, out, a); err != nil {
+			return err
+		}
+	} else if a.has("o") {
+		t.warn("-o has no effect when skipping image creation")
+	}
+	d, err := t.openOutput(c, out, a)
+	if err != nil {
+		return err
+	}
+	defer closing(d, &err)
+	c.out = d
+	if err := c.prepare(out); err != nil {
+		return err
+	}
+	c.progress = t.newProgress(a.has("p") && !j.quiet, c.total)
+	err = c.run()
+	if err == nil {
+		err = c.copyBitmaps()
+	}
+	if err == nil {
+		c.progress.set(c.total)
+	}
+	c.progress.end()
+	if err == nil {
+		err = d.Flush()
+	}
+	return err
+}
+
+func (t *Tool) convertArguments(a *arguments) (*convertJob, error) {
+	j := &convertJob{
+		format: a.get("O", t.DefaultFormat), compress: a.has("c"), reuse: a.has("n"), sparse: 4096, workers: 8,
+		anyOrder: a.has("W"), salvage: a.has("salvage"), zeroed: a.has("target-is-zero"),
+		bitmaps: a.has("bitmaps"), skipBroken: a.has("skip-broken-bitmaps"), quiet: a.has("q"),
+	}
+	if a.has("m") {
+		n, err := strconv.Atoi(a.get("m", ""))
+		if err != nil || n < 1 || n > 16 {
+			return nil, errors.New("Invalid number of coroutines. Allowed number of coroutines is between 1 and 16")
+		}
+		j.workers = n
+	}
+	if a.has("S") {
+		n, err := imageSize(a.get("S", ""), "buffer size for sparse output")
+		if err != nil || n%sectorSize != 0 || n > maxSparse {
+			return nil, fmt.Errorf("Invalid buffer size for sparse output specified. Valid sizes are multiples of %d up to %d. "+
+				"Select 0 to disable sparse detection (fully allocates output).", sectorSize, maxSparse)
+		}
+		j.sparse = n
+	}
+	if a.has("r") {
+		n, err := imageSize(a.get("r", ""), "rate limit")
+		if err != nil {
+			return nil, err
+		}
+		j.rate = n
+	}
+	switch {
+	case a.has("target-image-opts") && !j.reuse:
+		return nil, errors.New("--target-image-opts requires use of -n flag")
+	case j.zeroed && !j.reuse:
+		return nil, errors.New("--target-is-zero requires use of -n flag")
+	case a.has("C") && j.compress:
+		return nil, errors.New("Cannot enable copy offloading when -c is used")
+	case a.has("C") && a.has("S"):
+		return nil, errors.New("Cannot enable copy offloading when -S is used")
+	case a.has("C") && j.salvage:
+		return nil, errors.New("Cannot use copy offloading in salvaging mode")
+	case j.skipBroken && !j.bitmaps:
+		return nil, errors.New("Use of --skip-broken-bitmaps requires --bitmaps")
+	case j.reuse && a.has("B"):
+		return nil, errors.New("Cannot use -n with -B")
+	}
+	return j, nil
+}
+
+const maxSparse = 16 << 20
+
+// addSource opens an image that is copied.
+func (t *Tool) addSource(c *copying, name string, a *arguments) error {
+	o := openOptions{format: a.get("f", ""), cache: a.get("T", ""), source: true}
+	s, err := t.locate(name, a.has("image-opts"), o)
+	if err != nil {
+		return err
+	}
+	if l := snapshotParameter(a); l != nil {
+		if err := setSnapshot(&s.spec, l); err != nil {
+			return err
+		}
+	}
+	d, err := t.openSource(s, o)
+	if err != nil {
+		return snapshotError(err)
+	}
+	c.add(d)
+	return nil
+}
+
+// snapshotParameter is what -l says: snapshot.id= and snapshot.name=, or one
+// element without a value that may be either. nil: nothing.
+func snapshotParameter(a *arguments) []option {
+	if !a.has("l") {
+		return nil
+	}
+	l := a.get("l", "")
+	if strings.HasPrefix(l, "snapshot.") {
+		return parseList(l)
+	}
+	return []option{{name: l}}
+}
+
+// createOutput makes the image that is written.
+func (t *Tool) createOutput(c *copying, out string, a *arguments) error {
+	n := newImage{format: c.job.format, file: out, size: c.total, unsafe: true, quiet: true}
+	known := createOptionsOf(n.format)
+	var err error
+	if n.values, err = readOptions(merge(known, fileOptions), a.all("o")); err != nil {
+		return fmt.Errorf("%s: %w", out, err)
+	}
+	n.size = n.values.size("size", n.size)
+	if a.has("B") {
+		if n.format != block.FormatQCOW2 {
+			return fmt.Errorf("Backing file not supported for file format '%s'", n.format)
+		}
+		n.values["backing_file"] = a.get("B", "")
+		if !a.has("F") && n.values["backing_fmt"] == "" {
+			return errors.New("Use of backing file requires explicit backing format")
+		}
+		if a.has("F") {
+			n.values["backing_fmt"] = a.get("F", "")
+		}
+	}
+	c.backed = c.backed || n.values["backing_file"] != ""
+	p := n.values.or("preallocation", "off")
+	switch {
+	case !c.job.compress:
+	case n.format != block.FormatQCOW2:
+		return errors.New("Compression not supported for this file format")
+	case p != "off":
+		return errors.New("Compression and preallocation not supported at the same time")
+	case n.values.on("encryption") || n.values["encrypt.format"] != "":
+		return errors.New("Compression and encryption not supported at the same time")
+	}
+	if err := t.create(&n); err != nil {
+		return fmt.Errorf("%s: error while converting %s: %w", out, n.format, errors.Unwrap(err))
+	}
+	c.zeroed = !c.backed && n.format != block.FormatLUKS
+	c.secret = n.values.or("encrypt.key-secret", n.values["key-secret"])
+	return nil
+}
+
+// openOutput opens it.
+func (t *Tool) openOutput(c *copying, out string, a *arguments) (block.Device, error) {
+	o := openOptions{format: c.job.format, write: true, cache: a.get("t", "unsafe")}
+	if c.job.reuse && !a.has("O") && !a.has("target-image-opts") {
+		o.format = block.FormatRaw
+	}
+	if a.has("target-image-opts") {
+		o.format = ""
+	}
+	s, err := t.locate(out, a.has("target-image-opts"), o)
+	if err != nil {
+		return nil, err
+	}
+	if c.secret != "" && s.spec.Secret == "" {
+		s.spec.Secret = t.secrets[c.secret]
+	}
+	return t.openSource(s, o)
+}
+
+// image is the output as a qcow2 image, nil if it is none.
+func (c *copying) image() *qcow2.Image {
+	im, _ := c.out.(*qcow2.Image)
+	return im
+}

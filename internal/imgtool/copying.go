@@ -1,0 +1,409 @@
+package imgtool
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/govmm/govmm/internal/block"
+	"github.com/govmm/govmm/qcow2"
+)
+
+// copying copies disks, one behind the other, to a device. Several goroutines
+// read ahead; what they read is written in order unless any order will do.
+type copying struct {
+	tool     *Tool
+	job      *convertJob
+	sources  []block.Device
+	starts   []int64 // where each source begins in the output
+	total    int64
+	out      block.Device
+	backed   bool   // the output has a backing file with what it lacks
+	zeroed   bool   // it reads as zeroes before anything is written
+	secret   string // ID of the secret of the output
+	cluster  int64  // of compressed output
+	progress *progress
+	began    time.Time
+
+	mu     sync.Mutex
+	turn   sync.Cond
+	next   int64 // offset that is looked at next; guarded by mu, with all below
+	issued int64 // pieces handed out
+	done   int64 // of them written, in order
+	bytes  int64 // written
+	err    error
+}
+
+func (c *copying) add(d block.Device) {
+	c.sources = append(c.sources, d)
+	c.starts = append(c.starts, c.total)
+	c.total += sectors(d.Size())
+}
+
+func (c *copying) closeSources() {
+	for _, d := range c.sources {
+		_ = d.Close()
+	}
+}
+
+// prepare checks the output, and finds out what it holds.
+func (c *copying) prepare(name string) error {
+	if c.job.reuse {
+		c.zeroed = c.job.zeroed
+	}
+	if size := c.out.Size(); size < c.total {
+		if !c.job.reuse {
+			c.total = size
+		} else {
+			return errors.New("output file is smaller than input file")
+		}
+	}
+	if !c.job.compress {
+		return nil
+	}
+	im := c.image()
+	if im == nil {
+		return errors.New("Compression not supported for this file format")
+	}
+	c.cluster = im.Info().ClusterSize
+	return nil
+}
+
+// piece is a range of the output that one goroutine copies.
+type piece struct {
+	off, n int64
+	zero   bool
+	ticket int64 // its place in the order of writes
+	skip   bool  // nothing to do
+}
+
+// pieceBytes is how much is copied at a time.
+const pieceBytes = 2 << 20
+
+// run copies everything.
+func (c *copying) run() error {
+	c.turn.L = &c.mu
+	c.began = time.Now()
+	var crew sync.WaitGroup
+	for range c.job.workers {
+		crew.Go(func() {
+			buf := make([]byte, pieceBytes)
+			for {
+				p, ok := c.take()
+				if !ok {
+					return
+				}
+				if err := c.copy(p, buf); err != nil {
+					c.fail(err)
+					return
+				}
+			}
+		})
+	}
+	crew.Wait()
+	return c.err
+}
+
+func (c *copying) fail(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil {
+		c.err = err
+	}
+	c.turn.Broadcast()
+}
+
+// take hands out the next piece.
+func (c *copying) take() (piece, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.err == nil && c.next < c.total {
+		p, err := c.look(c.next)
+		if err != nil {
+			c.err = err
+			c.turn.Broadcast()
+			break
+		}
+		c.next += p.n
+		if p.skip {
+			c.progress.set(c.next)
+			continue
+		}
+		p.ticket = c.issued
+		c.issued++
+		return p, true
+	}
+	return piece{}, false
+}
+
+// look finds the piece at off. Preconditions: mu is held.
+func (c *copying) look(off int64) (piece, error) {
+	i := len(c.starts) - 1
+	for c.starts[i] > off {
+		i--
+	}
+	d, at := c.sources[i], off-c.starts[i]
+	end := c.total
+	if i+1 < len(c.starts) {
+		end = c.starts[i+1]
+	}
+	left := min(d.Size()-at, end-off)
+	if left <= 0 { // what the last sector has more than the source
+		return piece{off: off, n: end - off, zero: true, skip: c.zeroed}, nil
+	}
+	e, err := status(d, at, left)
+	if err != nil {
+		if c.job.salvage {
+			e = qcow2.Extent{Length: min(left, sectorSize), Data: true, Present: true}
+		} else {
+			return piece{}, fmt.Errorf("error while reading block status at offset %d: %s", off, reason(err))
+		}
+	}
+	p := piece{off: off, n: e.Length, zero: e.Zero}
+	switch {
+	case c.backed && (!e.Present || e.Depth > 0):
+		p.skip = true
+	case e.Zero && c.job.sparse == 0:
+		p.zero = false // written out
+	case e.Zero && c.zeroed:
+		p.skip = true
+	}
+	if p.skip || p.zero && !c.job.compress {
+		return p, nil
+	}
+	return c.cut(p, d.Size()-at), nil
+}
+
+// cut shortens a piece to what is copied at a time; for compressed output to
+// whole clusters, which may hold data and holes.
+func (c *copying) cut(p piece, left int64) piece {
+	if c.cluster == 0 {
+		p.n = min(p.n, pieceBytes-p.off%pieceBytes)
+		return p
+	}
+	step := max(pieceBytes, c.cluster)
+	end := (p.off + p.n + c.cluster - 1) / c.cluster * c.cluster
+	p.n = min(end-p.off, step-p.off%step, c.total-p.off)
+	p.zero = false
+	return p
+}
+
+// copy copies one piece.
+func (c *copying) copy(p piece, buf []byte) error {
+	buf = buf[:min(p.n, int64(len(buf)))]
+	if !p.zero {
+		if err := c.read(p.off, buf); err != nil {
+			return err
+		}
+	}
+	c.await(p.ticket)
+	defer c.finish(p)
+	if c.stopped() {
+		return nil
+	}
+	var err error
+	switch {
+	case p.zero:
+		err = c.out.WriteZeroes(p.off, p.n, true)
+	case c.job.compress:
+		err = c.compress(p.off, buf)
+	case c.job.sparse == 0:
+		err = c.out.WriteV([][]byte{buf}, p.off)
+	default:
+		err = c.writeSparse(p.off, buf)
+	}
+	if err != nil {
+		return fmt.Errorf("error while writing at byte %d: %s", p.off, reason(err))
+	}
+	return nil
+}
+
+// read fills buf from the sources at off.
+func (c *copying) read(off int64, buf []byte) error {
+	for len(buf) > 0 {
+		i := len(c.starts) - 1
+		for c.starts[i] > off {
+			i--
+		}
+		at := off - c.starts[i]
+		end := c.total
+		if i+1 < len(c.starts) {
+			end = c.starts[i+1]
+		}
+		n := min(int64(len(buf)), end-off)
+		have := min(n, max(c.sources[i].Size()-at, 0))
+		clear(buf[have:n])
+		if err := c.readSource(c.sources[i], buf[:have], at); err != nil {
+			return fmt.Errorf("error while reading at byte %d: %s", off, reason(err))
+		}
+		off, buf = off+n, buf[n:]
+	}
+	return nil
+}
+
+// readSource reads from one source; when salvaging, sectors that can't be read
+// become zeroes.
+func (c *copying) readSource(d block.Device, buf []byte, at int64) error {
+	if len(buf) == 0 {
+		return nil
+	}
+	err := d.ReadV([][]byte{buf}, at)
+	if err == nil || !c.job.salvage {
+		return err
+	}
+	for off := 0; off < len(buf); off += sectorSize {
+		sector := buf[off:min(off+sectorSize, len(buf))]
+		if err := d.ReadV([][]byte{sector}, at+int64(off)); err != nil {
+			if !c.job.quiet {
+				c.tool.warn("error while reading offset %d: %s", at+int64(off), reason(err))
+			}
+			clear(sector)
+		}
+	}
+	return nil
+}
+
+// writeSparse writes what is not zeroes.
+func (c *copying) writeSparse(off int64, buf []byte) error {
+	unit := c.job.sparse
+	for len(buf) > 0 {
+		zero, n := runOf(buf, off, unit)
+		var err error
+		switch {
+		case !zero:
+			err = c.out.WriteV([][]byte{buf[:n]}, off)
+		case !c.zeroed:
+			err = c.out.WriteZeroes(off, int64(n), true)
+		}
+		if err != nil {
+			return err
+		}
+		off, buf = off+int64(n), buf[n:]
+	}
+	return nil
+}
+
+// runOf is the length of the run at the front of buf, at offset off, that is all
+// zeroes or has none, looked at in units.
+func runOf(buf []byte, off, unit int64) (zero bool, n int) {
+	for n < len(buf) {
+		end := min(int64(n)+unit-(off+int64(n))%unit, int64(len(buf)))
+		z := firstNonZero(buf[n:end]) < 0
+		if n == 0 {
+			zero = z
+		} else if z != zero {
+			break
+		}
+		n = int(end)
+	}
+	return zero, n
+}
+
+// compress writes whole clusters compressed, and those of zeroes not at all or
+// as zeroes.
+func (c *copying) compress(off int64, buf []byte) error {
+	im := c.image()
+	for len(buf) > 0 {
+		zero, n := runOf(buf, off, c.cluster)
+		var err error
+		switch {
+		case !zero || c.job.sparse == 0:
+			err = im.WriteCompressed(buf[:n], off)
+		case !c.zeroed:
+			err = im.WriteZeroes(off, int64(n), true)
+		}
+		if err != nil {
+			return err
+		}
+		off, buf = off+int64(n), buf[n:]
+	}
+	return nil
+}
+
+// await waits until all pieces before a ticket are written.
+func (c *copying) await(ticket int64) {
+	if c.job.anyOrder {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.done != ticket && c.err == nil {
+		c.turn.Wait()
+	}
+}
+
+func (c *copying) stopped() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err != nil
+}
+
+// finish enters a piece as written, and keeps to the rate.
+func (c *copying) finish(p piece) {
+	c.mu.Lock()
+	c.done++
+	c.bytes += p.n
+	at, bytes := c.next, c.bytes
+	c.turn.Broadcast()
+	c.mu.Unlock()
+	c.progress.set(min(at, c.total-1))
+	if rate := c.job.rate; rate > 0 {
+		due := c.began.Add(time.Duration(float64(bytes) / float64(rate) * float64(time.Second)))
+		time.Sleep(time.Until(due))
+	}
+}
+
+// checkBitmaps refuses bitmaps that can't be copied, before anything is made.
+func (c *copying) checkBitmaps() error {
+	if len(c.sources) > 1 {
+		return errors.New("Copying bitmaps only possible with single source")
+	}
+	im, ok := c.sources[0].(*qcow2.Image)
+	if !ok {
+		return errors.New("This will continue to be invalid: source has no bitmaps")
+	}
+	list, err := im.Bitmaps()
+	if err != nil {
+		return err
+	}
+	for _, b := range list {
+		if b.Inconsistent && !c.job.skipBroken {
+			return fmt.Errorf("Cannot copy inconsistent bitmap '%s'\nUse --skip-broken-bitmaps to copy all other bitmaps, or remove the broken one with %s bitmap --remove", b.Name, c.tool.Name)
+		}
+	}
+	return nil
+}
+
+// copyBitmaps copies the persistent bitmaps.
+func (c *copying) copyBitmaps() error {
+	if !c.job.bitmaps {
+		return nil
+	}
+	to := c.image()
+	if to == nil {
+		return errors.New("Format driver does not support persistent bitmaps")
+	}
+	from := c.sources[0].(*qcow2.Image)
+	list, err := from.Bitmaps()
+	if err != nil {
+		return err
+	}
+	for _, b := range list {
+		if b.Inconsistent {
+			c.tool.warn("Skipping inconsistent bitmap '%s'", b.Name)
+			continue
+		}
+		if err := to.AddBitmap(b.Name, qcow2.BitmapOptions{Granularity: b.Granularity, Disabled: true}); err != nil {
+			return fmt.Errorf("Failed to create bitmap %s: %s", b.Name, reason(err))
+		}
+		err := to.MergeBitmap(b.Name, from, b.Name)
+		if err == nil && b.Enabled {
+			err = to.EnableBitmap(b.Name)
+		}
+		if err != nil {
+			return fmt.Errorf("Failed to populate bitmap %s: %s", b.Name, reason(err))
+		}
+	}
+	return nil
+}

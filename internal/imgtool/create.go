@@ -1,0 +1,404 @@
+package imgtool
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/govmm/govmm/internal/block"
+	"github.com/govmm/govmm/qcow2"
+	"github.com/govmm/govmm/qcow2/luks"
+)
+
+var createCommand = command{
+	name: "create", synopsis: "[-q] [-f FMT] [-b BACKING_FILE [-F BACKING_FMT]] [-u] [-o OPTIONS] FILE [SIZE]",
+	about: "create an image",
+	flags: []flag{
+		{'f', "", "FMT", "format (raw)"}, {'b', "", "BACKING_FILE", "the disk begins as that of this image"},
+		{'F', "", "BACKING_FMT", "format of the backing file"}, {'u', "", "", "don't open the backing file"},
+		{'o', "", "OPTIONS", "options of the format; help lists them"}, flagQuiet, flagObject,
+	},
+	run: runCreate,
+}
+
+func runCreate(t *Tool, a *arguments) error {
+	format := a.get("f", t.DefaultFormat)
+	known := createOptionsOf(format)
+	lists := a.all("o")
+	if wantsHelp(lists) {
+		if known == nil {
+			return fmt.Errorf("Unknown file format '%s'", format)
+		}
+		t.printf("%s", optionsHelp(format, len(a.operands) > 0))
+		return nil
+	}
+	if len(a.operands) == 0 {
+		return usage("Expecting image file name")
+	}
+	if len(a.operands) > 2 {
+		return usage("Unexpected argument: %s", a.operands[2])
+	}
+	file := a.operands[0]
+	n := newImage{format: format, file: file, size: -1, unsafe: a.has("u"), quiet: a.has("q")}
+	if len(a.operands) == 2 {
+		size, err := imageSize(a.operands[1], "image size")
+		if err != nil {
+			return err
+		}
+		n.size = size
+	}
+	if known == nil {
+		return fmt.Errorf("%s: Unknown file format '%s'", file, format)
+	}
+	var err error
+	if n.values, err = readOptions(merge(known, fileOptions), lists); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	for flag, name := range map[string]string{"b": "backing_file", "F": "backing_fmt"} {
+		if !a.has(flag) {
+			continue
+		}
+		if format != block.FormatQCOW2 {
+			what := map[string]string{"b": "a backing file", "F": "a backing file"}[flag]
+			return fmt.Errorf("%s: Backing file not supported for file format '%s'", file, formatWith(what, format))
+		}
+		n.values[name] = a.get(flag, "")
+	}
+	return t.create(&n)
+}
+
+func formatWith(_, format string) string { return format }
+
+// newImage is an image that is to be created.
+type newImage struct {
+	format string
+	file   string
+	size   int64 // -1: not said
+	values formatValues
+	unsafe bool // the backing file is not looked at
+	quiet  bool // the line about it is not printed
+}
+
+// create makes the image, and prints the line that says so before it is tried.
+func (t *Tool) create(n *newImage) error {
+	named := func(err error) error {
+		if err == nil {
+			return nil
+		}
+		return fmt.Errorf("%s: %w", n.file, err)
+	}
+	if n.size < 0 {
+		n.size = n.values.size("size", -1)
+	}
+	if err := t.lookAtBacking(n); err != nil {
+		return named(err)
+	}
+	if n.size < 0 {
+		return named(errors.New("Image creation needs a size parameter"))
+	}
+	if !n.quiet {
+		t.printf("%s\n", n.describe())
+	}
+	switch n.format {
+	case block.FormatQCOW2:
+		return named(t.createQCOW2(n))
+	case block.FormatLUKS:
+		return named(t.createLUKS(n))
+	}
+	return named(createRaw(n))
+}
+
+// lookAtBacking checks the backing file, and takes the size from it if there is
+// no other.
+func (t *Tool) lookAtBacking(n *newImage) error {
+	name := n.values["backing_file"]
+	if name == "" {
+		if n.values["backing_fmt"] != "" && n.values["backing_file"] == "" {
+			return errors.New("Backing format cannot be used without backing file")
+		}
+		return nil
+	}
+	format := n.values["backing_fmt"]
+	if format != "" && createOptionsOf(format) == nil {
+		return fmt.Errorf("Unknown driver '%s'\nCould not open backing image.", format)
+	}
+	if name == n.file {
+		return errors.New("Error: Trying to create an image with the same filename as the backing file")
+	}
+	if n.unsafe && n.size >= 0 {
+		if format == "" {
+			return errors.New("Backing file specified without backing format")
+		}
+		return nil
+	}
+	full := backingPath(n.file, name)
+	s, err := t.locate(full, false, openOptions{format: format, noBacking: false})
+	if err == nil {
+		var d block.Device
+		if d, err = t.openSource(s, openOptions{}); err == nil {
+			if n.size < 0 {
+				n.size = d.Size()
+			}
+			err = d.Close()
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%s\nCould not open backing image.", strings.Replace(err.Error(), "Could not open '"+full+"': Could not open", "Could not open", 1))
+	}
+	if format == "" {
+		return &hintError{errors.New("Backing file specified without backing format"), fmt.Sprintf("Detected format of %s.", s.spec.Format)}
+	}
+	return nil
+}
+
+// describe is the line about an image that is created.
+func (n *newImage) describe() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Formatting '%s', fmt=%s", n.file, n.format)
+	add := func(key, value string) {
+		if value != "" {
+			fmt.Fprintf(&b, " %s=%s", key, strings.ReplaceAll(value, ",", ",,"))
+		}
+	}
+	size := fmt.Sprint(n.size)
+	switch n.format {
+	case block.FormatQCOW2:
+		for _, key := range []string{"encryption", "encrypt.format", "encrypt.key-secret", "encrypt.cipher-alg",
+			"encrypt.cipher-mode", "encrypt.ivgen-alg", "encrypt.ivgen-hash-alg", "encrypt.hash-alg", "encrypt.iter-time"} {
+			add(key, n.values[key])
+		}
+		add("cluster_size", fmt.Sprint(n.values.size("cluster_size", qcow2.DefaultClusterSize)))
+		add("extended_l2", n.values.or("extended_l2", "off"))
+		add("preallocation", n.values["preallocation"])
+		add("compression_type", n.values.or("compression_type", "zlib"))
+		add("size", size)
+		for _, key := range []string{"compat", "backing_file", "backing_fmt", "data_file", "data_file_raw"} {
+			add(key, n.values[key])
+		}
+		add("lazy_refcounts", n.values.or("lazy_refcounts", "off"))
+		add("refcount_bits", n.values.or("refcount_bits", "16"))
+	case block.FormatLUKS:
+		add("size", size)
+		for _, key := range []string{"key-secret", "cipher-alg", "cipher-mode", "ivgen-alg", "ivgen-hash-alg", "hash-alg", "iter-time"} {
+			add(key, n.values[key])
+		}
+	default:
+		add("size", size)
+		add("preallocation", n.values["preallocation"])
+	}
+	return b.String()
+}
+
+// makeFile opens the file of a new image for do. A file that was not there does
+// not stay behind if that fails.
+func makeFile(path string, do func(f *qcow2.OSFile) error) error {
+	path = strings.TrimPrefix(path, "file:")
+	_, err := os.Lstat(path)
+	isNew := errors.Is(err, fs.ErrNotExist)
+	// Not truncated here: bad options are found before anything is lost.
+	f, err := qcow2.OpenFile(path, os.O_RDWR|os.O_CREATE)
+	if err != nil {
+		return fmt.Errorf("Could not create '%s': %s", path, reason(err))
+	}
+	if err = block.Lock(f, false, false); err != nil {
+		err = lockedError(err)
+	} else {
+		err = do(f)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil && isNew {
+		os.Remove(path)
+	}
+	return err
+}
+
+func createRaw(n *newImage) error {
+	mode := n.values.or("preallocation", "off")
+	if mode != "off" && mode != "falloc" && mode != "full" {
+		return fmt.Errorf("Parameter 'preallocation' does not accept value '%s'", mode)
+	}
+	return makeFile(n.file, func(f *qcow2.OSFile) error {
+		size := sectors(n.size)
+		if err := errors.Join(f.Truncate(0), f.Truncate(size)); err != nil {
+			return err
+		}
+		switch mode {
+		case "falloc":
+			return f.Reserve(0, size)
+		case "full":
+			buf := make([]byte, 1<<20)
+			for off := int64(0); off < size; off += int64(len(buf)) {
+				if err := f.WriteV([][]byte{buf[:min(int64(len(buf)), size-off)]}, off); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+func (t *Tool) createLUKS(n *newImage) error {
+	secret, err := t.secret(n.values["key-secret"], "key-secret")
+	if err != nil {
+		return err
+	}
+	p, err := luksParams(n.values, "")
+	if err != nil {
+		return err
+	}
+	return makeFile(n.file, func(f *qcow2.OSFile) error {
+		return block.CreateLUKS(f, n.size, []byte(secret), p)
+	})
+}
+
+// secret is the value of a secret that an option names.
+func (t *Tool) secret(id, option string) (string, error) {
+	if id == "" {
+		return "", fmt.Errorf("Parameter '%s' is required for cipher", option)
+	}
+	s, ok := t.secrets[id]
+	if !ok {
+		return "", fmt.Errorf("No secret with id '%s'", id)
+	}
+	return s, nil
+}
+
+// luksParams are the options about a LUKS header, whose names have a prefix.
+func luksParams(v formatValues, prefix string) (luks.Params, error) {
+	p := luks.Params{
+		Cipher: v[prefix+"cipher-alg"], Mode: v[prefix+"cipher-mode"],
+		IVGen: v[prefix+"ivgen-alg"], IVHash: v[prefix+"ivgen-hash-alg"], Hash: v[prefix+"hash-alg"],
+	}
+	if ms, ok := v[prefix+"iter-time"]; ok {
+		n, err := parseNumber(ms)
+		if err != nil || n <= 0 {
+			return p, fmt.Errorf("Parameter '%siter-time' expects a number", prefix)
+		}
+		p.IterTime = time.Duration(n) * time.Millisecond
+	}
+	return p, nil
+}
+
+// qcow2Options turns checked options into what the engine takes.
+func (n *newImage) options() (qcow2.CreateOptions, error) {
+	v := n.values
+	o := qcow2.CreateOptions{
+		Size: n.size, Version: 3, ClusterSize: v.size("cluster_size", qcow2.DefaultClusterSize),
+		RefcountBits: int(v.number("refcount_bits", qcow2.DefaultRefcountBits)), LazyRefcounts: v.on("lazy_refcounts"),
+		ExtendedL2:  v.on("extended_l2"),
+		BackingFile: v["backing_file"], BackingFormat: v["backing_fmt"],
+		DataFile: v["data_file"], DataFileRaw: v.on("data_file_raw"),
+	}
+	switch c := v.or("compat", "1.1"); c {
+	case "0.10", "v2":
+		o.Version = 2
+	case "1.1", "v3":
+	default:
+		return o, fmt.Errorf("Parameter 'version' does not accept value '%s'", c)
+	}
+	if c := o.ClusterSize; c < 512 || c > 2<<20 || c&(c-1) != 0 {
+		return o, errors.New("Cluster size must be a power of two between 512 and 2048k")
+	}
+	if r := o.RefcountBits; r < 1 || r > 64 || r&(r-1) != 0 {
+		return o, errors.New("Refcount width must be a power of two and may not exceed 64 bits")
+	}
+	switch c := v.or("compression_type", "zlib"); c {
+	case "zlib":
+	case "zstd":
+		o.Compression = qcow2.CompressionZstd
+	default:
+		return o, fmt.Errorf("Parameter 'compression-type' does not accept value '%s'", c)
+	}
+	switch p := v.or("preallocation", "off"); p {
+	case "off":
+	case "metadata":
+		o.Preallocation = qcow2.PreallocateMetadata
+	case "falloc":
+		o.Preallocation = qcow2.PreallocateFalloc
+	case "full":
+		o.Preallocation = qcow2.PreallocateFull
+	default:
+		return o, fmt.Errorf("Parameter 'preallocation' does not accept value '%s'", p)
+	}
+	if o.Version < 3 {
+		switch {
+		case o.LazyRefcounts:
+			return o, errors.New("Lazy refcounts only supported with compatibility level 1.1 and above (use version=v3 or greater)")
+		case o.RefcountBits != 16:
+			return o, errors.New("Different refcount widths than 16 bits require compatibility level 1.1 or above (use version=v3 or greater)")
+		case o.DataFile != "":
+			return o, errOld("External data files")
+		case o.Compression != qcow2.CompressionZlib:
+			return o, errOld("Non-zlib compression type")
+		}
+	}
+	if o.DataFileRaw && o.DataFile == "" {
+		return o, errors.New("data-file-raw requires data-file")
+	}
+	if o.ExtendedL2 {
+		switch {
+		case o.Version < 3:
+			return o, errOld("Extended L2 entries")
+		case o.ClusterSize < 16<<10:
+			return o, errors.New("Extended L2 entries are only supported with cluster sizes of at least 16384 bytes")
+		}
+	}
+	return o, nil
+}
+
+// errOld refuses what version 2 does not have.
+func errOld(what string) error {
+	verb := "are"
+	if strings.HasSuffix(what, "type") {
+		verb = "is"
+	}
+	return fmt.Errorf("%s %s only supported with compatibility level 1.1 and above (use version=v3 or greater)", what, verb)
+}
+
+func (t *Tool) createQCOW2(n *newImage) error {
+	o, err := n.options()
+	if err != nil {
+		return err
+	}
+	if err := t.encryption(n, &o); err != nil {
+		return err
+	}
+	if o.DataFile != "" {
+		path := o.DataFile
+		if !filepath.IsAbs(path) {
+			path = backingPath(n.file, path)
+		}
+		if sameFile(path, n.file) {
+			return fmt.Errorf("Data file '%s' is the image itself", o.DataFile)
+		}
+		return makeFile(path, func(data *qcow2.OSFile) error {
+			o.Data = data
+			return makeFile(n.file, func(f *qcow2.OSFile) error { return createError(qcow2.Create(f, o)) })
+		})
+	}
+	return makeFile(n.file, func(f *qcow2.OSFile) error { return createError(qcow2.Create(f, o)) })
+}
+
+// createError puts errors of the engine into the words of qemu-img.
+func createError(err error) error {
+	if errors.Is(err, qcow2.ErrTooLarge) {
+		return errors.New("The image size is too large for file format 'qcow2' (try using a larger cluster size)")
+	}
+	return err
+}
+
+// sameFile reports whether two paths lead to one file.
+func sameFile(a, b string) bool {
+	ia, err := os.Stat(a)
+	if err != nil {
+		return filepath.Clean(a) == filepath.Clean(b)
+	}
+	ib, err := os.Stat(b)
+	return err == nil && os.SameFile(ia, ib)
+}

@@ -1,0 +1,241 @@
+package imgtool
+
+import (
+	"fmt"
+	"strings"
+)
+
+// optionKind is the type of a creation option.
+type optionKind int
+
+const (
+	kindString optionKind = iota
+	kindSize
+	kindNumber
+	kindSwitch
+)
+
+func (k optionKind) String() string {
+	return [...]string{"str", "size", "num", "bool (on/off)"}[k]
+}
+
+// formatOption describes an option of -o.
+type formatOption struct {
+	name string
+	kind optionKind
+	help string
+	// amend says that amend knows it as well; only that amend alone does.
+	amend, only bool
+}
+
+// qcow2Options, sorted by name.
+var qcow2Options = []formatOption{
+	{"backing_file", kindString, "File name of a base image", true, false},
+	{"backing_fmt", kindString, "Image format of the base image", true, false},
+	{"cluster_size", kindSize, "qcow2 cluster size", false, false},
+	{"compat", kindString, "Compatibility level (v2 [0.10] or v3 [1.1])", true, false},
+	{"compression_type", kindString, "Compression method used for image cluster compression", false, false},
+	{"data_file", kindString, "File name of an external data file", true, false},
+	{"data_file_raw", kindSwitch, "The external data file must stay valid as a raw image", true, false},
+	{"encrypt.cipher-alg", kindString, "Name of encryption cipher algorithm", false, false},
+	{"encrypt.cipher-mode", kindString, "Name of encryption cipher mode", false, false},
+	{"encrypt.format", kindString, "Encrypt the image, format choices: 'aes', 'luks'", false, false},
+	{"encrypt.hash-alg", kindString, "Name of encryption hash algorithm", false, false},
+	{"encrypt.iter-time", kindNumber, "Time to spend in PBKDF in milliseconds", true, false},
+	{"encrypt.ivgen-alg", kindString, "Name of IV generator algorithm", false, false},
+	{"encrypt.ivgen-hash-alg", kindString, "Name of IV generator hash algorithm", false, false},
+	{"encrypt.key-secret", kindString, "ID of secret providing qcow AES key or LUKS passphrase", false, false},
+	{"encrypt.keyslot", kindNumber, "Select a single keyslot to modify explicitly", true, true},
+	{"encrypt.new-secret", kindString, "New secret to set in the matching keyslots. Empty string to erase", true, true},
+	{"encrypt.old-secret", kindString, "Select all keyslots that match this password", true, true},
+	{"encrypt.state", kindString, "Select new state of affected keyslots (active/inactive)", true, true},
+	{"encryption", kindSwitch, "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)", false, false},
+	{"extended_l2", kindSwitch, "Extended L2 tables", false, false},
+	{"lazy_refcounts", kindSwitch, "Postpone refcount updates", true, false},
+	{"preallocation", kindString, "Preallocation mode (allowed values: off, metadata, falloc, full)", false, false},
+	{"refcount_bits", kindNumber, "Width of a reference count entry in bits", true, false},
+	{"size", kindSize, "Virtual disk size", true, false},
+}
+
+var rawOptions = []formatOption{
+	{"size", kindSize, "Virtual disk size", false, false},
+}
+
+// fileOptions are those of the protocol, which a file name brings in.
+var fileOptions = []formatOption{
+	{"extent_size_hint", kindSize, "Extent size hint for the image file, 0 to disable", false, false},
+	{"nocow", kindSwitch, "Turn off copy-on-write (valid only on btrfs)", false, false},
+	{"preallocation", kindString, "Preallocation mode (allowed values: off, falloc, full)", false, false},
+}
+
+var luksOptions = []formatOption{
+	{"cipher-alg", kindString, "Name of encryption cipher algorithm", false, false},
+	{"cipher-mode", kindString, "Name of encryption cipher mode", false, false},
+	{"hash-alg", kindString, "Name of encryption hash algorithm", false, false},
+	{"iter-time", kindNumber, "Time to spend in PBKDF in milliseconds", false, false},
+	{"ivgen-alg", kindString, "Name of IV generator algorithm", false, false},
+	{"ivgen-hash-alg", kindString, "Name of IV generator hash algorithm", false, false},
+	{"key-secret", kindString, "ID of the secret that provides the keyslot passphrase", false, false},
+	{"size", kindSize, "Virtual disk size", false, false},
+}
+
+// createOptionsOf are the creation options of a format, nil if it is not known.
+func createOptionsOf(format string) []formatOption {
+	switch format {
+	case "qcow2":
+		var list []formatOption
+		for _, o := range qcow2Options {
+			if !o.only {
+				list = append(list, o)
+			}
+		}
+		return list
+	case "raw":
+		return rawOptions
+	case "luks":
+		return luksOptions
+	}
+	return nil
+}
+
+// optionsHelp lists creation options; with a file's name also those of its
+// protocol.
+func optionsHelp(format string, withFile bool) string {
+	var b strings.Builder
+	list := createOptionsOf(format)
+	if withFile {
+		b.WriteString("Supported options:\n")
+		list = merge(list, fileOptions)
+	} else {
+		fmt.Fprintf(&b, "Supported %s options:\n", format)
+	}
+	writeOptions(&b, list)
+	if !withFile {
+		b.WriteString("\nThe protocol level may support further options.\nSpecify the target filename to include those options.\n")
+	}
+	return b.String()
+}
+
+// amendHelp lists the options of amend.
+func amendHelp() string {
+	var b strings.Builder
+	b.WriteString("Amend options for 'qcow2':\n")
+	var list []formatOption
+	for _, o := range qcow2Options {
+		if o.amend {
+			list = append(list, o)
+		}
+	}
+	writeOptions(&b, list)
+	return b.String()
+}
+
+func writeOptions(b *strings.Builder, list []formatOption) {
+	for _, o := range list {
+		fmt.Fprintf(b, "  %-22s - %s\n", o.name+"=<"+o.kind.String()+">", o.help)
+	}
+}
+
+// merge joins two sorted lists; of two with a name the first counts.
+func merge(a, b []formatOption) []formatOption {
+	var list []formatOption
+	for len(a) > 0 || len(b) > 0 {
+		switch {
+		case len(b) == 0 || len(a) > 0 && a[0].name < b[0].name:
+			list, a = append(list, a[0]), a[1:]
+		case len(a) == 0 || b[0].name < a[0].name:
+			list, b = append(list, b[0]), b[1:]
+		default:
+			list, a, b = append(list, a[0]), a[1:], b[1:]
+		}
+	}
+	return list
+}
+
+// wantsHelp reports whether one of the lists of -o asks for help.
+func wantsHelp(lists []string) bool {
+	for _, l := range lists {
+		for _, o := range parseList(l) {
+			if o.value == "on" && (o.name == "help" || o.name == "?") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// formatValues are the options of -o, checked against what a format knows.
+type formatValues map[string]string
+
+// readOptions reads the lists of -o.
+func readOptions(known []formatOption, lists []string) (formatValues, error) {
+	v := make(formatValues)
+	for _, l := range lists {
+		for _, o := range parseList(l) {
+			if err := v.set(known, o); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return v, nil
+}
+
+func (v formatValues) set(known []formatOption, o option) error {
+	for _, k := range known {
+		if k.name != o.name {
+			continue
+		}
+		switch k.kind {
+		case kindSwitch:
+			if o.value != "on" && o.value != "off" {
+				return fmt.Errorf("Parameter '%s' expects 'on' or 'off'", o.name)
+			}
+		case kindSize:
+			if _, err := parseSize(o.value); err != nil {
+				return &optionSizeError{o.name}
+			}
+		case kindNumber:
+			if _, err := parseNumber(o.value); err != nil {
+				return fmt.Errorf("Parameter '%s' expects a number", o.name)
+			}
+		}
+		v[o.name] = o.value
+		return nil
+	}
+	return fmt.Errorf("Invalid parameter '%s'", o.name)
+}
+
+// optionSizeError takes two lines.
+type optionSizeError struct{ name string }
+
+func (e *optionSizeError) Error() string {
+	return fmt.Sprintf("Parameter '%s' expects a non-negative number below 2^64\n"+
+		"Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively.", e.name)
+}
+
+func (v formatValues) size(name string, otherwise int64) int64 {
+	if s, ok := v[name]; ok {
+		if n, err := parseSize(s); err == nil {
+			return n
+		}
+	}
+	return otherwise
+}
+
+func (v formatValues) number(name string, otherwise int64) int64 {
+	if s, ok := v[name]; ok {
+		if n, err := parseNumber(s); err == nil {
+			return n
+		}
+	}
+	return otherwise
+}
+
+func (v formatValues) on(name string) bool { return v[name] == "on" }
+
+func (v formatValues) or(name, otherwise string) string {
+	if s, ok := v[name]; ok {
+		return s
+	}
+	return otherwise
+}

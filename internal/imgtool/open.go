@@ -1,0 +1,209 @@
+package imgtool
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/govmm/govmm/internal/block"
+	"github.com/govmm/govmm/qcow2"
+	"github.com/govmm/govmm/qcow2/luks"
+)
+
+// source is an image as the command line names it.
+type source struct {
+	name string // for messages
+	spec block.Spec
+	// named says that the user named the format.
+	named bool
+}
+
+// fileName is the name that the image is known by once it is open.
+func (s *source) fileName() string {
+	if s.spec.Path == "" {
+		return s.name
+	}
+	return s.spec.Path
+}
+
+// openOptions say how a command opens an image.
+type openOptions struct {
+	format    string // of -f, "" to look
+	write     bool
+	noBacking bool
+	// shareBacking is for commands that write to the backing file, too.
+	shareBacking bool
+	cache        string // of -t or -T
+	source       bool   // the cache mode is that of a source
+}
+
+// openError is the failure to open an image.
+func openError(name string, err error) error {
+	var missing *fs.PathError
+	if errors.As(err, &missing) && missing.Op == "open" {
+		return fmt.Errorf("Could not open '%s': Could not open '%s': %s", name, missing.Path, reason(missing.Err))
+	}
+	switch {
+	case errors.Is(err, qcow2.ErrLocked):
+		return fmt.Errorf("Could not open '%s': %w", name, lockedError(err))
+	case errors.Is(err, qcow2.ErrNoSnapshot):
+		return err
+	case errors.Is(err, qcow2.ErrFormat):
+		return fmt.Errorf("Could not open '%s': Image is not in qcow2 format", name)
+	case errors.Is(err, luks.ErrFormat):
+		return fmt.Errorf("Could not open '%s': Volume is not in LUKS format", name)
+	}
+	return fmt.Errorf("Could not open '%s': %s", name, reason(err))
+}
+
+// lockedError says in QEMU's words that somebody else uses a file.
+func lockedError(err error) error {
+	var locked *qcow2.LockError
+	if !errors.As(err, &locked) {
+		return err
+	}
+	kind := ""
+	if locked.Shared {
+		kind = "shared "
+	}
+	return fmt.Errorf("Failed to get %s\"%v\" lock\nIs another process using the image [%s]?", kind, locked.Permission, locked.Path)
+}
+
+// locate finds what a name of an image means, under --image-opts or not.
+func (t *Tool) locate(name string, imageOpts bool, o openOptions) (source, error) {
+	s := source{name: name, named: o.format != ""}
+	switch {
+	case imageOpts:
+		if o.format != "" {
+			return s, errors.New("--image-opts and --format are mutually exclusive")
+		}
+		spec, err := t.spec(parseImageOpts(name))
+		if err != nil {
+			return s, fmt.Errorf("Could not open '%s': %s", name, err)
+		}
+		s.spec = spec
+	case strings.HasPrefix(name, "json:"):
+		tree, err := parseJSONName(strings.TrimPrefix(name, "json:"))
+		if err != nil {
+			return s, fmt.Errorf("Could not open '%s': %s", name, err)
+		}
+		if s.spec, err = t.spec(tree); err != nil {
+			return s, fmt.Errorf("Could not open '%s': %s", name, err)
+		}
+		if o.format != "" {
+			s.spec.Format = o.format
+		}
+	default:
+		if scheme, _, ok := strings.Cut(name, ":"); ok && protocol(scheme) && scheme != "file" {
+			return s, fmt.Errorf("Could not open '%s': Unknown protocol '%s'", name, scheme)
+		}
+		s.spec = block.Spec{Path: strings.TrimPrefix(name, "file:"), Format: o.format}
+	}
+	switch s.spec.Format {
+	case "", block.FormatQCOW2, block.FormatRaw, block.FormatLUKS, block.FormatNull:
+	case "file", "host_device":
+		s.spec.Format = block.FormatRaw
+	default:
+		return s, fmt.Errorf("Could not open '%s': Unknown driver '%s'", name, s.spec.Format)
+	}
+	s.spec.ReadOnly = s.spec.ReadOnly || !o.write
+	s.spec.NoBacking = s.spec.NoBacking || o.noBacking
+	s.spec.ForceShare = s.spec.ForceShare || t.share && s.spec.ReadOnly
+	s.spec.ShareBacking = o.shareBacking
+	if s.spec.Format != "" {
+		s.named = s.named || imageOpts
+		return s, nil
+	}
+	format, err := probe(s.spec.Path)
+	if err != nil {
+		return s, openError(name, err)
+	}
+	s.spec.Format = format
+	return s, nil
+}
+
+// protocol reports whether the part of a name before a colon is a protocol's
+// name, and not part of a path.
+func protocol(s string) bool {
+	return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789+-_") == ""
+}
+
+// probe finds the format of a file by its first bytes. Whatever is nothing else
+// is raw: that is how these tools work, and why scripts name formats.
+func probe(path string) (string, error) {
+	f, err := qcow2.OpenFile(path, os.O_RDONLY)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	var magic [6]byte
+	if err := f.ReadV([][]byte{magic[:]}, 0); err != nil {
+		return "", err
+	}
+	switch {
+	case string(magic[:4]) == "QFI\xfb":
+		return block.FormatQCOW2, nil
+	case string(magic[:]) == "LUKS\xba\xbe":
+		return block.FormatLUKS, nil
+	}
+	return block.FormatRaw, nil
+}
+
+// open opens an image.
+func (t *Tool) open(name string, a *arguments, o openOptions) (block.Device, source, error) {
+	s, err := t.locate(name, a.has("image-opts"), o)
+	if err != nil {
+		return nil, s, err
+	}
+	d, err := t.openSource(s, o)
+	return d, s, err
+}
+
+func (t *Tool) openSource(s source, o openOptions) (block.Device, error) {
+	through := false
+	if o.cache != "" {
+		var err error
+		if through, err = s.spec.SetCacheMode(o.cache); err != nil {
+			if o.source {
+				return nil, fmt.Errorf("Invalid source cache option: %s", o.cache)
+			}
+			return nil, fmt.Errorf("Invalid cache option: %s", o.cache)
+		}
+	}
+	if !s.named && o.write && s.spec.Format == block.FormatRaw {
+		fmt.Fprintf(t.Stderr, "WARNING: Image format was not specified for '%s' and probing guessed raw.\n"+
+			"         Automatically detecting the format is dangerous for raw images, write operations on block 0 will be restricted.\n"+
+			"         Specify the 'raw' format explicitly to remove the restrictions.\n", s.name)
+	}
+	d, err := block.Open(s.spec)
+	if err != nil {
+		return nil, openError(s.name, err)
+	}
+	if through {
+		d = block.WriteThrough(d)
+	}
+	return d, nil
+}
+
+// openImage opens a qcow2 image. Other formats are refused with the error that
+// the command has for them.
+func (t *Tool) openImage(name string, a *arguments, o openOptions, refused error) (*qcow2.Image, error) {
+	d, _, err := t.open(name, a, o)
+	if err != nil {
+		return nil, err
+	}
+	im, ok := d.(*qcow2.Image)
+	if !ok {
+		return nil, errors.Join(refused, d.Close())
+	}
+	return im, nil
+}
+
+// closing closes a device at the end of a command, whose error counts first.
+func closing(d interface{ Close() error }, err *error) {
+	if e := d.Close(); *err == nil {
+		*err = e
+	}
+}

@@ -1,0 +1,94 @@
+package imgtool
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/govmm/govmm/internal/block"
+)
+
+var resizeCommand = command{
+	name: "resize", synopsis: "[-f FMT] [--preallocation=PREALLOC] [-q] [--shrink] FILE [+ | -]SIZE",
+	about: "make a disk larger or smaller",
+	flags: []flag{
+		flagFormat, flagQuiet, flagObject, flagImageOpts,
+		{0, "preallocation", "PREALLOC", "what to do with what is added: off, metadata, falloc or full"},
+		{0, "shrink", "", "permit a smaller size"},
+	},
+	run: runResize,
+}
+
+func runResize(t *Tool, a *arguments) (err error) {
+	switch p := a.get("preallocation", "off"); p {
+	case "off":
+	case "metadata", "falloc", "full":
+		return fmt.Errorf("Preallocation mode '%s' is not supported when an image is resized", p)
+	default:
+		return fmt.Errorf("Invalid preallocation mode '%s'", p)
+	}
+	if len(a.operands) < 2 {
+		return usage("Not enough arguments")
+	}
+	if len(a.operands) > 2 {
+		return usage("Expecting image file name and size")
+	}
+	name, text := a.operands[0], a.operands[1]
+	sign := int64(0)
+	switch text[:min(1, len(text))] {
+	case "+":
+		sign, text = 1, text[1:]
+	case "-":
+		sign, text = -1, text[1:]
+	}
+	n, err := parseSize(text)
+	if err != nil {
+		return &optionSizeError{"size"}
+	}
+	d, s, err := t.open(name, a, openOptions{format: a.get("f", ""), write: true})
+	if err != nil {
+		return err
+	}
+	defer closing(d, &err)
+	was := d.Size()
+	size := n
+	if sign != 0 {
+		size = was + sign*n
+	}
+	if size <= 0 {
+		return errors.New("New image size must be positive")
+	}
+	if size < was && !a.has("shrink") {
+		t.complain(errors.New("Use the --shrink option to perform a shrink operation."))
+		t.warn("Shrinking an image will delete all data beyond the shrunken image's end. " +
+			"Before performing such an operation, make sure there is no important data there.")
+		return &statusError{code: 1}
+	}
+	if err := resizeDevice(d, s, size); err != nil {
+		return err
+	}
+	if !a.has("q") {
+		t.printf("Image resized.\n")
+	}
+	return nil
+}
+
+// resizeDevice changes the size of a disk; sizes are rounded up to sectors.
+func resizeDevice(d block.Device, s source, size int64) error {
+	r, ok := d.(block.Resizer)
+	if !ok {
+		return errors.New("Image format driver does not support resize")
+	}
+	if err := r.Resize(sectors(size)); err != nil {
+		return errors.New(reason(err))
+	}
+	if s.spec.Format == block.FormatRaw && size%sectorSize != 0 {
+		return os.Truncate(s.spec.Path, size)
+	}
+	return nil
+}
+
+const sectorSize = 512
+
+// sectors rounds a size up to whole sectors.
+func sectors(n int64) int64 { return (n + sectorSize - 1) &^ (sectorSize - 1) }

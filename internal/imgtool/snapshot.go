@@ -1,0 +1,95 @@
+package imgtool
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/govmm/govmm/qcow2"
+)
+
+var snapshotCommand = command{
+	name: "snapshot", synopsis: "[-U] [-q] [-l | -a SNAPSHOT | -c SNAPSHOT | -d SNAPSHOT] FILE",
+	about: "list, create, apply and delete snapshots inside an image",
+	flags: []flag{
+		{'l', "", "", "list them"}, {'a', "", "SNAPSHOT", "go back to one"}, {'c', "", "SNAPSHOT", "create one"},
+		{'d', "", "SNAPSHOT", "delete one"}, flagQuiet, flagShare, flagObject, flagImageOpts,
+	},
+	run: runSnapshot,
+}
+
+func runSnapshot(t *Tool, a *arguments) (err error) {
+	action, snapshot := "", ""
+	for _, o := range a.options {
+		switch o.name {
+		case "l", "a", "c", "d":
+			if action != "" {
+				return usage("Cannot mix '-l', '-a', '-c', '-d'")
+			}
+			action, snapshot = o.name, o.value
+		}
+	}
+	name, err := a.oneImage()
+	if err != nil {
+		return err
+	}
+	list := action == "" || action == "l"
+	if action == "" {
+		action = "none"
+	}
+	im, err := t.openImage(name, a, openOptions{write: !list}, errNoSnapshots(action, snapshot))
+	if err != nil {
+		if list && errors.Is(err, errSilent) {
+			return nil
+		}
+		return err
+	}
+	defer closing(im, &err)
+	switch action {
+	case "c":
+		// No machine has run: none of its instructions.
+		if _, err := im.CreateSnapshot(qcow2.SnapshotOptions{Name: snapshot, ICount: new(int64)}); err != nil {
+			return fmt.Errorf("Could not create snapshot '%s': %s", snapshot, reason(err))
+		}
+	case "a":
+		if err := im.ApplySnapshot(snapshot); err != nil {
+			return fmt.Errorf("Could not apply snapshot '%s': %s", snapshot, snapshotReason(err))
+		}
+	case "d":
+		err := im.DeleteSnapshot(snapshot)
+		if errors.Is(err, qcow2.ErrNoSnapshot) {
+			return fmt.Errorf("Could not delete snapshot '%s': snapshot not found", snapshot)
+		}
+		if err != nil {
+			return fmt.Errorf("Could not delete snapshot '%s': %s", snapshot, reason(err))
+		}
+	case "l":
+		if all := im.Snapshots(); len(all) > 0 {
+			t.printf("%s", snapshotTable(all))
+		}
+	}
+	return nil
+}
+
+// errSilent marks an error that nothing is said of.
+var errSilent = errors.New("nothing to say")
+
+// errNoSnapshots is the error of an action on an image of a format without
+// snapshots.
+func errNoSnapshots(action, snapshot string) error {
+	switch action {
+	case "c":
+		return fmt.Errorf("Could not create snapshot '%s': -95 (Operation not supported)", snapshot)
+	case "a":
+		return fmt.Errorf("Could not apply snapshot '%s': Block format 'raw' used by node '' does not support internal snapshots", snapshot)
+	case "d":
+		return fmt.Errorf("Could not delete snapshot '%s': snapshot not found", snapshot)
+	}
+	return errSilent
+}
+
+func snapshotReason(err error) string {
+	if errors.Is(err, qcow2.ErrNoSnapshot) {
+		return "Failed to load snapshot: No such file or directory"
+	}
+	return reason(err)
+}

@@ -1,0 +1,189 @@
+package imgtool
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+	"syscall"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Tool is one invocation of the program.
+type Tool struct {
+	// Name is what messages begin with.
+	Name   string
+	Stdout io.Writer
+	Stderr io.Writer
+	// DefaultFormat is that of images which are made, if none is named: raw for
+	// qemu-img.
+	DefaultFormat string
+
+	secrets map[string]string
+	share   bool // of -U: read what others may be writing
+}
+
+// command is one of the program's commands.
+type command struct {
+	name     string
+	synopsis string
+	about    string
+	flags    []flag
+	run      func(t *Tool, a *arguments) error
+}
+
+// commands in the order of qemu-img's manual.
+func commands() []command {
+	return []command{
+		amendCommand, benchCommand, bitmapCommand, checkCommand, commitCommand, compareCommand, convertCommand,
+		createCommand, ddCommand, infoCommand, mapCommand, measureCommand, rebaseCommand, resizeCommand, snapshotCommand,
+	}
+}
+
+// Run carries out the command that args name, and returns the exit status.
+func (t *Tool) Run(args []string) int {
+	err := t.dispatch(args)
+	var status *statusError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &status):
+		if status.err != nil {
+			t.complain(status.err)
+		}
+		return status.code
+	}
+	t.complain(err)
+	return 1
+}
+
+func (t *Tool) dispatch(args []string) error {
+	if len(args) == 0 {
+		return usage("Not enough arguments")
+	}
+	switch name := args[0]; name {
+	case "-h", "--help", "help":
+		return t.help(args[1:])
+	case "-V", "--version":
+		_, err := fmt.Fprintln(t.Stdout, versionLine)
+		return err
+	default:
+		for _, c := range commands() {
+			if c.name == name {
+				return t.runCommand(&c, args[1:])
+			}
+		}
+		if strings.HasPrefix(name, "-") {
+			return usage("unrecognized option '%s'", name)
+		}
+		return usage("Command not found: %s", name)
+	}
+}
+
+func (t *Tool) runCommand(c *command, args []string) error {
+	a, err := parseArguments(c.flags, args)
+	if err != nil {
+		return err
+	}
+	if a.has("help") {
+		return t.commandHelp(c)
+	}
+	for _, s := range a.all("object") {
+		if err := t.addObject(s); err != nil {
+			return err
+		}
+	}
+	t.share = a.has("force-share")
+	return c.run(t, a)
+}
+
+// statusError ends the program with a status of its own; err may be nil if all
+// was said.
+type statusError struct {
+	code int
+	err  error
+}
+
+func (e *statusError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit status %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *statusError) Unwrap() error { return e.err }
+
+// usageError is a mistake in the command line.
+type usageError struct{ text string }
+
+func (e usageError) Error() string { return e.text }
+
+func usage(format string, args ...any) error { return usageError{fmt.Sprintf(format, args...)} }
+
+// hintError is an error with more text for the user below it, printed as it is.
+type hintError struct {
+	err  error
+	hint string
+}
+
+func (e *hintError) Error() string { return e.err.Error() }
+
+func (e *hintError) Unwrap() error { return e.err }
+
+// complain prints an error as qemu-img does.
+func (t *Tool) complain(err error) {
+	var hint *hintError
+	if errors.As(err, &hint) {
+		fmt.Fprintf(t.Stderr, "%s: %s\n%s", t.Name, err, hint.hint)
+		return
+	}
+	fmt.Fprintf(t.Stderr, "%s: %s\n", t.Name, err)
+	var u usageError
+	var size *sizeSyntaxError
+	if errors.As(err, &size) {
+		fmt.Fprintf(t.Stderr, "%s: kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.\n", t.Name)
+	}
+	if errors.As(err, &u) {
+		fmt.Fprintf(t.Stderr, "Try '%s --help' for more information\n", t.Name)
+	}
+}
+
+// warn prints a warning.
+func (t *Tool) warn(format string, args ...any) {
+	fmt.Fprintf(t.Stderr, "%s: warning: %s\n", t.Name, fmt.Sprintf(format, args...))
+}
+
+// printf prints a result.
+func (t *Tool) printf(format string, args ...any) { fmt.Fprintf(t.Stdout, format, args...) }
+
+// reason is an error in the C library's words where it is one of the system, in
+// its own words otherwise.
+func reason(err error) string {
+	var no syscall.Errno
+	var path *fs.PathError
+	switch {
+	case errors.As(err, &no):
+		return errnoText(no)
+	case errors.As(err, &path):
+		return capital(path.Err.Error())
+	}
+	return capital(err.Error())
+}
+
+// errnoText is strerror.
+func errnoText(no syscall.Errno) string {
+	switch no {
+	case syscall.EIO:
+		return "Input/output error"
+	case syscall.EBUSY:
+		return "Device or resource busy"
+	}
+	return capital(no.Error())
+}
+
+func capital(s string) string {
+	r, n := utf8.DecodeRuneInString(s)
+	return string(unicode.ToUpper(r)) + s[n:]
+}
