@@ -91,6 +91,50 @@ func TestLazyRefcounts(t *testing.T) {
 	}
 }
 
+// TestLazyRefcountsCloseFails lets each file operation of Close fail: what is
+// not marked dirty then has all its refcounts.
+func TestLazyRefcountsCloseFails(t *testing.T) {
+	for n := 1; ; n++ {
+		d := newDisk(t, lazyConfig(), rand.New(rand.NewPCG(1, 2)))
+		for i := range int64(8) {
+			if err := d.im.WriteV(pattern(7, 4096), i*100*kib); err != nil {
+				t.Fatal(err)
+			}
+			copy(d.model[i*100*kib:], pattern(7, 4096)[0])
+			if err := d.im.Flush(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d.f.failAfter(n)
+		err := d.im.Close()
+		if !d.f.failed {
+			if n < 4 || err != nil {
+				t.Fatalf("%d operations, %v", n-1, err)
+			}
+			return
+		}
+		if err == nil {
+			t.Errorf("failure %d: closed all the same", n)
+		}
+		f := d.f.reopened()
+		if !f.dirtyOnDisk() {
+			if err := consistent(f.reopened(), Options{ReadOnly: true}); err != nil {
+				t.Errorf("failure %d: not dirty, but %v", n, err)
+			}
+		}
+		im, err := Open(f, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := compareWith(im, d.model); err != nil {
+			t.Errorf("failure %d: %v", n, err)
+		}
+		if res, err := im.Check(CheckOptions{}); err != nil || res.Corruptions != 0 {
+			t.Errorf("failure %d: %+v, %v", n, res, err)
+		}
+	}
+}
+
 // TestLazyRefcountsManyWrites grows the file until refcount blocks and the
 // refcount table have to follow, in one session.
 func TestLazyRefcountsManyWrites(t *testing.T) {
