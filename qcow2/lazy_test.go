@@ -1,6 +1,7 @@
 package qcow2
 
 import (
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -132,6 +133,41 @@ func TestLazyRefcountsCloseFails(t *testing.T) {
 		if res, err := im.Check(CheckOptions{}); err != nil || res.Corruptions != 0 {
 			t.Errorf("failure %d: %+v, %v", n, res, err)
 		}
+	}
+}
+
+// noRefBlocks is a file whose third cluster can't be written.
+type noRefBlocks struct{ *memFile }
+
+func (f noRefBlocks) WriteV(bufs [][]byte, off int64) error {
+	if off/4096 == 2 {
+		return errInjected
+	}
+	return f.memFile.WriteV(bufs, off)
+}
+
+// TestLazyRefcountsStayDirty closes an image whose refcounts can't be written:
+// it stays marked.
+func TestLazyRefcountsStayDirty(t *testing.T) {
+	d := newDisk(t, lazyConfig(), rand.New(rand.NewPCG(1, 2)))
+	im, err := Open(noRefBlocks{d.f}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := im.WriteV(pattern(7, 4096), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := im.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := im.Close(); !errors.Is(err, errInjected) {
+		t.Errorf("close: %v", err)
+	}
+	if !d.f.dirtyOnDisk() {
+		t.Error("the image is not dirty, though its refcounts are not there")
+	}
+	if err := consistent(d.f.reopened(), Options{}); err != nil {
+		t.Error(err)
 	}
 }
 
