@@ -35,6 +35,8 @@ type openOptions struct {
 	noBacking bool
 	cache     string // of -t or -T
 	source    bool   // the cache mode is that of a source
+	share     bool   // of -U
+	unlocked  bool   // the command locks files itself
 }
 
 // openError is the failure to open an image.
@@ -93,6 +95,10 @@ func (t *Tool) locate(name string, imageOpts bool, o openOptions) (source, error
 	}
 	s.spec.ReadOnly = s.spec.ReadOnly || !o.write
 	s.spec.NoBacking = s.spec.NoBacking || o.noBacking
+	s.spec.ForceShare = s.spec.ForceShare || o.share
+	if o.unlocked {
+		s.spec.Locking = block.LockingOff
+	}
 	if s.spec.Format != "" {
 		s.named = s.named || imageOpts
 		return s, nil
@@ -134,6 +140,7 @@ func probe(path string) (string, error) {
 
 // open opens an image.
 func (t *Tool) open(name string, a *arguments, o openOptions) (block.Device, source, error) {
+	o.share = a.has("force-share")
 	s, err := t.locate(name, a.has("image-opts"), o)
 	if err != nil {
 		return nil, s, err

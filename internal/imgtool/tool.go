@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/govmm/govmm/qcow2"
 )
 
 // Tool is one invocation of the program.
@@ -161,7 +163,10 @@ func (t *Tool) printf(format string, args ...any) { fmt.Fprintf(t.Stdout, format
 func reason(err error) string {
 	var no syscall.Errno
 	var path *fs.PathError
+	var locked *qcow2.LockError
 	switch {
+	case errors.As(err, &locked):
+		return lockText(locked)
 	case errors.As(err, &no):
 		return errnoText(no)
 	case errors.As(err, &path):

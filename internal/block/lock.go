@@ -1,0 +1,60 @@
+package block
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/govmm/govmm/qcow2"
+)
+
+// Locking says whether the files of a device are locked, so that no two programs
+// change one of them, or one reads what another changes. The locks are QEMU's.
+type Locking uint8
+
+const (
+	LockingAuto Locking = iota // where the file system has locks
+	LockingOn                  // a file that can't be locked is not opened
+	LockingOff
+)
+
+func parseLocking(value string) (Locking, error) {
+	switch value {
+	case "auto":
+		return LockingAuto, nil
+	case "on":
+		return LockingOn, nil
+	case "off":
+		return LockingOff, nil
+	}
+	return 0, fmt.Errorf("locking=%s (on, off and auto are allowed)", value)
+}
+
+// lockFile locks a file of the device that spec describes.
+func lockFile(spec *Spec, f *qcow2.OSFile, readOnly bool) error {
+	if spec.Locking == LockingOff {
+		return nil
+	}
+	err := lock(f, readOnly, spec.ForceShare)
+	if spec.Locking == LockingAuto && errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	}
+	return err
+}
+
+// Lock locks a file that was opened in another way, where that is possible.
+func Lock(f *qcow2.OSFile, readOnly bool) error {
+	return lockFile(&Spec{}, f, readOnly)
+}
+
+// lock says to others what a file is used for: one that is written is nobody
+// else's, one that is only read may be read by others.
+func lock(f *qcow2.OSFile, readOnly, forceShare bool) error {
+	does, shares := qcow2.PermRead, qcow2.PermRead|qcow2.PermWriteUnchanged
+	if !readOnly {
+		does |= qcow2.PermWrite | qcow2.PermResize
+	}
+	if forceShare {
+		shares = qcow2.PermAll
+	}
+	return f.Lock(does, shares)
+}
