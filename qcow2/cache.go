@@ -1,22 +1,5 @@
 package qcow2
 
-import "sync/atomic"
-
-// page is a cached piece of an L2 table or refcount block, in disk order.
-type page struct {
-	off   int64 // in the file
-	buf   []byte
-	dirty bool // memory is newer than the disk
-	fresh bool // of a table that nothing on disk refers to yet
-	busy  bool // a commit is writing it
-	lent  bool // what the commit writes is buf itself: change it in a copy
-	pins  int  // an allocation in flight will change it
-	used  atomic.Bool
-}
-
-// evictable reports whether dropping the page loses nothing.
-func (p *page) evictable() bool { return !p.dirty && !p.busy && p.pins == 0 }
-
 // cache holds pages of metadata. Dirty ones stay until a commit wrote them, so
 // that it may exceed its limit for a while. Guarded by Image.mu: get needs it
 // shared, everything else exclusively.
@@ -24,20 +7,44 @@ type cache struct {
 	pages    map[int64]*page
 	ring     []*page // all pages, in the order that eviction looks at them
 	hand     int
-	limit    int // pages
+	limit    int // pages in full
+	units    int // what all pages cost
 	pageSize int64
+	g        *geometry       // of the L2 tables; nil: pages stay as they are
 	dirty    []*page         // pages that became dirty; some may be clean again
 	loads    map[int64]*load // reads in progress
 	spare    [][]byte
+	idle     []*page // what evicted pages were
+	idleLoad *load   // one that nobody waited for
 }
 
-// maxSpare is how many buffers of evicted pages are kept for the next ones.
-const maxSpare = 64
+// maxSpare is how many evicted pages and buffers are kept for the next ones.
+const maxSpare = 256
 
 // load is a page on its way in. Waiters read err after done is closed.
 type load struct {
-	done chan struct{}
+	done chan struct{} // made by the first who waits
 	err  error
+}
+
+// newLoad returns a load that nobody waits for.
+func (c *cache) newLoad() *load {
+	l := c.idleLoad
+	if l == nil {
+		return new(load)
+	}
+	c.idleLoad = nil
+	return l
+}
+
+// endLoad wakes those who wait.
+func (c *cache) endLoad(l *load, err error) {
+	if l.done != nil {
+		l.err = err
+		close(l.done)
+		return
+	}
+	c.idleLoad = l
 }
 
 func newCache(bytes, pageSize int64, minPages int) *cache {
@@ -61,13 +68,69 @@ func (c *cache) get(off int64) *page {
 // insert adds a page with the contents of buf, which the cache then owns.
 func (c *cache) insert(off int64, buf []byte) *page {
 	c.drop(off)
-	for i := 0; i < 2 && len(c.ring) >= c.limit; i++ {
-		c.evict()
-	}
-	p := &page{off: off, buf: buf}
+	c.units += pageUnits
+	c.shrink() // before the new page is there: it must stay until it was used
+	p := c.newPage()
+	p.off, p.buf = off, buf
 	p.used.Store(true)
 	c.pages[off] = p
 	c.ring = append(c.ring, p)
+	return p
+}
+
+// insertRead adds a page that was read from the file.
+func (c *cache) insertRead(off int64, buf []byte) {
+	p := c.insert(off, buf)
+	if c.g != nil && p.evictable() {
+		c.condense(p)
+	}
+}
+
+// cleaned makes a page smaller that a commit has written, if it is one of this
+// cache's.
+func (c *cache) cleaned(p *page) {
+	if c.g != nil && p.evictable() && c.pages[p.off] == p {
+		c.condense(p)
+	}
+}
+
+// condense makes a page smaller if that can be.
+func (c *cache) condense(p *page) bool {
+	buf := p.condense(c.g)
+	if buf == nil {
+		return false
+	}
+	c.units -= pageUnits - 1
+	c.recycle(buf)
+	return true
+}
+
+// full returns a page with its entries in its buffer; nil stays nil.
+func (c *cache) full(p *page) *page {
+	if p != nil && p.buf == nil {
+		p.expand(c.buffer())
+		c.units += pageUnits - 1
+	}
+	return p
+}
+
+// shrink makes room, but not for long: it looks at some pages only, and when most
+// are dirty the cache grows.
+func (c *cache) shrink() {
+	const most = pageUnits + 2 // progressions that go for a page in full
+	for i := 0; i < most && c.units > c.limit*pageUnits; i++ {
+		c.evict()
+	}
+}
+
+// newPage returns an empty page.
+func (c *cache) newPage() *page {
+	last := len(c.idle) - 1
+	if last < 0 {
+		return new(page)
+	}
+	p := c.idle[last]
+	c.idle = c.idle[:last]
 	return p
 }
 
@@ -97,7 +160,7 @@ func (c *cache) dropTable(off, n int64) {
 // reset forgets all pages.
 func (c *cache) reset() {
 	clear(c.pages)
-	c.ring, c.dirty, c.hand = nil, nil, 0
+	c.ring, c.dirty, c.hand, c.units = nil, nil, 0, 0
 }
 
 // change returns the contents of p, to be changed: a copy, if a commit is writing
@@ -152,7 +215,8 @@ func (c *cache) drop(off int64) {
 	p.dirty = false
 }
 
-// evict drops one page by the clock algorithm, if it finds one soon.
+// evict drops one page, or condenses one, by the clock algorithm, if it finds one
+// soon.
 func (c *cache) evict() {
 	const patience = 128
 	for range patience {
@@ -161,17 +225,33 @@ func (c *cache) evict() {
 		}
 		p := c.ring[c.hand]
 		if p.evictable() && !p.used.Swap(false) {
-			c.recycle(p.buf)
+			if c.g != nil && c.condense(p) {
+				return
+			}
+			if p.buf != nil {
+				c.recycle(p.buf)
+			}
 			c.remove(c.hand)
+			c.retire(p)
 			return
 		}
 		c.hand++
 	}
 }
 
+// retire keeps an evicted page for the next one. Nobody has it: whoever looked it
+// up did so under the lock, or pinned it.
+func (c *cache) retire(p *page) {
+	if len(c.idle) < maxSpare {
+		p.buf, p.first, p.step, p.fresh, p.lent = nil, 0, 0, false, false
+		c.idle = append(c.idle, p)
+	}
+}
+
 // remove takes element i out of the ring.
 func (c *cache) remove(i int) {
 	delete(c.pages, c.ring[i].off)
+	c.units -= c.ring[i].units()
 	last := len(c.ring) - 1
 	c.ring[i] = c.ring[last]
 	c.ring[last] = nil

@@ -49,13 +49,14 @@ type changes struct {
 const (
 	maxReleased   = 4096 // runs
 	minDirtyPages = 64
+	maxDirtyPages = 1024 // of L2 tables: as much again is needed while they are written
 )
 
 // weigh sets pressing. Preconditions: mu is held exclusively.
 func (im *Image) weigh() {
 	ch := &im.changes
 	if len(ch.released) > maxReleased ||
-		len(im.l2.dirty) > max(im.l2.limit/2, minDirtyPages) ||
+		len(im.l2.dirty) > min(max(im.l2.limit/2, minDirtyPages), maxDirtyPages) ||
 		len(im.refs.dirty) > max(im.refs.limit/2, minDirtyPages) {
 		ch.pressing.Store(true)
 	}

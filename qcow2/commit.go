@@ -256,6 +256,10 @@ func (im *Image) settleCommit(b *batch, err error) {
 		p.lent = false
 	}
 	if err == nil {
+		for _, p := range b.pages {
+			im.l2.cleaned(p.page)
+		}
+		im.l2.shrink()
 		ch.retired = append(ch.retired, b.released...)
 		return
 	}

@@ -228,6 +228,7 @@ func (im *Image) makeCaches(o *Options) {
 		refs = defaultRefcountCache
 	}
 	im.l2 = newCache(l2, im.g.pageSize, minCachePages)
+	im.l2.g = &im.g
 	im.refs = newCache(refs, im.g.pageSize, minCachePages)
 }
 

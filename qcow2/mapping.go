@@ -40,7 +40,11 @@ func (im *Image) lookupIn(l1 []uint64, off, n int64) (m mapping, miss int64, err
 	if p == nil {
 		return m, at, nil
 	}
-	m, err = g.run(p.buf, i, off, n)
+	if p.buf == nil {
+		m, err = g.progression(p, i, off, n)
+	} else {
+		m, err = g.run(p.buf, i, off, n)
+	}
 	if err != nil {
 		err = fmt.Errorf("%w: L2 table %#x, guest offset %#x: %w", ErrCorrupt, table, off, err)
 	}
@@ -117,24 +121,29 @@ func (im *Image) fetch(at int64) error {
 		return nil
 	}
 	if l := im.l2.loads[at]; l != nil {
+		if l.done == nil {
+			l.done = make(chan struct{})
+		}
 		im.mu.Unlock()
 		<-l.done
 		return l.err
 	}
-	l := &load{done: make(chan struct{})}
+	l := im.l2.newLoad()
 	im.l2.loads[at] = l
 	buf := im.l2.buffer()
 	im.mu.Unlock()
 
 	im.at(EventL2Load)
-	l.err = readFull(im.f, buf, at)
+	err := readFull(im.f, buf, at)
 
 	im.mu.Lock()
+	defer im.mu.Unlock()
 	delete(im.l2.loads, at)
-	if l.err == nil {
-		im.l2.insert(at, buf)
+	if err == nil {
+		im.l2.insertRead(at, buf)
+	} else {
+		im.l2.recycle(buf)
 	}
-	im.mu.Unlock()
-	close(l.done)
-	return l.err
+	im.l2.endLoad(l, err)
+	return err
 }

@@ -30,7 +30,7 @@ func (im *Image) l2Writable(off int64) (p *page, index, miss int64, err error) {
 	if err := im.checkL2(table, l1i); err != nil {
 		return nil, 0, 0, err
 	}
-	if p = im.l2.get(at); p == nil {
+	if p = im.l2.full(im.l2.get(at)); p == nil {
 		return nil, 0, at, nil
 	}
 	return p, index, 0, nil

@@ -22,11 +22,11 @@ import (
 
 func main() {
 	ctx, args := context.Background(), os.Args[1:]
-	if filepath.Base(os.Args[0]) == qemuIO {
-		os.Exit(runIO(qemuIO, args, os.Stdin, os.Stdout, os.Stderr))
-	}
-	if name := filepath.Base(os.Args[0]); name == qemuImgName {
+	switch name := filepath.Base(os.Args[0]); name {
+	case qemuImgName:
 		args = append([]string{name}, args...)
+	case qemuIO:
+		os.Exit(runIO(qemuIO, args, os.Stdin, os.Stdout, os.Stderr))
 	}
 	os.Exit(run(ctx, args, os.Stdin, os.Stdout, os.Stderr))
 }

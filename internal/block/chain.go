@@ -33,8 +33,7 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 	if err := c.enter(f); err != nil {
 		return nil, err
 	}
-	share := c.spec.ForceShare || c.spec.ShareBacking && len(c.seen) > 1
-	if err := lockFile(f, readOnly, share, c.spec.Locking); err != nil {
+	if err := lockFile(c.spec, f, readOnly); err != nil {
 		return nil, err
 	}
 	if format == "" {
@@ -126,7 +125,7 @@ func (c *chain) openDataFile(name string, readOnly bool) (_ qcow2.File, err erro
 		return nil, err
 	}
 	if err = c.enter(f); err == nil {
-		err = lockFile(f, readOnly, c.spec.ForceShare, c.spec.Locking)
+		err = lockFile(c.spec, f, readOnly)
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())

@@ -43,21 +43,18 @@ type Spec struct {
 	Direct bool
 	// NoFlush never makes anything durable: for data that nobody misses.
 	NoFlush bool
+	// Snapshot, if not zero, is what a qcow2 image is opened at; ReadOnly must be
+	// set.
+	Snapshot qcow2.SnapshotRef
 	// ForceShare opens a read-only disk though somebody may be writing it: what is
 	// read then need not make sense.
 	ForceShare bool
-	// ShareBacking lets others write to the backing files: for who does so himself,
-	// through another device.
-	ShareBacking bool
 	// Locking says whether files are locked against other users; see Locking.
 	Locking Locking
 	// Debug injects faults into the topmost file of the chain. DebugConfig names a
 	// file with rules for that, unless Debug is set.
 	Debug       *blkdebug.Debug
 	DebugConfig string
-	// Snapshot, if not zero, is what a qcow2 image is opened at; ReadOnly must be
-	// set.
-	Snapshot qcow2.SnapshotRef
 	// KeyFile names a file whose whole contents are the passphrase of an
 	// encrypted disk; Secret, unless empty, is the passphrase itself. It opens
 	// every encrypted file of a backing chain.

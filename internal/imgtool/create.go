@@ -204,9 +204,7 @@ func makeFile(path string, do func(f *qcow2.OSFile) error) error {
 	if err != nil {
 		return fmt.Errorf("Could not create '%s': %s", path, reason(err))
 	}
-	if err = block.Lock(f, false, false); err != nil {
-		err = lockedError(err)
-	} else {
+	if err = lock(f, false); err == nil {
 		err = do(f)
 	}
 	if err == nil {

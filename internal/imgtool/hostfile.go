@@ -2,29 +2,50 @@ package imgtool
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/govmm/govmm/internal/block"
 	"github.com/govmm/govmm/qcow2"
 )
 
-// openHostFile opens a file of the host to look at it. With share others may be
-// writing it.
-func openHostFile(path string, share bool) (*qcow2.OSFile, error) {
-	return openHostFileFor(path, false, share)
-}
-
-func openHostFileFor(path string, write, share bool) (*qcow2.OSFile, error) {
+// openHostFile opens a file of the host, and locks it unless the user wants to
+// share it.
+func openHostFile(path string, write, share bool) (*qcow2.OSFile, error) {
 	flags := os.O_RDONLY
 	if write {
 		flags = os.O_RDWR
 	}
 	f, err := qcow2.OpenFile(path, flags)
-	if err != nil {
-		return nil, err
+	if err != nil || share {
+		return f, err
 	}
-	if err := block.Lock(f, !write, share && !write); err != nil {
+	if err := block.Lock(f, !write); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// lock locks a file against other users.
+func lock(f *qcow2.OSFile, readOnly bool) error {
+	if err := block.Lock(f, readOnly); err != nil {
+		return errors.New(reason(err))
+	}
+	return nil
+}
+
+// lockText is what qemu-img says of a file that somebody else uses, and who
+// that is, as far as it is known.
+func lockText(e *qcow2.LockError) string {
+	kind := ""
+	if e.Shared {
+		kind = "shared "
+	}
+	text := fmt.Sprintf("Failed to get %s\"%s\" lock\nIs another process using the image [%s]?", kind, e.Permission, e.Path)
+	if len(e.Holders) > 0 && !slices.Equal(e.Holders, []string{"this process itself"}) {
+		text += "\nIt is in use by " + strings.Join(e.Holders, ", ")
+	}
+	return text
 }

@@ -33,10 +33,10 @@ type openOptions struct {
 	format    string // of -f, "" to look
 	write     bool
 	noBacking bool
-	// shareBacking is for commands that write to the backing file, too.
-	shareBacking bool
-	cache        string // of -t or -T
-	source       bool   // the cache mode is that of a source
+	cache     string // of -t or -T
+	source    bool   // the cache mode is that of a source
+	share     bool   // of -U
+	unlocked  bool   // the command locks files itself
 }
 
 // openError is the failure to open an image.
@@ -46,8 +46,6 @@ func openError(name string, err error) error {
 		return fmt.Errorf("Could not open '%s': Could not open '%s': %s", name, missing.Path, reason(missing.Err))
 	}
 	switch {
-	case errors.Is(err, qcow2.ErrLocked):
-		return fmt.Errorf("Could not open '%s': %w", name, lockedError(err))
 	case errors.Is(err, qcow2.ErrNoSnapshot):
 		return err
 	case errors.Is(err, qcow2.ErrFormat):
@@ -56,19 +54,6 @@ func openError(name string, err error) error {
 		return fmt.Errorf("Could not open '%s': Volume is not in LUKS format", name)
 	}
 	return fmt.Errorf("Could not open '%s': %s", name, reason(err))
-}
-
-// lockedError says in QEMU's words that somebody else uses a file.
-func lockedError(err error) error {
-	var locked *qcow2.LockError
-	if !errors.As(err, &locked) {
-		return err
-	}
-	kind := ""
-	if locked.Shared {
-		kind = "shared "
-	}
-	return fmt.Errorf("Failed to get %s\"%v\" lock\nIs another process using the image [%s]?", kind, locked.Permission, locked.Path)
 }
 
 // locate finds what a name of an image means, under --image-opts or not.
@@ -110,8 +95,10 @@ func (t *Tool) locate(name string, imageOpts bool, o openOptions) (source, error
 	}
 	s.spec.ReadOnly = s.spec.ReadOnly || !o.write
 	s.spec.NoBacking = s.spec.NoBacking || o.noBacking
-	s.spec.ForceShare = s.spec.ForceShare || t.share && s.spec.ReadOnly
-	s.spec.ShareBacking = o.shareBacking
+	s.spec.ForceShare = s.spec.ForceShare || o.share
+	if o.unlocked {
+		s.spec.Locking = block.LockingOff
+	}
 	if s.spec.Format != "" {
 		s.named = s.named || imageOpts
 		return s, nil
@@ -153,6 +140,7 @@ func probe(path string) (string, error) {
 
 // open opens an image.
 func (t *Tool) open(name string, a *arguments, o openOptions) (block.Device, source, error) {
+	o.share = a.has("force-share")
 	s, err := t.locate(name, a.has("image-opts"), o)
 	if err != nil {
 		return nil, s, err

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/govmm/govmm/qcow2"
 )
 
 // Tool is one invocation of the program.
@@ -22,7 +24,6 @@ type Tool struct {
 	DefaultFormat string
 
 	secrets map[string]string
-	share   bool // of -U: read what others may be writing
 }
 
 // command is one of the program's commands.
@@ -95,7 +96,6 @@ func (t *Tool) runCommand(c *command, args []string) error {
 			return err
 		}
 	}
-	t.share = a.has("force-share")
 	return c.run(t, a)
 }
 
@@ -163,7 +163,10 @@ func (t *Tool) printf(format string, args ...any) { fmt.Fprintf(t.Stdout, format
 func reason(err error) string {
 	var no syscall.Errno
 	var path *fs.PathError
+	var locked *qcow2.LockError
 	switch {
+	case errors.As(err, &locked):
+		return lockText(locked)
 	case errors.As(err, &no):
 		return errnoText(no)
 	case errors.As(err, &path):
