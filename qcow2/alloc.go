@@ -41,6 +41,54 @@ func (im *Image) allocate(n int64) (int64, error) {
 	}
 }
 
+// allocateBehind takes up to n consecutive clusters: those at offset behind, as
+// many as are free, or if none is, n anywhere. So what one request writes stays
+// together. It returns where they are, and how many.
+func (im *Image) allocateBehind(behind, n int64) (host, count int64, err error) {
+	c := behind >> im.g.clusterBits
+	if behind == 0 || !im.g.aligned(behind) {
+		host, err = im.allocate(n)
+		return host, n, err
+	}
+	for {
+		if count, err = im.freeFrom(c, n); err != nil {
+			return 0, 0, err
+		}
+		if count == 0 {
+			host, err = im.allocate(n)
+			return host, n, err
+		}
+		missing := im.missingBlock(c, count)
+		if missing < 0 {
+			break
+		}
+		if err := im.addRefBlock(missing); err != nil {
+			return 0, 0, err
+		}
+		if missing != c>>im.g.refBlockBits {
+			im.alloc.hint = min(im.alloc.hint, c) // QEMU takes back what it had until there
+		}
+	}
+	if err := im.take(c, count); err != nil {
+		return 0, 0, err
+	}
+	im.alloc.end = max(im.alloc.end, (c+count)<<im.g.clusterBits)
+	return behind, count, nil
+}
+
+// freeFrom is the number of clusters from c on, at most n, that are free.
+func (im *Image) freeFrom(c, n int64) (int64, error) {
+	if c+n > int64(maxHostOffset)>>im.g.clusterBits {
+		return 0, nil
+	}
+	for i := int64(0); i < n; i++ {
+		if count, err := im.refcount(c + i); err != nil || count != 0 {
+			return i, err
+		}
+	}
+	return n, nil
+}
+
 // findFree searches n consecutive free clusters from the hint on and moves the
 // hint behind them. Whatever lies beyond the refcount blocks is free.
 func (im *Image) findFree(n int64) (int64, error) {

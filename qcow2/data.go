@@ -10,8 +10,8 @@ import (
 // where it is on the host, and where the guest has it. The range lies inside one
 // run of clusters that are consecutive at both places.
 //
-// What is said elsewhere of zeroes on the host (allocation.clean, zeroData) holds
-// because the bytes there are the bytes of the guest.
+// Encrypted data passes here, too. Then what was never written on the host is not
+// zeroes to the guest; so allocation.clean is never set, and zeroes are written.
 
 // readData fills bufs, in order, from offset host.
 func (im *Image) readData(bufs [][]byte, host, guest int64) error {

@@ -2,6 +2,7 @@
 // MegaRAID SAS controller, and works with the qcow2 images of those disks.
 //
 //	govmm run       run a virtual machine
+//	govmm config    print the machine that flags and files describe
 //	govmm ctl       control a running virtual machine
 //	govmm doctor    say whether and how this host can run one
 //	govmm img       create, copy, check and change disk images

@@ -99,6 +99,7 @@ driver.`,
 	root.AddCommand(
 		a.runCommand(),
 		a.ctlCommand(),
+		a.configCommand(),
 		a.imgCommand(),
 		a.ioCommand(), a.nbdCommand(),
 		a.doctorCommand(),
