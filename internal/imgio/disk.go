@@ -2,7 +2,6 @@ package imgio
 
 import (
 	"cmp"
-	"fmt"
 	"syscall"
 
 	"github.com/govmm/govmm/internal/blkdebug"
@@ -103,41 +102,4 @@ func (d *disk) format() string {
 		return d.spec.Format
 	}
 	return block.FormatQCOW2
-}
-
-// specific lists what is special of the format, in QEMU's order.
-func specific(info *qcow2.Info) []string {
-	compat := "1.1"
-	if info.Version < 3 {
-		compat = "0.10"
-	}
-	list := []string{"compat: " + compat, fmt.Sprintf("compression type: %v", info.Compression)}
-	if info.Version >= 3 {
-		list = append(list, fmt.Sprintf("lazy refcounts: %v", info.LazyRefcounts))
-	}
-	if len(info.Bitmaps) > 0 {
-		list = append(list, "bitmaps:")
-	}
-	for i, b := range info.Bitmaps {
-		list = append(list, fmt.Sprintf("    [%d]:", i), "        flags:")
-		flags := 0
-		for _, f := range []struct {
-			set  bool
-			name string
-		}{{b.InUse, "in-use"}, {b.Enabled, "auto"}} {
-			if f.set {
-				list = append(list, fmt.Sprintf("            [%d]: %s", flags, f.name))
-				flags++
-			}
-		}
-		list = append(list, "        name: "+b.Name, fmt.Sprintf("        granularity: %d", b.Granularity))
-	}
-	list = append(list, fmt.Sprintf("refcount bits: %d", info.RefcountBits))
-	if info.HasDataFile {
-		list = append(list, "data file: "+info.DataFile, fmt.Sprintf("data file raw: %v", info.RawData))
-	}
-	if info.Version >= 3 {
-		list = append(list, fmt.Sprintf("corrupt: %v", info.Corrupt), "extended l2: false")
-	}
-	return list
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/govmm/govmm/internal/blkdebug"
 	"github.com/govmm/govmm/internal/block"
+	"github.com/govmm/govmm/internal/imgtool"
 	"github.com/govmm/govmm/qcow2"
 )
 
@@ -73,13 +74,14 @@ func (s *Session) info(*command, []string) bool {
 	}
 	info := im.Info()
 	// The machine's state begins behind what the L1 entries of the disk map.
-	entry := info.ClusterSize * (info.ClusterSize / 8)
+	word := int64(8)
+	if info.ExtendedL2 {
+		word = 16
+	}
+	entry := info.ClusterSize * (info.ClusterSize / word)
 	state := (info.Size + entry - 1) / entry * entry
 	s.printf("cluster size: %s\nvm state offset: %s\n", amount(float64(info.ClusterSize)), amount(float64(state)))
-	s.printf("Format specific information:\n")
-	for _, line := range specific(&info) {
-		s.printf("    %s\n", line)
-	}
+	s.printf("Format specific information:\n%s", imgtool.Specific(&info))
 	return true
 }
 
