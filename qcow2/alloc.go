@@ -20,6 +20,7 @@ type allocator struct {
 //
 // Preconditions (as for all of this file): mu is held exclusively.
 func (im *Image) allocate(n int64) (int64, error) {
+	im.at(EventClusterAlloc)
 	for {
 		c, err := im.findFree(n)
 		if err != nil {
@@ -147,6 +148,7 @@ func (im *Image) hasBlock(bi int64) bool {
 // addRefBlock adds a refcount block: the one with index bi, or the one that has
 // to exist before a cluster can be taken for that.
 func (im *Image) addRefBlock(bi int64) error {
+	im.at(EventRefblockAlloc)
 	if bi >= int64(len(im.refTable)) {
 		return im.growRefTable(bi)
 	}
@@ -191,6 +193,7 @@ func (im *Image) linkRefBlock(bi, c int64) {
 // block bi, and moves it to new clusters. Those may need blocks that only the
 // longer table can refer to; so it grows in memory first.
 func (im *Image) growRefTable(bi int64) error {
+	im.at(EventReftableGrow)
 	perCluster := im.g.clusterSize / 8
 	was := int64(len(im.refTable))
 	clusters := max(was/perCluster*3/2+1, bi/perCluster+1)
