@@ -51,6 +51,10 @@
 //  3. references to data and L2 tables: L2 entries, L1 entries or, if the L1
 //     table moved, the header.
 //
+// An external data file is synced before the image's own file in each step that
+// refers to data. What is discarded there is gone at once, while the guest's
+// clusters are held: they are the only ones that can be mapped to that place.
+//
 // Compressed clusters follow the same steps. They share host clusters: one that
 // is added only raises the refcount and touches no byte of its neighbours.
 //
