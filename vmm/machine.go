@@ -193,9 +193,8 @@ func (m *Machine) AddDevice(slot int, d Device) error {
 // guest listens: whether it has the button's event enabled. One that does not
 // sees later that the button was pressed.
 func (m *Machine) PressPowerButton() (heard bool) {
-	heard = m.chips.pm.PressPowerButton()
-	m.notify(PowerButtonPressed{})
-	return heard
+	m.notify(PowerButtonPressed{}) // before what the guest does about it
+	return m.chips.pm.PressPowerButton()
 }
 
 // onRelease registers what undoes a step of New.

@@ -19,6 +19,15 @@ type outbox struct {
 	queue   []byte    // guarded by mu
 	writing bool      // guarded by mu: something taken from queue is being written
 	closed  bool      // guarded by mu
+	due     int       // guarded by mu: answers that are still to come
+}
+
+// promise says that an answer is to come, or by -1 that it has.
+func (o *outbox) promise(n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.due += n
+	o.changed.Broadcast()
 }
 
 func newOutbox(w io.Writer) *outbox {
@@ -80,7 +89,8 @@ func (o *outbox) run() {
 	}
 }
 
-// drain waits until all is written, or until the deadline.
+// drain waits until all that is to come has come and is written, or until the
+// deadline.
 func (o *outbox) drain(deadline time.Time) {
 	t := time.AfterFunc(time.Until(deadline), func() {
 		o.mu.Lock()
@@ -90,7 +100,7 @@ func (o *outbox) drain(deadline time.Time) {
 	defer t.Stop()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for (len(o.queue) > 0 || o.writing) && !o.closed && time.Now().Before(deadline) {
+	for (o.due > 0 || len(o.queue) > 0 || o.writing) && !o.closed && time.Now().Before(deadline) {
 		o.changed.Wait()
 	}
 }

@@ -117,6 +117,7 @@ func (x *session) take(text []byte) {
 	case r.ExecOOB != "":
 		x.passQueue(r)
 	default:
+		x.out.promise(1)
 		x.requests <- r
 	}
 }
@@ -150,13 +151,16 @@ func (x *session) passQueue(r request) {
 		x.fail(r.ID, Errorf(GenericError, "The command %s does not support OOB", r.Execute))
 		return
 	}
+	x.out.promise(1)
 	x.carryOut(r)
+	x.out.promise(-1)
 }
 
 // work carries out the client's requests, one after the other.
 func (x *session) work() {
 	for r := range x.requests {
 		x.carryOut(r)
+		x.out.promise(-1)
 	}
 }
 

@@ -61,6 +61,7 @@ const (
 	feature7ECXSGXLC       = 1 << 30
 	featureExtECXLegacy    = 1 << 1 // AMD: the logical processors are cores
 	featureExtECXSVM       = 1 << 2
+	featureExtECXTopology  = 1 << 22 // AMD: there is leafTopologyAMD
 )
 
 // vendorAMD and vendorHygon are EBX of leaf 0.
@@ -76,6 +77,9 @@ const (
 func GuestCPUID(supported []CPUIDEntry, cpu CPU) []CPUIDEntry {
 	var out []CPUIDEntry
 	maxBasic, amd := describe(supported)
+	if amd && cpu.Topology.Threads > 1 {
+		supported = withThreadsAMD(supported)
+	}
 	for _, e := range supported {
 		switch e.Function {
 		case leafTopology, leafTopologyV2, leafTimingInfo:
@@ -102,6 +106,27 @@ func GuestCPUID(supported []CPUIDEntry, cpu CPU) []CPUIDEntry {
 		}
 		return int(a.Index) - int(b.Index)
 	})
+	return out
+}
+
+// withThreadsAMD returns the leaves with that in which guests on AMD's processors look
+// for threads, which KVM offers only where the host has it.
+func withThreadsAMD(supported []CPUIDEntry) []CPUIDEntry {
+	out := slices.Clone(supported)
+	found := false
+	for i := range out {
+		switch e := &out[i]; e.Function {
+		case leafExtMax:
+			e.Eax = max(e.Eax, leafTopologyAMD)
+		case leafExtFeaturesA:
+			e.Ecx |= featureExtECXTopology
+		case leafTopologyAMD:
+			found = true
+		}
+	}
+	if !found {
+		out = append(out, CPUIDEntry{Function: leafTopologyAMD})
+	}
 	return out
 }
 

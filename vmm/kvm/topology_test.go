@@ -44,6 +44,14 @@ func TestGuestCPUIDWithThreads(t *testing.T) {
 	if c := leaf(t, got, 0x80000008, 0); c.Ecx&0xff != 3 || c.Ecx>>12&0xf != 2 {
 		t.Errorf("leaf 0x80000008 %+v", c)
 	}
+	bare := slices.DeleteFunc(hostLeaves(), func(e CPUIDEntry) bool { return e.Function > 0x80000008 })
+	for i := range bare {
+		bare[i].Ecx &^= 1 << 22
+	}
+	without := GuestCPUID(bare, CPU{ID: 7, Topology: Topology{2, 2, 2}})
+	if f, c := leaf(t, without, 0x80000001, 0), leaf(t, without, 0x8000001e, 0); f.Ecx>>22&1 != 1 || c.Ebx != 0x101 {
+		t.Errorf("on a host without the leaf: features %#x, leaf 0x8000001e %+v", f.Ecx, c)
+	}
 	if c := leaf(t, got, 0x8000001e, 0); c.Eax != 7 || c.Ebx != 0x101 || c.Ecx != 1 {
 		t.Errorf("leaf 0x8000001e %+v", c)
 	}
