@@ -218,8 +218,11 @@ if [ "$level" = test ]; then
 	# Without its kernel the test of the backports kernel fails and says why.
 	(fetch_kernel backports "$build/kernels/backports" "$backports") ||
 		say "WARNING: no backports kernel: its test will fail"
+fi
+timed "kernel images and modules" go run ./guest-tests/cmd/prepare
+if [ "$level" = test ]; then
+	# This runs a guest, for which all of the above must be there.
 	timed "Debian on a disk" guest-tests/debian.sh
 	(timed "kernel for its upgrade" fetch_upgrade) ||
 		say "WARNING: no kernel to upgrade to: the long test will fail"
 fi
-timed "kernel images and modules" go run ./guest-tests/cmd/prepare
