@@ -35,7 +35,7 @@ func TestSizeSweep(t *testing.T) {
 		mfi.OpLDGetInfo:      {1},
 		mfi.OpLDGetProp:      {1},
 	}
-	destructive := []mfi.Opcode{mfi.OpCtrlEventClear, mfi.OpCtrlShutdown, mfi.OpCfgClear, mfi.OpLDDelete}
+	destructive := []mfi.Opcode{mfi.OpCtrlEventClear, mfi.OpCtrlShutdown, mfi.OpCfgClear, mfi.OpLDDelete, mfi.OpCtrlFactoryDefaults}
 	ops := []mfi.Opcode{mfi.OpCtrlEventWait}
 	for _, c := range commands {
 		if !slices.Contains(destructive, c.op) {
@@ -213,5 +213,63 @@ func TestBadConfig(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("New: %v, want a line with %q", err, want)
 		}
+	}
+}
+
+// TestForeign asks for configurations of other controllers: there are none.
+func TestForeign(t *testing.T) {
+	g := newGuest(t, threeDrives())
+	if p := g.mustDCMD(mfi.OpCfgForeignScan, 4096); !bytes.Equal(p, make([]byte, 4096)) {
+		t.Errorf("found % x", p[:196])
+	}
+	for op, want := range map[mfi.Opcode]mfi.Status{
+		mfi.OpCfgForeignDisplay: mfi.StatusNotFound, mfi.OpCfgForeignPreview: mfi.StatusNotFound,
+		mfi.OpCfgForeignImport: mfi.StatusNotFound, mfi.OpCfgForeignClear: mfi.StatusOK,
+	} {
+		if _, s := g.dcmd(op, 4096, 0xff); s != want {
+			t.Errorf("%v: %v, want %v", op, s, want)
+		}
+	}
+	if _, s := g.dcmd(mfi.OpCfgForeignClear, 0, 3); s != mfi.StatusNotFound {
+		t.Errorf("CFG_FOREIGN_CLEAR of configuration 3: %v", s)
+	}
+}
+
+// TestProgress asks how far a drive is with nothing, and with its lamp on.
+func TestProgress(t *testing.T) {
+	g := newGuest(t, threeDrives())
+	if p := g.mustDCMD(mfi.OpPDGetProgress, 32, 1, 0); !bytes.Equal(p, make([]byte, 32)) {
+		t.Errorf("% x", p)
+	}
+	if _, s := g.dcmd(mfi.OpPDLocateStart, 0, 1, 0); s != mfi.StatusOK {
+		t.Fatal(s)
+	}
+	progress, info := memory(g.mustDCMD(mfi.OpPDGetProgress, 32, 1, 0)), memory(g.mustDCMD(mfi.OpPDGetInfo, 512, 1, 0))
+	if progress.u32(0) != 1<<5 || progress.u32(0) != info.u32(0x104) {
+		t.Errorf("active operations %#x, in the information %#x", progress.u32(0), info.u32(0x104))
+	}
+	if _, s := g.dcmd(mfi.OpPDGetProgress, 32, 9, 0); s != mfi.StatusDeviceNotFound {
+		t.Errorf("of no drive: %v", s)
+	}
+}
+
+// TestFactoryDefaults undoes what was set; who has read it before is refused.
+func TestFactoryDefaults(t *testing.T) {
+	g := newGuest(t, threeDrives())
+	before := bytes.Clone(g.mustDCMD(mfi.OpCtrlGetProperties, 64))
+	p := bytes.Clone(before)
+	p[8] = 77
+	if s := g.send(mfi.OpCtrlSetProperties, p); s != mfi.StatusOK {
+		t.Fatal(s)
+	}
+	stale := bytes.Clone(g.mustDCMD(mfi.OpCtrlGetProperties, 64))
+	if _, s := g.dcmd(mfi.OpCtrlFactoryDefaults, 0); s != mfi.StatusOK {
+		t.Fatal(s)
+	}
+	if now := g.mustDCMD(mfi.OpCtrlGetProperties, 64); !bytes.Equal(now[2:], before[2:]) {
+		t.Errorf("properties are % x, were % x", now, before)
+	}
+	if s := g.send(mfi.OpCtrlSetProperties, stale); s != mfi.StatusInvalidSequenceNumber {
+		t.Errorf("properties of before: %v", s)
 	}
 }

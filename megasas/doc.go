@@ -69,5 +69,19 @@
 //
 // Package raid has no arrays of several drives and no hot spares, and there is no
 // battery: the commands about them are refused as a card without the hardware or
-// the feature does. Patrol reads are disabled, and cannot be enabled. SMP and STP frames are refused.
+// the feature does. Patrol reads are disabled, and cannot be
+// enabled. There is no expander for SMP frames to talk to. A volume is made anew
+// with the Controller: what a guest sets about it is not kept.
+//
+// # Saved state
+//
+// What a controller is at a moment, once Close or a reset has let the frames that
+// it had accepted come to their end, consists of: configuration space (package
+// pci's), the firmware state word and what is left of a boot, the diagnostic
+// register and how far its unlock sequence is, interrupt status, mask and what is
+// owed, the reply ring with its indices, the EVENT_WAIT frames that are held (their
+// addresses and copies), the faults that were asked for, the drives and volumes
+// with states and sequence numbers, each target's mode settings, reservations,
+// attentions, self-tests and counters, and what the NVRAM keeps: settings, the
+// event log and drives' lives. Only the last is saved today.
 package megasas

@@ -41,8 +41,8 @@ func TestBadFrames(t *testing.T) {
 		sense string // key and code
 	}{
 		"unknown command":      {mfi.Fields{Cmd: 0x7f}, mfi.StatusInvalidCmd, ""},
-		"SMP":                  {mfi.Fields{Cmd: mfi.CmdSMP}, mfi.StatusInvalidCmd, ""},
-		"STP":                  {mfi.Fields{Cmd: mfi.CmdSTP}, mfi.StatusInvalidCmd, ""},
+		"SMP":                  {mfi.Fields{Cmd: mfi.CmdSMP}, mfi.StatusDeviceNotFound, ""},
+		"STP":                  {mfi.Fields{Cmd: mfi.CmdSTP}, mfi.StatusPDTypeWrong, ""},
 		"list shorter":         {read(func(x *mfi.Fields) { x.DataLen = 2 }), mfi.StatusInvalidSGL, ""},
 		"no list":              {read(func(x *mfi.Fields) { x.SGL = nil }), mfi.StatusInvalidSGL, ""},
 		"list longer":          {read(func(x *mfi.Fields) { x.SGL[0].Len = math.MaxUint32 }), mfi.StatusOK, ""},

@@ -118,9 +118,11 @@ func (r *request) execute() (status mfi.Status, done bool) {
 		return r.dcmd()
 	case mfi.CmdAbort:
 		return r.abort(), true
+	case mfi.CmdSMP:
+		return r.smp(), true
+	case mfi.CmdSTP:
+		return r.stp(), true
 	}
-	// SMP and STP need expanders and SATA drives behind the ports. Anything
-	// else is not a command.
 	r.c.warn("frame command is not supported", "cmd", r.frame.Cmd().String())
 	return mfi.StatusInvalidCmd, true
 }

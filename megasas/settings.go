@@ -17,10 +17,23 @@ type settings struct {
 	bios  mfi.BIOSData             // guarded by mu
 }
 
-// init gives the card its factory settings. Online controller reset is on, and
-// so are system drives.
-func (s *settings) init() {
-	s.props = mfi.ControllerProperties{
+// init gives the card its factory settings.
+func (s *settings) init() { s.props = factoryProperties() }
+
+// reset gives it those again. The properties are others than before to whoever
+// has read them.
+func (s *settings) reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sequence := s.props.Sequence + 1
+	s.props, s.bios = factoryProperties(), mfi.BIOSData{}
+	s.props.Sequence = sequence
+}
+
+// factoryProperties are those that a card comes with: online controller reset is
+// on, and so are system drives.
+func factoryProperties() mfi.ControllerProperties {
+	return mfi.ControllerProperties{
 		PredFailPollInterval:   300,
 		InterruptThrottleCount: 16,
 		InterruptThrottleUS:    50,

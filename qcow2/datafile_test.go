@@ -227,13 +227,14 @@ func (s *slowHoles) PunchHole(off, n int64) error {
 func TestDataFilesOfQEMU(t *testing.T) {
 	for _, options := range []string{"data_file=data", "data_file=data,data_file_raw=on,cluster_size=4k", "data_file=data,cluster_size=512,preallocation=metadata"} {
 		t.Run(options, func(t *testing.T) {
+			t.Parallel()
 			l := newLab(t)
 			rng := seeded(t)
 			l.run("qemu-img", "create", "-q", "-f", "qcow2", "-o", options, "disk", "3M")
 			l.run("qemu-io", "-d", "unmap", "-f", "qcow2", "-c", "write -P 1 100k 900k", "-c", "write -z 200k 100k", "-c", "write -zu 400k 100k", "-c", "discard 600k 128k", "disk")
 			l.run("qemu-img", "convert", "-f", "qcow2", "-O", "raw", "disk", "raw")
 			model := l.read("raw")
-			for range 3 {
+			for range scale(2, 8) {
 				im := l.open("disk", Options{})
 				if err := compareWith(im, model); err != nil {
 					t.Fatal(err)

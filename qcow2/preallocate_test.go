@@ -155,9 +155,10 @@ func TestPreallocateGrowth(t *testing.T) {
 		d.model = append(d.model, make([]byte, size-was)...)
 		for _, mode := range []Preallocation{PreallocateMetadata, PreallocateFalloc, PreallocateFull} {
 			t.Run(fmt.Sprintf("cluster=%d,%v", c.ClusterSize, mode), func(t *testing.T) {
+				t.Parallel()
 				step := 1
 				if raceDetector {
-					step = 7
+					step = 17
 				}
 				for n := 1; ; n += step {
 					g := &disk{t: t, f: d.f.reopened(), model: d.model}

@@ -275,7 +275,7 @@ func (b meteredBacking) Size() int64 { return mib }
 // TestSubclustersWithQEMU has qemu-io and this package write to one image in
 // turn, with a backing file and a snapshot under it.
 func TestSubclustersWithQEMU(t *testing.T) {
-	for _, cluster := range []string{"16k", "64k", "2M"} {
+	for _, cluster := range []string{"16k", "64k"} {
 		t.Run(cluster, func(t *testing.T) {
 			t.Parallel()
 			l := newLab(t)
@@ -287,7 +287,7 @@ func TestSubclustersWithQEMU(t *testing.T) {
 			l.run("qemu-img", "create", "-q", "-f", "qcow2", "-o", "extended_l2=on,cluster_size="+cluster, "-b", "base", "-F", "raw", "disk", "5M")
 			model := make([]byte, 5*mib)
 			copy(model, base)
-			for round := range 4 {
+			for round := range scale(3, 12) {
 				cmds := []string{"-f", "qcow2", "-d", "unmap"}
 				for i := range 15 {
 					off := rng.Int64N(9000) * 512
@@ -331,7 +331,7 @@ func TestLayoutIdentity(t *testing.T) {
 		options string
 		o       CreateOptions
 	}{
-		{"cluster_size=512,refcount_bits=64", CreateOptions{ClusterSize: 512, RefcountBits: 64}},
+		{"cluster_size=2k,refcount_bits=8", CreateOptions{ClusterSize: 2 * kib, RefcountBits: 8}},
 		{"cluster_size=4k", CreateOptions{ClusterSize: 4 * kib}},
 		{"cluster_size=64k,compat=0.10", CreateOptions{Version: 2}},
 		{"extended_l2=on,cluster_size=16k", CreateOptions{ClusterSize: 16 * kib, ExtendedL2: true}},

@@ -158,9 +158,15 @@ func ATAReadOnly(cdb []byte) bool {
 	case len(cdb) >= 10 && Opcode(cdb[0]) == OpATAPassThrough12:
 		command = cdb[9]
 	}
+	return ataReadOnly(command)
+}
+
+// ataReadOnly is ATAReadOnly of a command: logs, SMART, power mode, flushes,
+// identity.
+func ataReadOnly(command byte) bool {
 	switch command {
 	case 0x2F, 0x47, ataSMARTCommand, 0xE5, 0xE7, 0xEA, 0xEC:
-		return true // logs, SMART, power mode, flushes, identity
+		return true
 	}
 	return false
 }

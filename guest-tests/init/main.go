@@ -14,7 +14,7 @@
 //
 // Under the name of a tool, init is that tool: "init io-verify" loads a disk
 // and checks it, see package ioverify; "init acked-writes" tells of each write
-// that is done.
+// that is done; "init mfi" sends management commands to the controller.
 package main
 
 import (
@@ -34,7 +34,10 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "acked-writes" {
 		os.Exit(ackedWrites(os.Args[2:], os.Stdout, os.Stderr))
 	}
-	fmt.Fprintln(os.Stderr, "usage: init io-verify|acked-writes [flags]")
+	if len(os.Args) > 1 && os.Args[1] == "mfi" {
+		os.Exit(mfiTool(os.Args[2:], os.Stdout, os.Stderr))
+	}
+	fmt.Fprintln(os.Stderr, "usage: init io-verify|acked-writes|mfi ...")
 	os.Exit(2)
 }
 

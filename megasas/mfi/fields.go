@@ -19,6 +19,8 @@ type Fields struct {
 	Mailbox   Mailbox
 	QueueInfo uint64 // INIT: address of a QueueInfo
 
+	FIS [20]byte // STP, whose SGL has two elements: the answer, and data
+
 	AbortContext uint32 // ABORT
 	AbortAddr    uint64
 
@@ -52,6 +54,8 @@ func (x Fields) Marshal() Frame {
 	case CmdDCMD:
 		r.u32(0x18, uint32(x.Opcode))
 		r.bytes(0x1c, mailboxLen, x.Mailbox[:])
+	case CmdSTP:
+		r.bytes(0x18, 20, x.FIS[:])
 	case CmdAbort:
 		r.u32(0x18, x.AbortContext)
 		r.u64(0x20, x.AbortAddr)
@@ -60,8 +64,8 @@ func (x Fields) Marshal() Frame {
 	if n := f.Len(); n > len(r) {
 		r = r[:n]
 	}
-	sgl := f.Len() - len(x.SGL)*f.SGLKind().size()
-	for i, e := range x.SGL {
+	sgl := f.Len() - f.Elements()*f.SGLKind().size()
+	for i, e := range x.SGL[:min(len(x.SGL), f.Elements())] {
 		off := sgl + i*f.SGLKind().size()
 		switch f.SGLKind() {
 		case SGE32:

@@ -15,10 +15,16 @@ const (
 	ioSGL       = 0x28
 	passthruSGL = 0x30
 	dcmdSGL     = 0x28
+	smpSGL      = 0x20
+	stpSGL      = 0x30
 	abortLen    = 0x28
 
 	cdbLen     = 16
 	mailboxLen = 12
+
+	// tunnelElements is the length of the list of SMP and STP: the answer, and the
+	// request or the data.
+	tunnelElements = 2
 
 	// MaxFrameLen is the longest frame there can be: a pass-through frame with
 	// 255 elements of 16 bytes.
@@ -86,6 +92,8 @@ func (f Frame) Elements() int {
 	switch f.Cmd() {
 	case CmdLDRead, CmdLDWrite, CmdLDSCSIIO, CmdPDSCSIIO, CmdDCMD:
 		return int(f.SGECount())
+	case CmdSMP, CmdSTP:
+		return tunnelElements
 	}
 	return 0
 }
@@ -123,9 +131,19 @@ func (f Frame) Len() int {
 		return dcmdSGL + int(f.SGECount())*f.SGLKind().size()
 	case CmdAbort:
 		return abortLen
+	case CmdSMP:
+		return smpSGL + tunnelElements*f.SGLKind().size()
+	case CmdSTP:
+		return stpSGL + tunnelElements*f.SGLKind().size()
 	}
 	return HeaderLen
 }
+
+// FIS is the register FIS of STP (18).
+func (f Frame) FIS() [20]byte { return [20]byte(f[0x18:]) }
+
+// TunnelElement is one of the two elements of STP: 0 for the answer, 1 for data.
+func (f Frame) TunnelElement(i int) SGE { return f.element(stpSGL + i*f.SGLKind().size()) }
 
 // StatusWord is the first word of the frame as it goes back to the guest: the
 // command as it was, the sense length, and the results. One aligned store of it

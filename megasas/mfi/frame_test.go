@@ -167,6 +167,8 @@ func FuzzFrame(f *testing.F) {
 			_, _ = fr.Opcode().String(), fr.Mailbox()
 		case CmdAbort:
 			_, _ = fr.AbortContext(), fr.AbortAddr()
+		case CmdSTP:
+			_, _, _ = fr.FIS(), fr.TunnelElement(0), fr.TunnelElement(1)
 		}
 		l := fr.SGL()
 		sum, elements := uint64(0), 0

@@ -168,3 +168,19 @@ func (x *PDInfo) Marshal() []byte {
 	b.u32(0x198, x.Properties)
 	return b
 }
+
+// PDProgressLen is the size of PDProgress.
+const PDProgressLen = 32
+
+// PDProgress is the payload of PD_GET_PROGRESS. No operation that takes time is
+// there: progress itself is zero.
+type PDProgress struct {
+	ActiveOps uint32 // PDOp bits
+}
+
+// Marshal returns the payload's 32 bytes.
+func (x *PDProgress) Marshal() []byte {
+	b := make(record, PDProgressLen)
+	b.u32(0, x.ActiveOps)
+	return b
+}

@@ -63,6 +63,14 @@ type SGE struct {
 	Len  uint32
 }
 
+// element is the element at an offset of the frame.
+func (f Frame) element(off int) SGE {
+	if f.SGLKind() == SGE32 {
+		return SGE{Addr: uint64(f.u32(off)), Len: f.u32(off + 4)}
+	}
+	return SGE{Addr: f.u64(off), Len: f.u32(off + 8)}
+}
+
 // SGL iterates over the elements of a frame. The zero value is an empty list.
 // It is a value: a copy iterates by itself.
 type SGL struct {

@@ -23,6 +23,7 @@ const (
 	StatusLDWrongRAIDLevel      Status = 0x1e
 	StatusNoHWPresent           Status = 0x22
 	StatusNotFound              Status = 0x23
+	StatusPDTypeWrong           Status = 0x26
 	StatusPRDisabled            Status = 0x27
 	StatusSCSIDoneWithError     Status = 0x2d // scsi_status and sense hold the result
 	StatusSCSIIOFailed          Status = 0x2e
