@@ -218,8 +218,12 @@ if [ "$level" = test ]; then
 	# Without its kernel the test of the backports kernel fails and says why.
 	(fetch_kernel backports "$build/kernels/backports" "$backports") ||
 		say "WARNING: no backports kernel: its test will fail"
-	timed "Debian on a disk" guest-tests/debian.sh
+fi
+timed "kernel images and modules" go run ./guest-tests/cmd/prepare
+if [ "$level" = test ]; then
+	# This runs a guest, for which all of the above must be there.
+	(timed "Debian on a disk" guest-tests/debian.sh) ||
+		say "WARNING: no Debian on a disk: its test will fail"
 	(timed "kernel for its upgrade" fetch_upgrade) ||
 		say "WARNING: no kernel to upgrade to: the long test will fail"
 fi
-timed "kernel images and modules" go run ./guest-tests/cmd/prepare
