@@ -319,7 +319,10 @@ func (im *Image) Close() error {
 	}
 	var errs []error
 	if !im.readOnly {
-		errs = append(errs, im.drain(), im.closeBitmaps(), im.fillLastCluster(), im.sync(), im.clearDirtyBit())
+		errs = append(errs, im.drain(), im.closeBitmaps(), im.fillLastCluster(), im.sync())
+		if errors.Join(errs...) == nil {
+			errs = append(errs, im.clearDirtyBit())
+		}
 	}
 	// A flush that began before the pause may still be running.
 	im.commitMu.Lock()

@@ -33,7 +33,8 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 	if err := c.enter(f); err != nil {
 		return nil, err
 	}
-	if err := lockFile(c.spec, f, readOnly); err != nil {
+	share := c.spec.ForceShare || c.spec.ShareBacking && len(c.seen) > 1
+	if err := lockFile(f, readOnly, share, c.spec.Locking); err != nil {
 		return nil, err
 	}
 	if format == "" {
@@ -125,7 +126,7 @@ func (c *chain) openDataFile(name string, readOnly bool) (_ qcow2.File, err erro
 		return nil, err
 	}
 	if err = c.enter(f); err == nil {
-		err = lockFile(c.spec, f, readOnly)
+		err = lockFile(f, readOnly, c.spec.ForceShare, c.spec.Locking)
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())

@@ -29,32 +29,29 @@ func parseLocking(value string) (Locking, error) {
 	return 0, fmt.Errorf("locking=%s (on, off and auto are allowed)", value)
 }
 
-// lockFile locks a file of the device that spec describes.
-func lockFile(spec *Spec, f *qcow2.OSFile, readOnly bool) error {
-	if spec.Locking == LockingOff {
-		return nil
-	}
-	err := lock(f, readOnly, spec.ForceShare)
-	if spec.Locking == LockingAuto && errors.Is(err, errors.ErrUnsupported) {
-		return nil
-	}
-	return err
+// Lock locks a file that was opened in another way than by a Spec, where that is
+// possible.
+func Lock(f *qcow2.OSFile, readOnly, forceShare bool) error {
+	return lockFile(f, readOnly, forceShare, LockingAuto)
 }
 
-// Lock locks a file that was opened in another way, where that is possible.
-func Lock(f *qcow2.OSFile, readOnly bool) error {
-	return lockFile(&Spec{}, f, readOnly)
-}
-
-// lock says to others what a file is used for: one that is written is nobody
-// else's, one that is only read may be read by others.
-func lock(f *qcow2.OSFile, readOnly, forceShare bool) error {
+// lockFile says to others what a file is used for: one that is written is nobody
+// else's, one that is only read may be read by others. With share they may do
+// what they like.
+func lockFile(f *qcow2.OSFile, readOnly, share bool, locking Locking) error {
+	if locking == LockingOff {
+		return nil
+	}
 	does, shares := qcow2.PermRead, qcow2.PermRead|qcow2.PermWriteUnchanged
 	if !readOnly {
 		does |= qcow2.PermWrite | qcow2.PermResize
 	}
-	if forceShare {
+	if share {
 		shares = qcow2.PermAll
 	}
-	return f.Lock(does, shares)
+	err := f.Lock(does, shares)
+	if locking == LockingAuto && errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	}
+	return err
 }

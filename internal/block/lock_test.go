@@ -166,6 +166,37 @@ func TestLocksInOneProcess(t *testing.T) {
 	d.Close()
 }
 
+// TestShareBacking writes to a backing file while an image on top of it is open.
+func TestShareBacking(t *testing.T) {
+	dir := lockDir(t)
+	base := Spec{Path: filepath.Join(dir, "base")}
+	for _, share := range []bool{false, true} {
+		top, err := Open(Spec{Path: filepath.Join(dir, "top"), ShareBacking: share})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := Open(base)
+		if err == nil != share || err != nil && !errors.Is(err, ErrLocked) {
+			t.Errorf("share=%v: %v", share, err)
+		}
+		if err == nil {
+			d.Close()
+		}
+		top.Close()
+	}
+	// It is for the one who asks for it: others keep the base to themselves.
+	_, end := hold(t, "-r", "-f", "qcow2", filepath.Join(dir, "top"))
+	defer end()
+	top, err := Open(Spec{Path: filepath.Join(dir, "top"), ReadOnly: true, ShareBacking: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer top.Close()
+	if _, err := Open(base); !errors.Is(err, ErrLocked) {
+		t.Errorf("a base that somebody else reads: %v", err)
+	}
+}
+
 // TestLockSpec parses the keys about locks.
 func TestLockSpec(t *testing.T) {
 	spec, _, err := ParseSpec("disk,readonly=on,force-share=on,locking=on")
@@ -194,7 +225,7 @@ func TestNoLocks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := Lock(g, true); err != nil {
+		if err := Lock(g, true, false); err != nil {
 			t.Errorf("%s: %v", path, err)
 		}
 		g.Close()

@@ -25,16 +25,11 @@ func runCommit(t *Tool, a *arguments) (err error) {
 		return err
 	}
 	noBacking := errors.New("Image does not have a backing file")
-	// The base is opened once more for writing: locks follow when it is known which
-	// one that is.
-	im, err := t.openImage(name, a, openOptions{format: a.get("f", ""), write: true, cache: a.get("t", ""), unlocked: true}, noBacking)
+	im, err := t.openImage(name, a, openOptions{format: a.get("f", ""), write: true, cache: a.get("t", ""), reopens: true}, noBacking)
 	if err != nil {
 		return err
 	}
 	defer closing(im, &err)
-	if err := lockImage(im, name, false); err != nil {
-		return err
-	}
 	files := block.Files(im)
 	if len(files) < 2 {
 		return noBacking
@@ -48,9 +43,6 @@ func runCommit(t *Tool, a *arguments) (err error) {
 	format := im.Info().BackingFormat
 	for d, under := 1, im.Backing(); d < depth; d++ {
 		mid := under.(*qcow2.Image)
-		if err := lockImage(mid, files[d], true); err != nil {
-			return err
-		}
 		format, under = mid.Info().BackingFormat, mid.Backing()
 	}
 	base, err := block.Open(block.Spec{Path: files[depth], Format: format})
@@ -70,18 +62,6 @@ func runCommit(t *Tool, a *arguments) (err error) {
 	}
 	if !a.has("q") {
 		t.printf("Image committed.\n")
-	}
-	return nil
-}
-
-// lockImage locks the file of an image that was opened without.
-func lockImage(im *qcow2.Image, name string, readOnly bool) error {
-	f, ok := im.File().(*qcow2.OSFile)
-	if !ok {
-		return nil
-	}
-	if err := block.Lock(f, readOnly); err != nil {
-		return openError(name, err)
 	}
 	return nil
 }

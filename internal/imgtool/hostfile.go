@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
-	"strings"
 
 	"github.com/govmm/govmm/internal/block"
 	"github.com/govmm/govmm/qcow2"
@@ -22,7 +20,7 @@ func openHostFile(path string, write, share bool) (*qcow2.OSFile, error) {
 	if err != nil || share {
 		return f, err
 	}
-	if err := block.Lock(f, !write); err != nil {
+	if err := block.Lock(f, !write, false); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
@@ -30,22 +28,17 @@ func openHostFile(path string, write, share bool) (*qcow2.OSFile, error) {
 
 // lock locks a file against other users.
 func lock(f *qcow2.OSFile, readOnly bool) error {
-	if err := block.Lock(f, readOnly); err != nil {
-		return errors.New(reason(err))
+	if err := block.Lock(f, readOnly, false); err != nil {
+		return &restated{reason(err), err}
 	}
 	return nil
 }
 
-// lockText is what qemu-img says of a file that somebody else uses, and who
-// that is, as far as it is known.
+// lockText is what qemu-img says of a file that somebody else uses.
 func lockText(e *qcow2.LockError) string {
 	kind := ""
 	if e.Shared {
 		kind = "shared "
 	}
-	text := fmt.Sprintf("Failed to get %s\"%s\" lock\nIs another process using the image [%s]?", kind, e.Permission, e.Path)
-	if len(e.Holders) > 0 && !slices.Equal(e.Holders, []string{"this process itself"}) {
-		text += "\nIt is in use by " + strings.Join(e.Holders, ", ")
-	}
-	return text
+	return fmt.Sprintf("Failed to get %s\"%s\" lock\nIs another process using the image [%s]?", kind, e.Permission, e.Path)
 }

@@ -36,7 +36,7 @@ type openOptions struct {
 	cache     string // of -t or -T
 	source    bool   // the cache mode is that of a source
 	share     bool   // of -U
-	unlocked  bool   // the command locks files itself
+	reopens   bool   // the command opens a backing file once more, to write it
 }
 
 // openError is the failure to open an image.
@@ -53,7 +53,7 @@ func openError(name string, err error) error {
 	case errors.Is(err, luks.ErrFormat):
 		return fmt.Errorf("Could not open '%s': Volume is not in LUKS format", name)
 	}
-	return fmt.Errorf("Could not open '%s': %s", name, reason(err))
+	return &restated{fmt.Sprintf("Could not open '%s': %s", name, reason(err)), err}
 }
 
 // locate finds what a name of an image means, under --image-opts or not.
@@ -96,9 +96,7 @@ func (t *Tool) locate(name string, imageOpts bool, o openOptions) (source, error
 	s.spec.ReadOnly = s.spec.ReadOnly || !o.write
 	s.spec.NoBacking = s.spec.NoBacking || o.noBacking
 	s.spec.ForceShare = s.spec.ForceShare || o.share
-	if o.unlocked {
-		s.spec.Locking = block.LockingOff
-	}
+	s.spec.ShareBacking = o.reopens
 	if s.spec.Format != "" {
 		s.named = s.named || imageOpts
 		return s, nil
