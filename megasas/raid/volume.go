@@ -124,7 +124,7 @@ type array struct {
 type Volume struct {
 	target uint8
 	level  Level
-	stripe uint8 // log2 of blocks
+	stripe uint8         // log2 of blocks
 	blocks atomic.Uint64 // written with Set.mu held
 	array  *array
 	gate   gate // shut when the volume is deleted
