@@ -17,11 +17,19 @@ const (
 	maxROM  = romEnd - (IdentityMapBase + hypervisorPages*pageSize)
 )
 
-// ROM is a BIOS.
+// ROM is a BIOS, or UEFI firmware.
 type ROM struct {
 	src  Source
 	size uint64
+	uefi bool
 }
+
+// A UEFI firmware image begins with a firmware volume, which has its signature
+// here (UEFI Platform Initialization 1.7, volume 3, 3.2.1).
+const (
+	volumeSignature   = "_FVH"
+	volumeSignatureAt = 40
+)
 
 // OpenROM checks the size of a BIOS image.
 func OpenROM(src Source) (ROM, error) {
@@ -29,8 +37,17 @@ func OpenROM(src Source) (ROM, error) {
 	if size < unitROM || size > maxROM || size%unitROM != 0 {
 		return ROM{}, fmt.Errorf("BIOS image of %d bytes: must be a multiple of %s, at most %s", size, FormatSize(unitROM), FormatSize(maxROM))
 	}
-	return ROM{src, uint64(size)}, nil
+	head := make([]byte, volumeSignatureAt+len(volumeSignature))
+	if err := readFull(src, head, 0); err != nil {
+		return ROM{}, about("BIOS", src, err)
+	}
+	return ROM{src, uint64(size), string(head[volumeSignatureAt:]) == volumeSignature}, nil
 }
+
+// UEFI reports whether this is UEFI firmware rather than a BIOS. It finds its
+// variables in the image, read-only like the rest, and so forgets what it is told to
+// store.
+func (r ROM) UEFI() bool { return r.uefi }
 
 // Range is where the ROM is: it ends at 4 GiB, 16 bytes after the first
 // instruction of a processor.

@@ -48,9 +48,9 @@ configure() {
 			update-grub &&
 			rm /sbin/install-grub &&
 			# exec: this file must be closed before its file system is read-only.
-			exec sh -c 'mount -o remount,ro / && echo GRUB is installed; echo o >/proc/sysrq-trigger; sleep 60'
+			exec sh -c 'mount -o remount,ro / && echo GRUB is installed; echo o >/proc/sysrq-trigger; read x'
 		echo o >/proc/sysrq-trigger
-		sleep 60
+		read x
 	END
 	chmod +x "$1/sbin/install-grub"
 }

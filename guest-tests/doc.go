@@ -14,6 +14,8 @@
 //	kernel/       Debian's kernel packages, unpacked
 //	initramfs/    builds what guests boot into
 //	harness/      starts guests
+//	bios/         boot sectors, a disc and a screen, through SeaBIOS
+//	debian.sh     installs a Debian on a disk
 //	payload/      guests of a few instructions, straight on the device
 //	cmd/prepare   the last step of setup.sh
 //	cmd/demo      the demonstration of `make run`, the shell of `make shell`

@@ -8,8 +8,8 @@ import (
 	"github.com/govmm/govmm/scsi"
 )
 
-// GrowDrive tells that the medium of a drive has become larger. Volumes on it get
-// the new size. The guest is told by a unit attention, after which it has to look at
+// GrowDrive tells that the medium of a drive has become larger. Volumes on it alone
+// get the new size. The guest is told by a unit attention, after which it has to look at
 // the size again.
 func (c *Controller) GrowDrive(id uint16) error {
 	if int(id) >= len(c.physicals) || c.physicals[id].Load() == nil {
@@ -26,18 +26,16 @@ func (c *Controller) GrowDrive(id uint16) error {
 	return errors.Join(errs...)
 }
 
-// VolumesOn lists the volumes that lie on a drive, by target id.
+// VolumesOn lists the volumes that lie on a drive alone, by target id.
 func (c *Controller) VolumesOn(id uint16) (targets []uint8) {
 	view := c.set.View()
 	for _, a := range view.Arrays {
-		for _, member := range a.Drives {
-			if member != id {
-				continue
-			}
-			for _, v := range view.Volumes {
-				if v.Array == a.Ref {
-					targets = append(targets, v.Target)
-				}
+		if len(a.Drives) != 1 || a.Drives[0] != id {
+			continue
+		}
+		for _, v := range view.Volumes {
+			if v.Array == a.Ref {
+				targets = append(targets, v.Target)
 			}
 		}
 	}

@@ -19,6 +19,12 @@
 // (reply.go); then one interrupt is raised for all replies that were ready
 // together (interrupt.go). Reads and writes do not allocate.
 //
+// # Discs
+//
+// A drive of the kind raid.Optical is a CD-ROM drive. It has a volume's target id,
+// and answers there like the drive that it is: SeaBIOS's driver, which boots from
+// it, looks at logical drives only, and Linux takes a target for what it says.
+//
 // # Resets
 //
 // Every frame belongs to the epoch in which it was posted. A reset starts a new

@@ -20,6 +20,7 @@ type allocator struct {
 //
 // Preconditions (as for all of this file): mu is held exclusively.
 func (im *Image) allocate(n int64) (int64, error) {
+	im.at(EventClusterAlloc)
 	for {
 		c, err := im.findFree(n)
 		if err != nil {
@@ -38,6 +39,54 @@ func (im *Image) allocate(n int64) (int64, error) {
 		}
 		im.alloc.hint = min(im.alloc.hint, c) // these may still be free
 	}
+}
+
+// allocateBehind takes up to n consecutive clusters: those at offset behind, as
+// many as are free, or if none is, n anywhere. So what one request writes stays
+// together. It returns where they are, and how many.
+func (im *Image) allocateBehind(behind, n int64) (host, count int64, err error) {
+	c := behind >> im.g.clusterBits
+	if behind == 0 || !im.g.aligned(behind) {
+		host, err = im.allocate(n)
+		return host, n, err
+	}
+	for {
+		if count, err = im.freeFrom(c, n); err != nil {
+			return 0, 0, err
+		}
+		if count == 0 {
+			host, err = im.allocate(n)
+			return host, n, err
+		}
+		missing := im.missingBlock(c, count)
+		if missing < 0 {
+			break
+		}
+		if err := im.addRefBlock(missing); err != nil {
+			return 0, 0, err
+		}
+		if missing != c>>im.g.refBlockBits {
+			im.alloc.hint = min(im.alloc.hint, c) // QEMU takes back what it had until there
+		}
+	}
+	if err := im.take(c, count); err != nil {
+		return 0, 0, err
+	}
+	im.alloc.end = max(im.alloc.end, (c+count)<<im.g.clusterBits)
+	return behind, count, nil
+}
+
+// freeFrom is the number of clusters from c on, at most n, that are free.
+func (im *Image) freeFrom(c, n int64) (int64, error) {
+	if c+n > int64(maxHostOffset)>>im.g.clusterBits {
+		return 0, nil
+	}
+	for i := int64(0); i < n; i++ {
+		if count, err := im.refcount(c + i); err != nil || count != 0 {
+			return i, err
+		}
+	}
+	return n, nil
 }
 
 // findFree searches n consecutive free clusters from the hint on and moves the
@@ -99,6 +148,7 @@ func (im *Image) hasBlock(bi int64) bool {
 // addRefBlock adds a refcount block: the one with index bi, or the one that has
 // to exist before a cluster can be taken for that.
 func (im *Image) addRefBlock(bi int64) error {
+	im.at(EventRefblockAlloc)
 	if bi >= int64(len(im.refTable)) {
 		return im.growRefTable(bi)
 	}
@@ -143,6 +193,7 @@ func (im *Image) linkRefBlock(bi, c int64) {
 // block bi, and moves it to new clusters. Those may need blocks that only the
 // longer table can refer to; so it grows in memory first.
 func (im *Image) growRefTable(bi int64) error {
+	im.at(EventReftableGrow)
 	perCluster := im.g.clusterSize / 8
 	was := int64(len(im.refTable))
 	clusters := max(was/perCluster*3/2+1, bi/perCluster+1)

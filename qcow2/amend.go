@@ -161,7 +161,7 @@ func (im *Image) mayDowngrade() error {
 	if mask := h.incompatible &^ incompatCompression; mask != 0 {
 		return fmt.Errorf("version 2 has no incompatible features, %#x are set", mask)
 	}
-	if h.autoclear&autoclearBitmaps != 0 {
+	if h.autoclear&autoclearBitmaps != 0 || slices.ContainsFunc(im.bitmaps, func(b *bitmap) bool { return !b.transient }) {
 		return errors.New("version 2 has no persistent bitmaps")
 	}
 	if h.compression == CompressionZlib {

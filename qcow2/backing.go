@@ -63,6 +63,7 @@ func (e *backingError) Unwrap() error { return e.err }
 func (im *Image) readBacking(rq *request, off, n int64) error {
 	have := im.backed(off, n)
 	if have > 0 {
+		im.at(EventReadBackingAio)
 		if err := im.backing.ReadV(rq.vec.next(have), off); err != nil {
 			return &backingError{err}
 		}

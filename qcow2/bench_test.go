@@ -152,3 +152,117 @@ func BenchmarkWriteNewDurable(b *testing.B) {
 		})
 	})
 }
+
+// overlay returns an image over others, each with the first written bytes.
+func overlay(b *testing.B, size, written int64, depth int) *Image {
+	b.Helper()
+	im := benchImage(b, size, written)
+	for range depth - 1 {
+		f := osFile(b, "overlay.qcow2")
+		if err := Create(f, CreateOptions{Size: size, BackingFile: "below", BackingFormat: "qcow2"}); err != nil {
+			b.Fatal(err)
+		}
+		below := keptOpen{im}
+		top, err := Open(f, Options{Backing: func(string, string) (Backing, error) { return below, nil }})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() {
+			if err := top.Close(); err != nil {
+				b.Error(err)
+			}
+		})
+		im = top
+	}
+	return im
+}
+
+// keptOpen is a backing file that others close.
+type keptOpen struct{ *Image }
+
+func (keptOpen) Close() error { return nil }
+
+// BenchmarkReadMiss reads where the mapping is never in the cache.
+func BenchmarkReadMiss(b *testing.B) {
+	benchWorkers(b, func(b *testing.B, workers int) {
+		im := benchImage(b, 64*gib, 0)
+		for off := int64(0); off < 64*gib; off += 32 * mib { // one cluster of each page
+			if err := im.WriteV(pattern(1, 512), off); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if err := im.Flush(); err != nil {
+			b.Fatal(err)
+		}
+		im.mu.Lock()
+		for im.l2.limit = minCachePages; im.l2.units > im.l2.limit*pageUnits; {
+			im.l2.shrink()
+		}
+		im.mu.Unlock()
+		bufs := sync.Pool{New: func() any { p := pattern(0, 4*kib); return &p }}
+		parallel(b, workers, func(i int64) error {
+			p := bufs.Get().(*[][]byte)
+			defer bufs.Put(p)
+			return im.ReadV(*p, i%2048*32*mib)
+		})
+	})
+}
+
+func BenchmarkReadZero(b *testing.B) {
+	benchWorkers(b, func(b *testing.B, workers int) {
+		im := benchImage(b, gib, 0)
+		if err := im.WriteZeroes(0, gib, true); err != nil {
+			b.Fatal(err)
+		}
+		bufs := sync.Pool{New: func() any { p := pattern(0, 4*kib); return &p }}
+		parallel(b, workers, func(i int64) error {
+			p := bufs.Get().(*[][]byte)
+			defer bufs.Put(p)
+			return im.ReadV(*p, spread(i, gib/4/kib)*4*kib)
+		})
+	})
+}
+
+func BenchmarkReadChain(b *testing.B) {
+	benchWorkers(b, func(b *testing.B, workers int) {
+		im := overlay(b, gib, 64*mib, 3)
+		bufs := sync.Pool{New: func() any { p := pattern(0, 4*kib); return &p }}
+		parallel(b, workers, func(i int64) error {
+			p := bufs.Get().(*[][]byte)
+			defer bufs.Put(p)
+			return im.ReadV(*p, spread(i, 64*mib/4/kib)*4*kib)
+		})
+	})
+}
+
+// BenchmarkWriteCOW writes 4 KiB to clusters whose rest comes from a backing
+// file of 256 MiB, and then, if it gets that far, has none.
+func BenchmarkWriteCOW(b *testing.B) {
+	benchWorkers(b, func(b *testing.B, workers int) {
+		im := overlay(b, 16*tib, 256*mib, 2)
+		data := pattern(7, 4*kib)
+		parallel(b, workers, func(i int64) error { return im.WriteV(data, i*64*kib+8*kib) })
+	})
+}
+
+// BenchmarkWriteSnapshotCOW writes 4 KiB to clusters that a snapshot shares;
+// every 1024 writes there is a new one.
+func BenchmarkWriteSnapshotCOW(b *testing.B) {
+	benchWorkers(b, func(b *testing.B, workers int) {
+		const clusters = 1024
+		im := benchImage(b, gib, clusters*64*kib)
+		data := pattern(7, 4*kib)
+		parallel(b, workers, func(i int64) error {
+			if i%clusters == 0 {
+				if i > 0 {
+					if err := im.DeleteSnapshot("s"); err != nil {
+						return err
+					}
+				}
+				_, err := im.CreateSnapshot(SnapshotOptions{Name: "s"})
+				return err
+			}
+			return im.WriteV(data, i%clusters*64*kib+8*kib)
+		})
+	})
+}

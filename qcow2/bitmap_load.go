@@ -100,20 +100,17 @@ func (im *Image) loseBitmaps() {
 	})
 }
 
-// forgetBitmaps removes the extension from the header, durably. First the bit
-// goes, so that nobody trusts an extension that is there in part.
+// forgetBitmaps removes the extension from the header, durably.
+// Preconditions: mu is held exclusively, or nobody else uses the image.
 func (im *Image) forgetBitmaps() error {
-	if im.hdr.autoclear&autoclearBitmaps != 0 {
-		if err := im.updateField(hdrAutoclear, im.hdr.autoclear&^autoclearBitmaps); err != nil {
-			return err
-		}
-		im.hdr.autoclear &^= autoclearBitmaps
+	h := *im.hdr
+	h.autoclear &^= autoclearBitmaps
+	h.setExtension(extBitmaps, nil)
+	if err := im.putHeader(&h); err != nil {
+		return err
 	}
-	if im.hdr.extension(extBitmaps) == nil {
-		return nil
-	}
-	im.hdr.setExtension(extBitmaps, nil)
-	return im.rewriteHeader()
+	*im.hdr = h
+	return nil
 }
 
 // bitmapLoader reads bitmaps, and sees to it that no two share a cluster and

@@ -51,6 +51,9 @@ func (im *Image) storeBitmaps(list []*bitmap, final bool) error {
 	if err := im.switchBitmaps(ext); err != nil {
 		return fmt.Errorf("store bitmaps: %w", err)
 	}
+	for _, r := range s.taken[:max(0, len(s.taken)-1)] { // the last one is the directory
+		im.setMeta(r.cluster<<im.g.clusterBits, r.count, metaBitmap)
+	}
 	for i, b := range stored {
 		b.entry = s.entries[i]
 		if final && b.bits != nil {
@@ -192,56 +195,20 @@ func (s *bitmapStore) writeDirectory() ([]byte, error) {
 // removes it. Preconditions: mu is held exclusively.
 func (im *Image) switchBitmaps(ext []byte) error {
 	if ext == nil {
-		if im.hdr.extension(extBitmaps) == nil {
-			return nil
-		}
 		return im.forgetBitmaps()
 	}
-	at := im.hdr.extensionOffset(extBitmaps)
-	if !im.hdr.hasBitmaps() || at < 0 || at/sectorSize != (at+bitmapExtSize-1)/sectorSize {
-		// It can't be written as one: meanwhile there are no bitmaps.
-		if err := im.forgetBitmaps(); err != nil {
-			return err
-		}
-		im.hdr.setExtension(extBitmaps, ext)
-		if err := im.rewriteHeader(); err != nil {
-			return err
-		}
-		im.hdr.autoclear |= autoclearBitmaps
-		if err := im.updateField(hdrAutoclear, im.hdr.autoclear); err != nil {
-			return err
-		}
-	} else {
-		if err := writeFull(im.f, ext, at); err != nil {
-			return err
-		}
-		if err := im.f.Sync(); err != nil {
-			return err
-		}
-		im.hdr.setExtension(extBitmaps, ext)
+	h := *im.hdr
+	h.autoclear |= autoclearBitmaps
+	h.setExtension(extBitmaps, ext)
+	if err := im.putHeader(&h); err != nil {
+		return err
 	}
+	*im.hdr = h
 	e, err := im.hdr.bitmapExt()
 	if err == nil {
 		im.setMeta(int64(e.off), im.g.clusters(int64(e.size)), metaBitmapDirectory)
 	}
 	return err
-}
-
-// rewriteHeader writes the header with its extensions, and zeroes up to the end
-// of the first cluster, durably.
-func (im *Image) rewriteHeader() error { return rewriteHeader(im.f, im.hdr) }
-
-func rewriteHeader(f File, h *header) error {
-	b, err := h.marshal()
-	if err != nil {
-		return err
-	}
-	first := make([]byte, 1<<h.clusterBits)
-	copy(first, b)
-	if err := writeFull(f, first, 0); err != nil {
-		return fmt.Errorf("rewrite the header: %w", err)
-	}
-	return f.Sync()
 }
 
 // setExtension replaces the extension of a kind, where it stands, or adds it;
@@ -259,23 +226,4 @@ func (h *header) setExtension(kind uint32, data []byte) {
 		list[i].data = data
 	}
 	h.extensions = list
-}
-
-// extensionOffset is where marshal puts the data of the first extension of a
-// kind; -1 if there is none.
-func (h *header) extensionOffset(kind uint32) int64 {
-	at := int64(headerSizeV2)
-	if h.version >= 3 {
-		at = headerMinSizeV3
-		if h.tail != nil {
-			at += 1 + int64(len(h.tail))
-		}
-	}
-	for _, e := range h.extensions {
-		if e.kind == kind {
-			return at + 8
-		}
-		at += 8 + (int64(len(e.data))+7)&^7
-	}
-	return -1
 }

@@ -334,6 +334,19 @@ func bitmapImage(t testing.TB, clusterSize int64) *memFile {
 	return f.reopened()
 }
 
+// extensionOffset is where marshal puts the data of the first extension of a
+// kind.
+func (h *header) extensionOffset(kind uint32) int64 {
+	at := int64(headerSizeV3)
+	for _, e := range h.extensions {
+		if e.kind == kind {
+			return at + 8
+		}
+		at += 8 + (int64(len(e.data))+7)&^7
+	}
+	return -1
+}
+
 // TestHostileBitmaps opens images whose bitmaps can't be right: for writing each
 // is refused by name; what does not need bitmaps can still be read; and a repair
 // makes the image whole.

@@ -67,6 +67,7 @@ func (im *Image) weigh() {
 // Preconditions: mu is held exclusively; nothing in memory refers to them any
 // more on behalf of the reference that is dropped.
 func (im *Image) release(cluster, count int64, punch bool) {
+	im.at(EventClusterFree)
 	r := freeing{cluster: cluster, count: count, epoch: im.epochs.now.Load(), punch: punch}
 	list := im.changes.released
 	if n := len(list); n > 0 {

@@ -92,10 +92,11 @@ func (im *Image) check(o CheckOptions) (CheckResult, error) {
 	h := *im.hdr
 	c := &checker{
 		f: im.f, h: &h, g: &im.g, snaps: im.snaps,
-		l1:       slices.Clone(im.l1),
-		refTable: slices.Clone(im.refTable),
-		end:      im.g.clusters(size),
-		o:        o,
+		l1:        slices.Clone(im.l1),
+		refTable:  slices.Clone(im.refTable),
+		end:       im.g.clusters(size),
+		putHeader: im.putHeader,
+		o:         o,
 	}
 	err = c.run()
 	if o.Repair == RepairNone {
@@ -154,7 +155,10 @@ type checker struct {
 	refTable []uint64
 	snaps    []snapshot
 	end      int64 // clusters in the file
-	o        CheckOptions
+
+	// putHeader replaces the header on disk.
+	putHeader func(*header) error
+	o         CheckOptions
 
 	refs      tally
 	claimed   int64            // end of what is referred to beyond the file, in clusters

@@ -71,7 +71,7 @@ func (c *checker) countBitmaps() error {
 		c.res.CorruptionsFixed++
 		c.h.autoclear &^= autoclearBitmaps
 		c.h.setExtension(extBitmaps, nil)
-		return rewriteHeader(c.f, c.h)
+		return c.putHeader(c.h)
 	}
 	for _, r := range runs {
 		c.reference(r.off, r.n, 1)

@@ -21,6 +21,7 @@ type batch struct {
 	late  []extent // step 3: references to everything else
 
 	pages    []lentPage // cache pages among them
+	refPages int        // how many of them are of refcount blocks
 	fresh    []*page    // those of them that belonged to fresh tables
 	refTable tableChanges
 	l1       tableChanges
@@ -72,6 +73,7 @@ func (im *Image) commitChanges(lazily bool) error {
 	if im.done {
 		return ErrClosed
 	}
+	im.at(EventFlushToOs)
 	b := &im.batch
 	im.mu.Lock()
 	seq := im.writes.Load()
@@ -108,6 +110,7 @@ func (im *Image) capture(b *batch, counts bool) {
 			b.addPage(p, &b.early)
 		}
 	}
+	b.refPages = len(b.pages)
 	for _, p := range takeDirty(im.l2) {
 		if p.fresh {
 			p.fresh = false
@@ -191,6 +194,7 @@ func marshalTable(t []uint64) []byte {
 
 // writeOut brings a batch to the disk, step by step. See the package comment.
 func (im *Image) writeOut(b *batch) error {
+	im.announceEarly(b)
 	if err := im.writeExtents(b, b.early); err != nil {
 		return err
 	}
@@ -202,6 +206,7 @@ func (im *Image) writeOut(b *batch) error {
 	}
 	if len(b.table) > 0 {
 		b.tableBegun = true
+		im.announceTable(b)
 		if err := im.writeExtents(b, b.table); err != nil {
 			return err
 		}
@@ -213,6 +218,7 @@ func (im *Image) writeOut(b *batch) error {
 	}
 	if len(b.late) > 0 {
 		b.lateBegun = true
+		im.announceLate(b)
 		if err := im.writeExtents(b, b.late); err != nil {
 			return err
 		}

@@ -114,6 +114,7 @@ func (im *Image) empty() error {
 		return err
 	}
 	defer im.epochs.resume()
+	im.at(EventEmptyImagePrepare)
 	err := im.changeRootPaused(func(r *rootChange) error {
 		if err := r.lose(im.l1); err != nil {
 			return err

@@ -135,6 +135,7 @@ func (im *Image) decompress(entry uint64, buf []byte) error {
 	}
 	in := im.scratch(n)
 	defer im.packed.Put(in)
+	im.at(EventReadCompressed)
 	if err := readFull(im.f, (*in)[:n], off); err != nil {
 		return fmt.Errorf("read compressed cluster at %#x: %w", off, err)
 	}

@@ -78,6 +78,7 @@ func (im *Image) writePacked(data []byte, off int64) (done bool, err error) {
 	if a == nil || err != nil {
 		return false, err
 	}
+	im.at(EventWriteCompressed)
 	err = im.f.WriteV([][]byte{data}, a.host)
 	im.settlePacked(a, entry, n, err)
 	return true, err
@@ -129,6 +130,7 @@ func (im *Image) settlePacked(a *allocation, entry uint64, n int64, failed error
 		return
 	}
 	old := im.g.word(a.page.buf, a.index)
+	im.at(EventL2UpdateCompressed)
 	im.setL2(a.page, a.index, l2Entry{word: entry})
 	im.releaseEntry(old, false)
 	im.alloc.dataEnd = max(im.alloc.dataEnd, (a.host+n+sectorSize-1)&^(sectorSize-1))

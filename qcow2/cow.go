@@ -39,6 +39,9 @@ func (im *Image) fill(rq *request, a *allocation, off, n int64) error {
 	case !a.clean:
 		v.zero(tail)
 	}
+	if headBuf != nil || tailBuf != nil {
+		im.at(EventCowWrite)
+	}
 	return im.writeData(v.piece(), a.host+guest-a.first<<im.g.clusterBits, guest)
 }
 
@@ -103,6 +106,7 @@ func (im *Image) oldRun(buf *[]byte, kind clusterKind, word uint64, off, n int64
 		buf = im.clusterBuffer()
 	}
 	dst := (*buf)[within : within+n]
+	im.at(EventCowRead)
 	switch kind {
 	case kindNormal:
 		return buf, im.readData([][]byte{dst}, int64(word&entryOffset)+within, off)

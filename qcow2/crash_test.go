@@ -88,7 +88,8 @@ func (h *history) survives(n int, data []byte, o Options) error {
 	if res.Corruptions != 0 || res.CheckErrors != 0 {
 		return fmt.Errorf("check: %+v: %q", res, findings)
 	}
-	got := make([]byte, len(h.before))
+	got := borrow(len(h.before))
+	defer giveBack(got)
 	if err := im.ReadV([][]byte{got}, 0); err != nil {
 		return fmt.Errorf("read: %w", err)
 	}
@@ -96,22 +97,22 @@ func (h *history) survives(n int, data []byte, o Options) error {
 		return err
 	}
 	flushed, begun := h.progress(n)
-	want := slices.Clone(h.before)
+	want := borrowCopy(h.before)
+	defer giveBack(want)
 	for _, op := range h.ops[:flushed] {
 		op.apply(im, want)
 	}
-	bad := make([]bool, len(want))
-	for i := range want {
-		bad[i] = got[i] != want[i]
-	}
+	bad := differences(got, want)
 	for _, op := range h.ops[flushed:begun] {
-		op.apply(im, want)
-		for i := op.off; i < op.off+op.n; i++ {
-			bad[i] = bad[i] && got[i] != want[i]
+		if op.apply(im, want); len(bad) == 0 {
+			continue
 		}
+		bad = slices.DeleteFunc(bad, func(i int) bool {
+			return int64(i) >= op.off && int64(i) < op.off+op.n && got[i] == want[i]
+		})
 	}
-	if i := slices.Index(bad, true); i >= 0 {
-		return fmt.Errorf("byte %#x is %#02x, which it never was since the last flush", i, got[i])
+	if len(bad) > 0 {
+		return fmt.Errorf("byte %#x is %#02x, which it never was since the last flush", bad[0], got[bad[0]])
 	}
 	if err := im.WriteV(pattern(0xee, int64(len(got))), 0); err != nil {
 		return fmt.Errorf("write after the crash: %w", err)
@@ -119,7 +120,10 @@ func (h *history) survives(n int, data []byte, o Options) error {
 	if err := im.Close(); err != nil {
 		return err
 	}
-	return consistent(f.reopened(), o)
+	f.closed = false
+	err = consistent(f, o)
+	giveBack(f.data)
+	return err
 }
 
 // consistent checks that an image has no errors, leaks aside.

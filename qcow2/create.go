@@ -251,6 +251,7 @@ func (im *Image) growL1(n int64) error {
 	}
 	im.mu.Lock()
 	defer im.mu.Unlock()
+	im.at(EventL1GrowAllocTable)
 	clusters := im.g.clusters(n * 8)
 	host, err := im.allocate(clusters)
 	if err != nil {

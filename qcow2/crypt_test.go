@@ -220,6 +220,68 @@ func TestEncryptedDoesNotAllocate(t *testing.T) {
 	}
 }
 
+// TestEncryptedDataFile has the encrypted data in an external file.
+func TestEncryptedDataFile(t *testing.T) {
+	for _, method := range []string{EncryptionLUKS, EncryptionAES} {
+		f, data := new(memFile), new(memFile)
+		e := &Encryption{Method: method, Secret: []byte("secret"), LUKS: luks.Params{KeyParams: cheapKeys}}
+		if err := Create(f, CreateOptions{Size: mib, DataFile: "data", Data: data, Encryption: e}); err != nil {
+			t.Fatal(err)
+		}
+		o := Options{Secret: secret("secret"), DataFile: func(string) (File, error) { return data, nil }}
+		im, err := Open(f, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		model := make([]byte, mib)
+		rng := rand.New(rand.NewPCG(3, 4))
+		for range 60 {
+			op := randomOperation(rng, mib, 65536)
+			if op.kind == "compress" {
+				continue
+			}
+			if err := op.run(im, rng); err != nil {
+				t.Fatalf("%v: %v", op, err)
+			}
+			op.apply(im, model)
+		}
+		text := bytes.Repeat([]byte("plain text"), 10000)
+		if err := im.WriteV([][]byte{text}, 12345); err != nil {
+			t.Fatal(err)
+		}
+		copy(model[12345:], text)
+		if err := compareWith(im, model); err != nil {
+			t.Error(err)
+		}
+		if err := im.Close(); err != nil {
+			t.Fatal(err)
+		}
+		f, data = f.reopened(), data.reopened()
+		if im, err = Open(f, o); err != nil {
+			t.Fatal(err)
+		}
+		if err := compareWith(im, model); err != nil {
+			t.Error(err)
+		}
+		if res, err := im.Check(CheckOptions{}); err != nil || !res.Clean() {
+			t.Errorf("%+v, %v", res, err)
+		}
+		if bytes.Contains(append(data.data, f.data...), []byte("plain text")) {
+			t.Error("plain text in the files")
+		}
+	}
+}
+
+// TestEncryptedPreallocation refuses storage that would read as noise.
+func TestEncryptedPreallocation(t *testing.T) {
+	e := &Encryption{Secret: []byte("secret"), LUKS: luks.Params{KeyParams: cheapKeys}}
+	for _, p := range []Preallocation{PreallocateMetadata, PreallocateFalloc, PreallocateFull} {
+		if err := Create(new(memFile), CreateOptions{Size: mib, Encryption: e, Preallocation: p}); err == nil {
+			t.Errorf("created with preallocation %v", p)
+		}
+	}
+}
+
 // TestEncryptedNotCompressed refuses compressed clusters, as QEMU does.
 func TestEncryptedNotCompressed(t *testing.T) {
 	d := newDisk(t, encryptedConfigs()[0], rand.New(rand.NewPCG(1, 2)))

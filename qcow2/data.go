@@ -10,11 +10,12 @@ import (
 // where it is on the host, and where the guest has it. The range lies inside one
 // run of clusters that are consecutive at both places.
 //
-// What is said elsewhere of zeroes on the host (allocation.clean, zeroData) holds
-// because the bytes there are the bytes of the guest.
+// Encrypted data passes here, too. Then what was never written on the host is not
+// zeroes to the guest; so allocation.clean is never set, and zeroes are written.
 
 // readData fills bufs, in order, from offset host.
 func (im *Image) readData(bufs [][]byte, host, guest int64) error {
+	im.at(EventReadAio)
 	if e := im.crypt; e != nil {
 		return e.data.ReadV(bufs, host, e.position(host, guest))
 	}
@@ -26,6 +27,7 @@ func (im *Image) readData(bufs [][]byte, host, guest int64) error {
 
 // writeData stores bufs, in order, at offset host.
 func (im *Image) writeData(bufs [][]byte, host, guest int64) error {
+	im.at(EventWriteAio)
 	if e := im.crypt; e != nil {
 		return e.data.WriteV(bufs, host, e.position(host, guest))
 	}
@@ -48,6 +50,7 @@ func (im *Image) zeroData(host, guest, n int64) error {
 
 // sync makes the guest's data and all that was written of the image durable.
 func (im *Image) sync() error {
+	im.at(EventFlushToDisk)
 	if im.g.dataFile {
 		if err := im.data.Sync(); err != nil {
 			return err

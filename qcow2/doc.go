@@ -5,7 +5,8 @@
 // zero, unallocated and compressed clusters (deflate and zstd, read and written),
 // backing files, discard, a consistency check with repair, and internal snapshots
 // of the disk, which are created, applied and deleted while the image is in use.
-// The machine's state in a snapshot is kept, but not read. Persistent dirty
+// A snapshot may hold the state of a machine. Images can be resized, amended,
+// mapped, committed and put on other backing files. Persistent dirty
 // bitmaps are loaded, maintained and stored. Guest data may be in an external data
 // file, which the caller of Open decides about. It may be encrypted, by LUKS1 (see
 // package luks) or by the AES of old images. Clusters may have subclusters
@@ -25,8 +26,8 @@
 //   - A read of several compressed clusters decompresses them on several
 //     goroutines, no more of them in an image than there are cores.
 //   - Flushes that arrive while one is running share the next one.
-//   - Check and operations on snapshots wait until the requests that are running
-//     have ended, and new ones wait for them.
+//   - Check, Resize, Amend, and operations on snapshots wait until the requests
+//     that are running have ended, and new ones wait for them.
 //
 // Lock order: commitMu, reclaimMu, then mu. The mutexes of gate, joiner, aside,
 // the decoded-cluster cache and OSFile are leaves: nothing is locked under them.
@@ -75,7 +76,8 @@
 // next writable open.
 //
 // An operation on snapshots changes refcounts, COPIED flags, L1 table, snapshot
-// table and disk size together. It writes all that is new to free clusters and
+// table and disk size together; so does a cut of the disk, or another width of
+// refcounts. It writes all that is new to free clusters and
 // syncs; then one write to the header's first sector switches to it, and the
 // change is done or, after a crash before, has not begun. Free clusters must
 // hold the refcount blocks and L2 tables twice meanwhile, and the time it takes

@@ -24,6 +24,8 @@ type OSFile struct {
 	fsync   func() error // bound once, so that Sync does not allocate
 	unsafe  bool         // Sync does nothing
 
+	locks lockState // see Lock
+
 	noPunch atomic.Bool // the host refused hole punching once
 	noZero  atomic.Bool // the host refused zeroing ranges once
 }

@@ -134,3 +134,30 @@ func (l *limitedFile) Truncate(size int64) error {
 	}
 	return l.memFile.Truncate(size)
 }
+
+// FuzzBitmapDirectory reads what may be a directory of bitmaps: what is accepted
+// is written back without loss.
+func FuzzBitmapDirectory(f *testing.F) {
+	var dir []byte
+	for _, e := range []bitmapEntry{
+		{table: 512, entries: 1, flags: bitmapAuto, granularity: 9, name: "a"},
+		{table: 1 << 40, entries: 1 << 20, flags: bitmapInUse | bitmapCompatible, granularity: 31, name: "another", extra: []byte("later")},
+	} {
+		dir = e.marshal(dir)
+		f.Add(dir)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		e, n, err := parseBitmapEntry(data)
+		if err != nil {
+			return
+		}
+		b := e.marshal(nil)
+		if len(b) != n || n != e.size() {
+			t.Fatalf("%d bytes of %d became %d", n, len(data), len(b))
+		}
+		again, _, err := parseBitmapEntry(b)
+		if err != nil || again.name != e.name || string(again.extra) != string(e.extra) || again.table != e.table || again.flags != e.flags {
+			t.Fatalf("%+v became %+v, %v", e, again, err)
+		}
+	})
+}

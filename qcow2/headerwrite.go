@@ -17,6 +17,17 @@ import (
 //
 // Preconditions: the image is paused and has nothing to commit.
 func (im *Image) replaceHeader(h *header) error {
+	if err := im.putHeader(h); err != nil {
+		return err
+	}
+	im.mu.Lock()
+	*im.hdr = *h
+	im.mu.Unlock()
+	return nil
+}
+
+// putHeader does on disk what replaceHeader does.
+func (im *Image) putHeader(h *header) error {
 	b, err := h.marshal()
 	if err != nil {
 		return err
@@ -30,9 +41,6 @@ func (im *Image) replaceHeader(h *header) error {
 	if err := im.writeHeader(old, next); err != nil {
 		return fmt.Errorf("rewrite the header: %w", err)
 	}
-	im.mu.Lock()
-	*im.hdr = *h
-	im.mu.Unlock()
 	return nil
 }
 
@@ -51,21 +59,31 @@ func (im *Image) writeHeader(old, next []byte) error {
 			return err
 		}
 	}
+	err := im.cross(bridge, next, free)
+	if err != nil {
+		// Memory must know what header there is: the old one again.
+		if e := im.cross(bridge, old, free); e != nil {
+			im.corrupt.Store(true)
+			err = errors.Join(err, fmt.Errorf("the image can't be written until it is opened again: %w", e))
+		}
+	}
+	if name != "" && !im.corrupt.Load() {
+		// Nothing refers to it any more, whatever comes of this.
+		_ = writeFull(im.f, make([]byte, len(name)), int64(free))
+	}
+	return err
+}
+
+// cross replaces the first cluster of the file, up to free, by header, while
+// bridge is its first sector.
+func (im *Image) cross(bridge, header []byte, free int) error {
 	if err := im.writeThrough(bridge, 0); err != nil {
 		return err
 	}
-	if err := im.writeThrough(next[sectorSize:free], sectorSize); err != nil {
+	if err := im.writeThrough(header[sectorSize:free], sectorSize); err != nil {
 		return err
 	}
-	if err := im.switchSector(next[:sectorSize], bridge); err != nil {
-		return err
-	}
-	if name == "" {
-		return nil
-	}
-	// Whatever comes of this, nothing refers to it any more.
-	_ = writeFull(im.f, make([]byte, len(name)), int64(free))
-	return nil
+	return im.writeThrough(header[:sectorSize], 0)
 }
 
 // bridge returns a first sector that means the same as the header, but for the

@@ -45,6 +45,10 @@ type Options struct {
 	// 1 MiB of refcounts.
 	L2CacheSize       int64
 	RefcountCacheSize int64
+	// Event, if set, is told of the points that the image passes in its work.
+	// It may be called from many goroutines, and while locks are held: whoever
+	// waits in it makes other requests wait.
+	Event func(Event)
 }
 
 const (
@@ -56,6 +60,7 @@ const (
 // Image is an open image. See the package documentation for its concurrency.
 type Image struct {
 	f          File
+	event      func(Event) // see Options.Event; nil costs nothing
 	data       File        // holds the guest's data: f or an external data file
 	crypt      *encryption // nil without encryption, and where it stays locked
 	g          geometry
@@ -129,7 +134,7 @@ func Open(f File, o Options) (*Image, error) {
 	if h.refClusters == 0 && !o.ForRepair {
 		return nil, fmt.Errorf("%w: image does not contain a refcount table (a repair makes one)", ErrInvalid)
 	}
-	im := &Image{f: f, hdr: h, g: newGeometry(h), readOnly: o.ReadOnly, unchecked: o.Unchecked}
+	im := &Image{event: o.Event, f: f, hdr: h, g: newGeometry(h), readOnly: o.ReadOnly, unchecked: o.Unchecked}
 	im.epochs.init()
 	im.commits = im.commit
 	im.buffers.New = func() any { b := make([]byte, im.g.clusterSize); return &b }
@@ -159,7 +164,9 @@ func Open(f File, o Options) (*Image, error) {
 	if im.backing, err = openBacking(h, &o); err != nil {
 		return nil, errors.Join(err, im.closeDataFile())
 	}
-	im.openBitmaps()
+	if !im.atSnapshot {
+		im.openBitmaps()
+	}
 	im.corrupt.Store(o.ForRepair)
 	if !o.ReadOnly && !o.ForRepair {
 		if err := im.prepareWriting(); err != nil {
@@ -184,6 +191,7 @@ func (im *Image) loadTables() error {
 	if im.l1, err = readTable(im.f, int64(im.hdr.l1Offset), int64(im.hdr.l1Size)); err != nil {
 		return fmt.Errorf("read L1 table: %w", err)
 	}
+	im.at(EventReftableLoad)
 	entries := int64(im.hdr.refClusters) << (im.g.clusterBits - 3)
 	if im.refTable, err = readTable(im.f, int64(im.hdr.refTable), entries); err != nil {
 		return fmt.Errorf("read refcount table: %w", err)
@@ -311,7 +319,10 @@ func (im *Image) Close() error {
 	}
 	var errs []error
 	if !im.readOnly {
-		errs = append(errs, im.drain(), im.closeBitmaps(), im.fillLastCluster(), im.sync(), im.clearDirtyBit())
+		errs = append(errs, im.drain(), im.closeBitmaps(), im.fillLastCluster(), im.sync())
+		if errors.Join(errs...) == nil {
+			errs = append(errs, im.clearDirtyBit())
+		}
 	}
 	// A flush that began before the pause may still be running.
 	im.commitMu.Lock()

@@ -1,6 +1,7 @@
 package qcow2
 
 import (
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -88,6 +89,85 @@ func TestLazyRefcounts(t *testing.T) {
 	}
 	if err := im.Flush(); err != nil || !crashed.dirtyOnDisk() {
 		t.Errorf("not dirty after a write behind the repair, %v", err)
+	}
+}
+
+// TestLazyRefcountsCloseFails lets each file operation of Close fail: what is
+// not marked dirty then has all its refcounts.
+func TestLazyRefcountsCloseFails(t *testing.T) {
+	for n := 1; ; n++ {
+		d := newDisk(t, lazyConfig(), rand.New(rand.NewPCG(1, 2)))
+		for i := range int64(8) {
+			if err := d.im.WriteV(pattern(7, 4096), i*100*kib); err != nil {
+				t.Fatal(err)
+			}
+			copy(d.model[i*100*kib:], pattern(7, 4096)[0])
+			if err := d.im.Flush(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d.f.failAfter(n)
+		err := d.im.Close()
+		if !d.f.failed {
+			if n < 4 || err != nil {
+				t.Fatalf("%d operations, %v", n-1, err)
+			}
+			return
+		}
+		if err == nil {
+			t.Errorf("failure %d: closed all the same", n)
+		}
+		f := d.f.reopened()
+		if !f.dirtyOnDisk() {
+			if err := consistent(f.reopened(), Options{ReadOnly: true}); err != nil {
+				t.Errorf("failure %d: not dirty, but %v", n, err)
+			}
+		}
+		im, err := Open(f, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := compareWith(im, d.model); err != nil {
+			t.Errorf("failure %d: %v", n, err)
+		}
+		if res, err := im.Check(CheckOptions{}); err != nil || res.Corruptions != 0 {
+			t.Errorf("failure %d: %+v, %v", n, res, err)
+		}
+	}
+}
+
+// noRefBlocks is a file whose third cluster can't be written.
+type noRefBlocks struct{ *memFile }
+
+func (f noRefBlocks) WriteV(bufs [][]byte, off int64) error {
+	if off/4096 == 2 {
+		return errInjected
+	}
+	return f.memFile.WriteV(bufs, off)
+}
+
+// TestLazyRefcountsStayDirty closes an image whose refcounts can't be written:
+// it stays marked.
+func TestLazyRefcountsStayDirty(t *testing.T) {
+	d := newDisk(t, lazyConfig(), rand.New(rand.NewPCG(1, 2)))
+	im, err := Open(noRefBlocks{d.f}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := im.WriteV(pattern(7, 4096), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := im.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := im.Close(); !errors.Is(err, errInjected) {
+		t.Errorf("close: %v", err)
+	}
+	if !d.f.dirtyOnDisk() {
+		t.Error("the image is not dirty, though its refcounts are not there")
+	}
+	if err := consistent(d.f.reopened(), Options{}); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -180,6 +180,27 @@ func TestAllocated(t *testing.T) {
 	}
 }
 
+// TestStatusDoesNotAllocate asks for the state of a disk over and over, as a
+// server does for its clients.
+func TestStatusDoesNotAllocate(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector allocates")
+	}
+	im, err := Open(newImage(t, CreateOptions{}), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	status := func() {
+		if _, err := im.Status(128*kib, im.Size()-128*kib); err != nil {
+			t.Fatal(err)
+		}
+	}
+	status()
+	if n := testing.AllocsPerRun(1000, status); n != 0 {
+		t.Errorf("%v allocations per call", n)
+	}
+}
+
 // TestMapOfHugeEmptyDisk maps 2 TiB without looking at each cluster.
 func TestMapOfHugeEmptyDisk(t *testing.T) {
 	f := new(memFile)

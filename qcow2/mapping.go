@@ -133,6 +133,7 @@ func (im *Image) fetch(at int64) error {
 	buf := im.l2.buffer()
 	im.mu.Unlock()
 
+	im.at(EventL2Load)
 	err := readFull(im.f, buf, at)
 
 	im.mu.Lock()

@@ -18,6 +18,9 @@ type MeasureOptions struct {
 type Measurement struct {
 	Required       int64 // with the data of the source, and room for all metadata
 	FullyAllocated int64 // with all clusters written
+	// Bitmaps is what the persistent bitmaps of the source need besides; -1 if
+	// the source or the new image can't have any.
+	Bitmaps int64
 }
 
 // Source is a disk that is to be converted.
@@ -52,7 +55,31 @@ func Measure(source Source, o MeasureOptions) (Measurement, error) {
 		data = 0
 	}
 	full := g.roundUp(o.CryptoHeader) + g.metadataSize(size) + size
-	return Measurement{Required: full - size + data, FullyAllocated: full}, nil
+	m := Measurement{Required: full - size + data, FullyAllocated: full, Bitmaps: -1}
+	if im, ok := source.(*Image); ok && g.version >= 3 && im.g.version >= 3 {
+		bitmaps, err := im.Bitmaps()
+		if err != nil {
+			return Measurement{}, fmt.Errorf("measure the source: %w", err)
+		}
+		m.Bitmaps = g.bitmapsSize(bitmaps, o.Size)
+	}
+	return m, nil
+}
+
+// bitmapsSize is the length of bitmaps of a disk of size bytes with all their
+// data, tables and directory.
+func (g *geometry) bitmapsSize(list []BitmapInfo, size int64) int64 {
+	n, directory := int64(0), int64(0)
+	for _, b := range list {
+		if b.Transient {
+			continue
+		}
+		bits := (size + b.Granularity - 1) / b.Granularity
+		clusters := g.clusters((bits + 7) / 8)
+		n += clusters + g.clusters(clusters*8)
+		directory += (bitmapEntryMinSize + int64(len(b.Name)) + 7) &^ 7
+	}
+	return (n + g.clusters(directory)) << g.clusterBits
 }
 
 // dataClusters is the length in bytes of all clusters in which source has data

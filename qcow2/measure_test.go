@@ -14,12 +14,16 @@ func (l *lab) measureWithQEMU(args ...string) Measurement {
 	var m struct {
 		Required int64
 		Full     int64 `json:"fully-allocated"`
+		Bitmaps  *int64
 	}
 	out := l.run("qemu-img", append([]string{"measure", "--output=json", "-O", "qcow2"}, args...)...)
 	if err := json.Unmarshal([]byte(out), &m); err != nil {
 		l.t.Fatal(err)
 	}
-	return Measurement{m.Required, m.Full}
+	if m.Bitmaps == nil {
+		return Measurement{m.Required, m.Full, -1}
+	}
+	return Measurement{m.Required, m.Full, *m.Bitmaps}
 }
 
 // TestMeasureAsQEMU measures new images by size, and for sources of all kinds.
@@ -34,6 +38,8 @@ func TestMeasureAsQEMU(t *testing.T) {
 	im = l.open("top", Options{})
 	l.scribble(im, make([]byte, im.Size()), rng, 30)
 	l.close(im)
+	l.run("qemu-img", "bitmap", "--add", "-f", "qcow2", "-g", "512", "disk", "b")
+	l.run("qemu-img", "bitmap", "--add", "-f", "qcow2", "disk", "a longer name")
 	raw, err := OpenFile(l.path("raw"), os.O_RDWR|os.O_CREATE)
 	if err != nil {
 		t.Fatal(err)

@@ -99,7 +99,12 @@ func (m *memFile) WriteV(bufs [][]byte, off int64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	err := m.step()
-	p := slices.Concat(bufs...)
+	var p []byte
+	if len(bufs) == 1 && !m.record {
+		p = bufs[0]
+	} else {
+		p = slices.Concat(bufs...)
+	}
 	if err != nil {
 		p = p[:len(p)/2/sectorSize*sectorSize] // a failed write may have been done in part
 	}
@@ -183,7 +188,7 @@ func (op fileOp) apply(data []byte) []byte {
 	switch op.kind {
 	case opWrite:
 		if end := int(op.off) + len(op.data); end > len(data) {
-			data = append(data, make([]byte, end-len(data))...)
+			data = grown(data, end)
 		}
 		copy(data[op.off:], op.data)
 	case opZero:
@@ -193,7 +198,7 @@ func (op fileOp) apply(data []byte) []byte {
 		if op.n <= int64(len(data)) {
 			data = data[:op.n]
 		} else {
-			data = append(data, make([]byte, op.n-int64(len(data)))...)
+			data = grown(data, int(op.n))
 		}
 	}
 	return data
@@ -233,7 +238,7 @@ func crash(base []byte, log []fileOp, n int, keep func() int) []byte {
 
 // crashFile is crash for the image or, with side, its external data file.
 func crashFile(base []byte, log []fileOp, n int, keep func() int, side bool) []byte {
-	data := slices.Clone(base)
+	data := borrowCopy(base)
 	lastSync := -1
 	for i, op := range log[:n] {
 		if op.kind == opSync && op.side == side {

@@ -12,6 +12,7 @@ import "fmt"
 // pack takes a place for n bytes, less than a cluster, and returns its offset.
 // Preconditions (as for all of this file): mu is held exclusively.
 func (im *Image) pack(n int64) (int64, error) {
+	im.at(EventClusterAllocBytes)
 	g := &im.g
 	at := im.alloc.pack
 	tail := at >> g.clusterBits

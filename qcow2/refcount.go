@@ -21,6 +21,7 @@ func (im *Image) refPage(c int64) (*page, int64, error) {
 	at := int64(block) + i/perPage*im.g.pageSize
 	p := im.refs.get(at)
 	if p == nil {
+		im.at(EventRefblockLoad)
 		buf := im.refs.buffer()
 		if err := readFull(im.f, buf, at); err != nil {
 			return nil, 0, fmt.Errorf("read refcount block: %w", err)

@@ -263,6 +263,7 @@ func (r *rootChange) cut(size int64) error {
 		return err
 	}
 	im.hdr.size = uint64(size)
+	im.at(EventL1ShrinkWriteTable)
 	return r.setL1(l1)
 }
 

@@ -13,6 +13,10 @@ import (
 // TestRandomResizes holds images whose size changes, with snapshots of other
 // sizes, against a plain model.
 func TestRandomResizes(t *testing.T) {
+	steps := scale(200, 4000)
+	if raceDetector {
+		steps = scale(60, 1000)
+	}
 	for i, c := range configs() {
 		t.Run(c.String(), func(t *testing.T) {
 			t.Parallel()
@@ -24,7 +28,7 @@ func TestRandomResizes(t *testing.T) {
 			d.opts.L2CacheSize, d.opts.RefcountCacheSize = 1, 1
 			d.reopen()
 			w := world{disk: d.model}
-			for step := range scale(200, 4000) {
+			for step := range steps {
 				op := w.resizeStep(rng, c.o, 5, 2*c.o.Size)
 				if op.kind == "snapshot" && (c.o.RefcountBits <= 2 || c.o.DataFile != "") {
 					continue
@@ -121,7 +125,11 @@ func TestResizeFailures(t *testing.T) {
 			t.Run(fmt.Sprintf("%v,to %d", c, size), func(t *testing.T) {
 				t.Parallel()
 				rng := rand.New(rand.NewPCG(uint64(i), 0))
-				for n := 1; ; n++ {
+				stride := 1
+				if raceDetector {
+					stride = 7
+				}
+				for n := 1; ; n += stride {
 					d := newDisk(t, c, rng)
 					fill := operation{"write", 0, c.o.Size, 3}
 					if err := fill.run(d.im, rng); err != nil {
@@ -178,7 +186,7 @@ func TestResizeWithQEMU(t *testing.T) {
 			}
 			l.run("qemu-img", "create", "-q", "-f", "qcow2", "-o", options, "-b", "base", "-F", "raw", "disk", "2M")
 			w := world{disk: slices.Clone(base[:2*mib])}
-			for step := range 10 {
+			for step := range 6 {
 				size := (1 + rng.Int64N(4*mib/sectorSize)) * sectorSize
 				// A grown version 2 image can't hide its backing file in QEMU.
 				if step%2 == 0 && options != "compat=0.10" {

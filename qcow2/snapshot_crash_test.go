@@ -110,18 +110,17 @@ func (h *snapshotHistory) matches(im *Image, from, to int) error {
 			from = i + 1
 		}
 	}
-	got := make([]byte, len(h.states[to].disk))
+	got := borrow(len(h.states[to].disk))
+	defer giveBack(got)
 	if err := im.ReadV([][]byte{got}, 0); err != nil {
 		return fmt.Errorf("read: %w", err)
 	}
-	for i := range got {
-		ok := false
-		for s := from; s <= to && !ok; s++ {
-			ok = got[i] == h.states[s].disk[i]
-		}
-		if !ok {
-			return fmt.Errorf("byte %#x is %#02x, which it never was since the last flush", i, got[i])
-		}
+	bad := differences(got, h.states[to].disk)
+	for s := from; s < to && len(bad) > 0; s++ {
+		bad = slices.DeleteFunc(bad, func(i int) bool { return got[i] == h.states[s].disk[i] })
+	}
+	if len(bad) > 0 {
+		return fmt.Errorf("byte %#x is %#02x, which it never was since the last flush", bad[0], got[bad[0]])
 	}
 	return nil
 }

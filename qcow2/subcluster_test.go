@@ -331,7 +331,7 @@ func TestLayoutIdentity(t *testing.T) {
 		options string
 		o       CreateOptions
 	}{
-		{"cluster_size=512,refcount_bits=64", CreateOptions{ClusterSize: 512, RefcountBits: 64}},
+		{"cluster_size=2k,refcount_bits=8", CreateOptions{ClusterSize: 2 * kib, RefcountBits: 8}},
 		{"cluster_size=4k", CreateOptions{ClusterSize: 4 * kib}},
 		{"cluster_size=64k,compat=0.10", CreateOptions{Version: 2}},
 		{"extended_l2=on,cluster_size=16k", CreateOptions{ClusterSize: 16 * kib, ExtendedL2: true}},

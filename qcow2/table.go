@@ -88,6 +88,7 @@ func (im *Image) copyL2(l1i, table int64) (int64, error) {
 	}
 	buf := im.clusterBuffer()
 	defer im.buffers.Put(buf)
+	im.at(EventL2AllocCowRead)
 	if err := readFull(im.f, *buf, table); err != nil {
 		return 0, fmt.Errorf("read L2 table: %w", err)
 	}

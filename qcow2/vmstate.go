@@ -105,6 +105,7 @@ func (v *vmState) ReadAt(p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	defer im.end(rq)
+	im.at(EventVmstateLoad)
 	done := int64(0)
 	for off += v.base; done < int64(len(p)); {
 		m, err := v.lookup(off+done, int64(len(p))-done)
@@ -148,6 +149,7 @@ func (v *vmState) lookup(off, n int64) (mapping, error) {
 // an L1 table of its own: that of the disk with the state behind it.
 func (r *rootChange) saveVMState(s *snapshot, src io.Reader) error {
 	im := r.im
+	im.at(EventVmstateSave)
 	first := im.g.l1Entries(int64(im.hdr.size))
 	if err := r.lose(im.l1[first:]); err != nil { // state that somebody left behind
 		return err

@@ -13,6 +13,7 @@ func (im *Image) WriteV(bufs [][]byte, off int64) error {
 }
 
 func (im *Image) write(rq *request, off, n int64) error {
+	behind := int64(0) // the host offset behind what was written last
 	for n > 0 {
 		im.mu.RLock()
 		m, miss, err := im.lookup(off, n)
@@ -29,9 +30,10 @@ func (im *Image) write(rq *request, off, n int64) error {
 			}
 		case m.inPlace():
 			done = m.length
+			behind = m.host + done
 			err = im.writeData(rq.vec.next(done), m.host, off)
 		default:
-			done, err = im.writeNew(rq, off, n)
+			done, behind, err = im.writeNew(rq, off, n, behind)
 		}
 		if err != nil {
 			return err
@@ -42,24 +44,28 @@ func (im *Image) write(rq *request, off, n int64) error {
 }
 
 // writeNew writes to clusters that can't be overwritten in place: as many as
-// one allocation takes of the n bytes at off. The result is the number of bytes
-// written; 0 if another request was faster and the caller must look again.
-func (im *Image) writeNew(rq *request, off, n int64) (int64, error) {
-	a, err := im.reserve(off, n)
+// one allocation takes of the n bytes at off, at host offset behind if that is
+// free. The result is the number of bytes written, 0 if another request was
+// faster and the caller must look again, and the host offset behind them.
+func (im *Image) writeNew(rq *request, off, n, behind int64) (done, end int64, err error) {
+	a, err := im.reserve(off, n, behind)
 	if a == nil || err != nil {
-		return 0, err
+		return 0, behind, err
 	}
-	end := (a.first + a.count) << im.g.clusterBits
-	n = min(n, end-off)
+	n = min(n, (a.first+a.count)<<im.g.clusterBits-off)
 	err = im.fill(rq, a, off, n)
 	im.settle(a, err)
-	return n, err
+	return n, a.host + a.count<<im.g.clusterBits, err
 }
+
+// span is what a write asks reserve for: guest bytes [off, end), and the host
+// offset where they best go on; 0: anywhere.
+type span struct{ off, end, behind int64 }
 
 // reserve takes host clusters for a write of n bytes at off and enters them in
 // the in-flight list. It returns nil if the first cluster needs none any more.
 // It waits for requests in flight to the same cluster.
-func (im *Image) reserve(off, n int64) (*allocation, error) {
+func (im *Image) reserve(off, n, behind int64) (*allocation, error) {
 	g := &im.g
 	first := off >> g.clusterBits
 	for {
@@ -71,7 +77,7 @@ func (im *Image) reserve(off, n int64) (*allocation, error) {
 		count = min(count, g.entriesPerPage()-index)
 		count, gone := im.conflict(first, count)
 		if count > 0 {
-			a, err := im.reserveRun(p, index, first, count, off, off+n)
+			a, err := im.reserveRun(p, index, first, count, span{off, off + n, behind})
 			im.mu.Unlock()
 			return a, err
 		}
@@ -81,9 +87,8 @@ func (im *Image) reserve(off, n int64) (*allocation, error) {
 }
 
 // reserveRun is the part of reserve under the lock, for up to count clusters
-// whose entries start at index in p, and a write of [off, end).
-// Preconditions: mu is held exclusively.
-func (im *Image) reserveRun(p *page, index, first, count, off, end int64) (*allocation, error) {
+// whose entries start at index in p. Preconditions: mu is held exclusively.
+func (im *Image) reserveRun(p *page, index, first, count int64, w span) (*allocation, error) {
 	g := &im.g
 	e := g.entry(p.buf, index)
 	kind, err := im.checkEntry(e, first)
@@ -97,7 +102,7 @@ func (im *Image) reserveRun(p *page, index, first, count, off, end int64) (*allo
 			return nil, nil
 		}
 	case kind == kindNormal && owned:
-		if e.alloc()>>g.sub(off)&1 != 0 {
+		if e.alloc()>>g.sub(w.off)&1 != 0 {
 			return nil, nil
 		}
 		kind = kindZeroAlloc // or unallocated, as far as this write goes
@@ -125,14 +130,14 @@ func (im *Image) reserveRun(p *page, index, first, count, off, end int64) (*allo
 		a.host = first << g.clusterBits
 	default:
 		clean := im.alloc.end
-		a.host, err = im.allocate(a.count)
+		a.host, a.count, err = im.allocateBehind(w.behind, a.count)
 		a.clean = a.host >= clean && im.crypt == nil
 	}
 	if err != nil {
 		return nil, err
 	}
 	a.tail = g.entry(p.buf, index+a.count-1)
-	a.lo, a.hi = g.fillRange(a, off, min(end, (first+a.count)<<g.clusterBits))
+	a.lo, a.hi = g.fillRange(a, w.off, min(w.end, (first+a.count)<<g.clusterBits))
 	im.fly(a)
 	return a, nil
 }

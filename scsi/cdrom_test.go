@@ -134,8 +134,8 @@ func TestCDROMCommands(t *testing.T) {
 		if want := [8]int{6, 10, 10, 0, 16, 12, 0, 0}[r.op>>5]; len(r.usage) != want || r.usage[0] != byte(r.op) {
 			t.Errorf("%s has a CDB of %d bytes, %#x", r.name, len(r.usage), r.usage[0])
 		}
-		if strings.ToUpper(r.name) != r.name {
-			t.Errorf("%q", r.name)
+		if strings.ToUpper(r.name) != r.name || CommandName(r.usage) != r.name {
+			t.Errorf("%q is called %q", r.name, CommandName(r.usage))
 		}
 	}
 	u, _ := newCD(t)
@@ -151,4 +151,19 @@ func TestCDROMCommands(t *testing.T) {
 		}
 		execute(t, u, cdb, uint8(random.IntN(20)/19), random.IntN(4096), 1+random.IntN(4))
 	}
+}
+
+func FuzzCDROM(f *testing.F) {
+	for _, r := range cdCommands.rows {
+		cdb := make([]byte, len(r.usage))
+		cdb[0] = byte(r.op)
+		f.Add(cdb, uint8(0), uint16(64), uint8(0))
+		f.Add(r.usage, uint8(0), uint16(2048), uint8(1))
+	}
+	f.Fuzz(func(t *testing.T, cdb []byte, lun uint8, n uint16, elements uint8) {
+		u, _ := newCD(t)
+		execute(t, u, cdb, lun, int(n), int(elements%16))
+		execute(t, u, []byte{0x1B, 0, 0, 0, 2, 0}, 0, 0, 0) // eject
+		execute(t, u, cdb, lun, int(n), int(elements%16))
+	})
 }

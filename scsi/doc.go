@@ -8,6 +8,9 @@
 // their numbers differ between revisions. All multi-byte fields of SCSI are big
 // endian.
 //
+// With [UnitConfig.CDROM] it models a CD-ROM drive instead (MMC-5), with a pressed
+// disc of one data track (cdrom.go).
+//
 // A [Unit] is one logical unit, LUN 0 of its target; other LUNs answer as
 // absent ones do. Its commands stand in one table (table.go): name, length,
 // the CDB bits that are looked at, what must hold before, and the function that

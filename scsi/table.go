@@ -119,7 +119,7 @@ func CommandName(cdb []byte) string {
 		return "empty CDB"
 	}
 	op := Opcode(cdb[0])
-	for _, r := range blockCommands.of(op) {
+	for _, r := range anyRows(op) {
 		if r.action == noAction || len(cdb) > 1 && r.action == int8(cdb[1]&actionMask) {
 			return r.name
 		}
@@ -127,10 +127,19 @@ func CommandName(cdb []byte) string {
 	return op.String()
 }
 
+// anyRows are the rows of an operation code, whatever kind of device has it. None
+// has a code for another command than the others have it for.
+func anyRows(op Opcode) []command {
+	if rows := blockCommands.of(op); rows != nil {
+		return rows
+	}
+	return cdCommands.of(op)
+}
+
 // String returns the name of o. One that needs a service action to be named, or
 // is not known, is given in hexadecimal.
 func (o Opcode) String() string {
-	if rows := blockCommands.of(o); len(rows) > 0 && rows[0].action == noAction {
+	if rows := anyRows(o); len(rows) > 0 && rows[0].action == noAction {
 		return rows[0].name
 	}
 	for _, n := range otherNames {

@@ -109,8 +109,8 @@ func (m *Machine) firmwareConfig() (fwcfg.Config, error) {
 	return fwcfg.Config{
 		Items: map[fwcfg.Key][]byte{
 			fwcfg.KeyCPUs:         cpus,
-			fwcfg.KeyMaxCPUs:      cpus, // their APICs are numbered from 0
-			fwcfg.KeyIRQ0Override: {1},  // as kvm.PCRoutes wires it
+			fwcfg.KeyMaxCPUs:      word(uint16(m.config.topology().APICID(m.config.CPUs-1) + 1)),
+			fwcfg.KeyIRQ0Override: {1}, // as kvm.PCRoutes wires it
 		},
 		Files: files,
 	}, nil

@@ -8,16 +8,20 @@ import (
 
 	"github.com/govmm/govmm/firmware"
 	"github.com/govmm/govmm/vmm/kvm"
+	"github.com/govmm/govmm/vmm/memory"
 )
 
 // Config describes a machine.
 type Config struct {
 	// Memory is the size of the guest's RAM in bytes, a multiple of 4 KiB.
 	Memory uint64
-	// HugePages backs the RAM with the host's transparent huge pages.
-	HugePages bool
+	// RAM says how the host provides it.
+	RAM memory.Options
 	// CPUs is the number of processors, at least 1.
 	CPUs int
+	// Topology is how they are put together; the zero value is one socket of cores
+	// with one thread each.
+	Topology kvm.Topology
 	// Kernel is what is started, Initrd its initial RAM disk or nil, Cmdline
 	// its command line. Package firmware says which kernels are understood.
 	Kernel, Initrd firmware.Source
@@ -76,6 +80,14 @@ type SerialConfig struct {
 	Out io.Writer // what the guest sends; nil: discarded
 }
 
+// topology is the configured one, or that which is usual.
+func (c *Config) topology() kvm.Topology {
+	if c.Topology == (kvm.Topology{}) {
+		return kvm.Topology{Sockets: 1, Cores: c.CPUs, Threads: 1}
+	}
+	return c.Topology
+}
+
 // maxCPUs is what 8-bit local APIC ids can number: 255 is the broadcast.
 const maxCPUs = 255
 
@@ -83,6 +95,11 @@ const maxCPUs = 255
 func (c *Config) check(s *kvm.System) error {
 	if limit := min(maxCPUs, s.MaxVCPUs()); c.CPUs < 1 || c.CPUs > limit {
 		return fmt.Errorf("%d processors: must be 1 to %d", c.CPUs, limit)
+	}
+	if t := c.topology(); t.Sockets < 1 || t.Cores < 1 || t.Threads < 1 || t.CPUs() != c.CPUs {
+		return fmt.Errorf("%d processors: %d sockets of %d cores of %d threads are not as many", c.CPUs, t.Sockets, t.Cores, t.Threads)
+	} else if id := t.APICID(c.CPUs - 1); id >= maxCPUs {
+		return fmt.Errorf("%d sockets of %d cores of %d threads: the last one has the number %d, at most %d can be used", t.Sockets, t.Cores, t.Threads, id, maxCPUs-1)
 	}
 	if limit := len(serialPorts()); len(c.Serial) > limit {
 		return fmt.Errorf("%d serial ports: at most %d", len(c.Serial), limit)

@@ -18,7 +18,9 @@ type cpu struct {
 
 // addCPUs creates the processors.
 func (m *Machine) addCPUs(system *kvm.System, supported []kvm.CPUIDEntry) error {
-	for id := range m.config.CPUs {
+	t := m.config.topology()
+	for n := range m.config.CPUs {
+		id := t.APICID(n)
 		v, err := m.vm.CreateVCPU(id)
 		if err != nil {
 			return err
@@ -27,7 +29,7 @@ func (m *Machine) addCPUs(system *kvm.System, supported []kvm.CPUIDEntry) error 
 		m.cpus = append(m.cpus, &cpu{m: m, vcpu: v})
 		leaves := kvm.GuestCPUID(supported, kvm.CPU{
 			ID:          id,
-			Count:       m.config.CPUs,
+			Topology:    t,
 			TSCDeadline: system.HasTSCDeadline(),
 			TSCKHz:      v.TSCKHz(),
 		})

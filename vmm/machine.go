@@ -152,7 +152,7 @@ func (m *Machine) addMemory() (err error) {
 	for _, r := range m.layout.RAM() {
 		ranges = append(ranges, memory.Range(r))
 	}
-	if m.ram, err = memory.New(ranges, memory.Options{HugePages: m.config.HugePages}); err != nil {
+	if m.ram, err = memory.New(ranges, m.config.RAM); err != nil {
 		return err
 	}
 	m.onRelease(ignoring(m.ram.Close))

@@ -115,17 +115,17 @@ func TestResetWhilePaused(t *testing.T) {
 	}
 }
 
-// stubborn is a device that can't be paused.
-type stubborn struct{ *gadget }
+// restless is a device that can't be paused.
+type restless struct{ *gadget }
 
-func (stubborn) Pause(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
-func (stubborn) Resume()                         {}
+func (restless) Pause(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+func (restless) Resume()                         {}
 
 func TestDeviceThatDoesNotPause(t *testing.T) {
 	p := payload.New()
 	counter, _ := spinner(p)
 	m := newMachine(t, p, Config{CPUs: 2})
-	if err := m.AddDevice(gadgetSlot, stubborn{newGadget(func(*gadget, uint32) {})}); err != nil {
+	if err := m.AddDevice(gadgetSlot, restless{newGadget(func(*gadget, uint32) {})}); err != nil {
 		t.Fatal(err)
 	}
 	ended := start(t, m)

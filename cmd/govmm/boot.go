@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/govmm/govmm/firmware"
 	"github.com/govmm/govmm/vmm"
 )
 
@@ -156,6 +157,13 @@ func (c *closers) openBIOS(config *vmm.Config, spec machineSpec) error {
 	image, err := c.openSource(spec.bios)
 	if err != nil {
 		return err
+	}
+	rom, err := firmware.OpenROM(image)
+	if err != nil {
+		return err
+	}
+	if rom.UEFI() {
+		config.Logger.Warn("the firmware is UEFI, which has no driver for the MegaRAID controller: it can't boot the disks", "file", spec.bios)
 	}
 	bios := &vmm.BIOS{Image: image}
 	for _, slot := range spec.boot.slots(len(spec.disks)) {

@@ -43,6 +43,21 @@ func TestRunFirmware(t *testing.T) {
 	}
 }
 
+// UEFI firmware is started like a BIOS, and its user told in one line what to expect
+// of it.
+func TestRunUEFI(t *testing.T) {
+	image, err := os.ReadFile(tinyBIOS(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	copy(image[40:], "_FVH")
+	uefi := write(t, string(image), t.TempDir(), "OVMF.fd")
+	status, stdout, stderr := govmm("run", "--accel", "kvm", "--memory", "16M", "--firmware", uefi, "--on-reboot", "exit")
+	if status != exitReset || stdout != "!" || !strings.Contains(stderr, "no driver for the MegaRAID controller") || strings.Count(stderr, "\n") != 2 {
+		t.Errorf("status %d, %q, %q", status, stdout, stderr)
+	}
+}
+
 func TestRunRefusesBadFirmware(t *testing.T) {
 	bios := tinyBIOS(t)
 	dir := t.TempDir()

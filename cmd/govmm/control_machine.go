@@ -103,7 +103,7 @@ func (c *control) queryCPUs(context.Context, qmp.None) ([]cpuInfo, error) {
 	for i, cpu := range c.m.vm.CPUs() {
 		list = append(list, cpuInfo{
 			Index: i, Path: fmt.Sprintf("/machine/cpu[%d]", i), Thread: cpu.Thread, Target: "x86_64",
-			Props: cpuProps{Core: i},
+			Props: cpuProps{cpu.Place.Socket, cpu.Place.Core, cpu.Place.Thread},
 		})
 	}
 	return list, nil

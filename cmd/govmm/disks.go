@@ -184,8 +184,9 @@ func (d *disks) plug(name, device string, slot int, change func(*diskSpec) error
 	return nil
 }
 
-// unplug takes a drive out. It returns at once: the drive is gone when removed is
-// called, after what is under way on it.
+// unplug takes a drive out, and deletes the volume on it if it has no other drives.
+// It returns at once: the drive is gone when removed is called, after what is under
+// way on it.
 func (d *disks) unplug(device string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -15,10 +15,14 @@ import (
 // doctorReport says whether and how this host can run virtual machines.
 type doctorReport struct {
 	// Accel is what "--accel auto" takes, or "none".
-	Accel   string       `json:"accel"`
-	KVM     kvmReport    `json:"kvm"`
-	Nested  nestedReport `json:"nested"`
-	Missing []lack       `json:"missing"`
+	Accel  string       `json:"accel"`
+	KVM    kvmReport    `json:"kvm"`
+	Nested nestedReport `json:"nested"`
+	// BIOS is the file that boots disks, VGA the one that shows a text screen;
+	// empty where there is none.
+	BIOS    string `json:"bios"`
+	VGA     string `json:"vga"`
+	Missing []lack `json:"missing"`
 }
 
 // kvmReport is about the host's own KVM.
@@ -65,6 +69,7 @@ Exit status: 0 if a stock operating system can be run in one of these ways, else
 			present, accessible := deviceAccess(kvm.DevicePath)
 			k := kvmReport{kvm.DevicePath, present, accessible, kvm.Probe()}
 			r := diagnose(k, cfg.Dir, nest.Check(cfg))
+			r.findBIOS(biosPaths(), vgaPaths())
 			if err := output.print(a.stdout, r, r.write); err != nil {
 				return err
 			}
@@ -115,6 +120,16 @@ func diagnose(k kvmReport, dir string, problems []nest.Problem) doctorReport {
 	return r
 }
 
+// findBIOS looks for what boots disks and shows text screens. A host can do without.
+func (r *doctorReport) findBIOS(bios, vga []string) {
+	// No file is no error here: the report says so.
+	r.BIOS, _ = firstFile(bios, "")
+	r.VGA, _ = firstFile(vga, "")
+	if r.BIOS == "" || r.VGA == "" {
+		r.Missing = append(r.Missing, lack{"SeaBIOS, for machines that boot from their disks", "sudo apt-get install seabios"})
+	}
+}
+
 // remedy is how to get what the nested machine lacks.
 func remedy(l nest.Lack) string {
 	switch l {
@@ -126,6 +141,14 @@ func remedy(l nest.Lack) string {
 	return "CGO_ENABLED=0 go build ./cmd/govmm (in the source tree of govmm)"
 }
 
+// orNo is the name of a file, if there is one.
+func orNo(path string) string {
+	if path == "" {
+		return "no"
+	}
+	return "yes: " + path
+}
+
 func (r doctorReport) write(w io.Writer) {
 	yes := map[bool]string{true: "yes", false: "no"}
 	row := func(what, answer string) { fmt.Fprintf(w, "%-34s %s\n", what, answer) }
@@ -135,6 +158,8 @@ func (r doctorReport) write(w io.Writer) {
 	}
 	row("Can KVM run a stock kernel?", yes[r.KVM.CanBoot()]+": "+kvmInWords(r.KVM.Report))
 	row("Is the nested machine possible?", yes[r.Nested.Possible])
+	row("Is there a BIOS to boot disks with?", orNo(r.BIOS))
+	row("And one for --display text?", orNo(r.VGA))
 	for _, l := range r.Missing {
 		fmt.Fprintf(w, "\nMissing: %s\n  Do:    %s\n", l.What, l.Do)
 	}

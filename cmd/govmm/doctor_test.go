@@ -154,3 +154,30 @@ func TestNestDir(t *testing.T) {
 		}
 	}
 }
+
+func TestDoctorLooksForTheBIOS(t *testing.T) {
+	dir := t.TempDir()
+	there, missing := write(t, "", dir, "bios.bin"), filepath.Join(dir, "none")
+	for _, tt := range []struct {
+		bios, vga string
+		lacks     int
+		says      []string
+	}{
+		{there, there, 0, []string{"boot disks with? yes: " + there}},
+		{missing, missing, 1, []string{"boot disks with? no", "install seabios"}},
+		{there, missing, 1, []string{"boot disks with? yes: " + there, "--display text?", "install seabios"}},
+	} {
+		var r doctorReport
+		r.findBIOS([]string{tt.bios}, []string{tt.vga})
+		if len(r.Missing) != tt.lacks {
+			t.Errorf("%q, %q: missing %v", tt.bios, tt.vga, r.Missing)
+		}
+		var text strings.Builder
+		r.write(&text)
+		for _, want := range tt.says {
+			if !strings.Contains(strings.Join(strings.Fields(text.String()), " "), want) {
+				t.Errorf("no %q in\n%s", want, &text)
+			}
+		}
+	}
+}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"runtime"
 	"slices"
@@ -87,8 +86,7 @@ func (a *app) buildMachine(spec machineSpec, quit func()) (_ *machine, err error
 			err = errors.Join(err, m.close())
 		}
 	}()
-	log := slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	config := vmm.Config{Memory: spec.memory, CPUs: spec.cpus, Logger: log}
+	config := vmm.Config{Memory: spec.memory, RAM: spec.ram, CPUs: spec.cpus, Topology: spec.topology, Logger: spec.log.logger(logVMM, a.stderr)}
 	spec.react.apply(&config)
 	if err := m.host.openBoot(&config, spec); err != nil {
 		return nil, err
@@ -99,8 +97,8 @@ func (a *app) buildMachine(spec machineSpec, quit func()) (_ *machine, err error
 		return nil, err
 	}
 	controller := spec.controller.config()
-	controller.Drives, controller.Logger = drives, log
-	m.control = newControl(m, spec, log)
+	controller.Drives, controller.Logger = drives, spec.log.logger(logController, a.stderr)
+	m.control = newControl(m, spec, spec.log.logger(logControl, a.stderr))
 	if err := m.control.listen(spec.qmp); err != nil {
 		return nil, err
 	}

@@ -2,9 +2,11 @@
 // MegaRAID SAS controller, and works with the qcow2 images of those disks.
 //
 //	govmm run       run a virtual machine
+//	govmm config    print the machine that flags and files describe
 //	govmm ctl       control a running virtual machine
 //	govmm doctor    say whether and how this host can run one
 //	govmm img       create, copy, check and change disk images
+//	govmm io        exercise a disk image by commands
 //	govmm nbd       serve disk images to NBD clients
 //	govmm version   say what this is
 //
@@ -21,8 +23,11 @@ import (
 
 func main() {
 	ctx, args := context.Background(), os.Args[1:]
-	if name := filepath.Base(os.Args[0]); name == qemuImgName {
+	switch name := filepath.Base(os.Args[0]); name {
+	case qemuImgName:
 		args = append([]string{name}, args...)
+	case qemuIO:
+		os.Exit(runIO(qemuIO, args, os.Stdin, os.Stdout, os.Stderr))
 	}
 	os.Exit(run(ctx, args, os.Stdin, os.Stdout, os.Stderr))
 }

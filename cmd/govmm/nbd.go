@@ -15,6 +15,7 @@ import (
 
 	"github.com/govmm/govmm/internal/block"
 	"github.com/govmm/govmm/internal/nbd"
+	"github.com/govmm/govmm/qcow2"
 	"github.com/spf13/cobra"
 )
 
@@ -46,8 +47,9 @@ An image is given as for --disk of "govmm run", with these keys more:
   export=NAME         what clients ask for (by default nothing, or the file's
                       name if there are several images)
   description=TEXT    what a list of exports says
-Clients can ask which parts are allocated (base:allocation), and how deep in the
-backing chain (qemu:allocation-depth).
+Clients can ask which parts are allocated (base:allocation), how deep in the
+backing chain (qemu:allocation-depth), and what is dirty in each bitmap of a qcow2
+image (qemu:dirty-bitmap:NAME).
 
 With --tls-creds, clients have to use TLS. The directory holds server-cert.pem and
 server-key.pem and, to check the clients' certificates, ca-cert.pem.`,
@@ -151,7 +153,32 @@ func openExport(image string, readOnly, named bool) (nbd.Export, error) {
 	if m, ok := d.(block.Mapper); ok {
 		e.Contexts = statusContexts(m)
 	}
+	if im, ok := d.(*qcow2.Image); ok {
+		bitmaps, err := im.Bitmaps()
+		if err != nil {
+			return nbd.Export{}, errors.Join(fmt.Errorf("image %q: %w", image, err), d.Close())
+		}
+		for _, b := range bitmaps {
+			if !b.Inconsistent {
+				e.Contexts = append(e.Contexts, bitmapContext(im, b.Name))
+			}
+		}
+	}
 	return e, nil
+}
+
+// bitmapDirty is the flag of a qemu:dirty-bitmap context.
+const bitmapDirty = 1 << 0
+
+// bitmapContext is the metadata context that tells what is dirty in a bitmap.
+func bitmapContext(im *qcow2.Image, name string) nbd.Context {
+	return nbd.Context{Name: "qemu:dirty-bitmap:" + name, Status: func(off, n int64) (uint32, int64, error) {
+		dirty, length, err := im.DirtyStatus(name, off, n)
+		if dirty {
+			return bitmapDirty, length, err
+		}
+		return 0, length, err
+	}}
 }
 
 // statusContexts are the metadata contexts that can be told from a device's map.

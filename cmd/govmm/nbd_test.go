@@ -84,6 +84,40 @@ func TestServedImage(t *testing.T) {
 	do("qemu-img", "check", "-q", "top.qcow2")
 }
 
+// TestServedBitmaps tells clients what is dirty in the bitmaps of an image, also
+// by their own writes.
+func TestServedBitmaps(t *testing.T) {
+	t.Chdir(t.TempDir())
+	do := func(name string, args ...string) string {
+		t.Helper()
+		if _, err := exec.LookPath(name); err != nil {
+			t.Skipf("%s is not installed", name)
+		}
+		out, err := exec.Command(name, args...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s %v: %v\n%s", name, args, err, out)
+		}
+		return string(out)
+	}
+	do("qemu-img", "create", "-q", "-f", "qcow2", "a.qcow2", "8M")
+	do("qemu-img", "bitmap", "--add", "-f", "qcow2", "a.qcow2", "b0")
+	do("qemu-io", "-f", "qcow2", "a.qcow2", "-c", "write 1M 64k")
+	socket, stop := serveImages(t, "a.qcow2")
+	uri := "nbd+unix:///?socket=" + socket
+	do("qemu-io", "-f", "raw", uri, "-c", "write 2M 128k")
+	got := strings.Join(strings.Fields(do("nbdinfo", "--map=qemu:dirty-bitmap:b0", uri)), " ")
+	want := "0 1048576 0 clean 1048576 65536 1 dirty 1114112 983040 0 clean 2097152 131072 1 dirty 2228224 6160384 0 clean"
+	if got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	if status, stderr := stop(); status != 0 {
+		t.Errorf("status %d: %s", status, stderr)
+	}
+	if out := do("qemu-img", "info", "a.qcow2"); !strings.Contains(out, "name: b0") || strings.Contains(out, "in-use") {
+		t.Error(out)
+	}
+}
+
 func TestNBDBadInput(t *testing.T) {
 	t.Chdir(t.TempDir())
 	if status, _, stderr := govmm("img", "create", "a.qcow2", "1M"); status != 0 {

@@ -26,8 +26,8 @@ type runFlags struct {
 	disks                   []string
 	cdrom                   string
 	controller              controllerFlag
-	memory                  byteSize
-	cpus                    int
+	memory                  memoryFlag
+	cpus                    cpusFlag
 	accel                   choice
 	serial                  serialFlag
 	display                 displayFlag
@@ -35,6 +35,8 @@ type runFlags struct {
 	react                   reactionFlags
 	name                    string
 	qmp                     socketSpec
+	log                     logFlags
+	file                    string
 	nest                    nestFlags
 }
 
@@ -74,6 +76,16 @@ With --exit-port it ends the machine by writing a number from 0 to 63 to port
   pause        it stands still until it is told to go on
   nmi          its processors get a non-maskable interrupt (--watchdog)
   ignore       nothing (--on-panic)
+
+With -f the flags are read from a file of YAML, in which a list gives a flag several
+times, and a map is a list of KEY=VALUE; those on the command line prevail:
+  kernel: vmlinuz
+  memory: 2G
+  disk:
+    - path: a.qcow2
+      cache: writeback
+    - path=b.raw,format=raw
+"govmm config" prints what flags and file come to.
 
 Values of --disk are lists of KEY=VALUE, separated by commas:
   path=FILE                       the image (a comma in it is written twice);
@@ -143,7 +155,12 @@ Exit status:
     govmm run --kernel vmlinuz --disk path=a.qcow2 \
         --disk path=b.raw,format=raw,readonly=on --memory 2G`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.run(cmd.Context(), f) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.readFile(cmd); err != nil {
+				return err
+			}
+			return a.run(cmd.Context(), f)
+		},
 	}
 	f.register(cmd)
 	return cmd
@@ -151,11 +168,13 @@ Exit status:
 
 // register gives the command the flags, and f their defaults.
 func (f *runFlags) register(cmd *cobra.Command) {
-	f.memory = byteSize{bytes: 512 << 20, unit: 1 << 20}
+	f.memory = memoryFlag{byteSize: byteSize{bytes: 512 << 20, unit: 1 << 20}}
+	f.cpus = cpusFlag{count: 1}
 	f.accel = choice{value: accelAuto, allowed: []string{accelAuto, accelKVM, accelNested}}
 	f.serial = serialFlag{specs: []serialSpec{{kind: serialStdio}}}
 	fl := cmd.Flags()
 	fl.SortFlags = false
+	fl.StringVarP(&f.file, machineFile, "f", "", "read flags from this YAML `FILE`: their names, without dashes, and values")
 	fl.StringVar(&f.kernel, "kernel", "", "kernel to boot: a bzImage or an ELF vmlinux, compressed or not, or \"host\" for the one that runs here")
 	fl.StringVar(&f.initrd, "initrd", "", "initial RAM disk")
 	fl.StringVar(&f.cmdline, "append", defaultCmdline, "kernel command line")
@@ -165,8 +184,8 @@ func (f *runFlags) register(cmd *cobra.Command) {
 	fl.StringArrayVar(&f.disks, "disk", nil, "a disk, as path=FILE[,KEY=VALUE]...; may be given several times")
 	fl.StringVar(&f.cdrom, "cdrom", "", "disc of a CD-ROM drive: an ISO image")
 	fl.Var(&f.controller, "controller", "the controller of the disks")
-	fl.Var(&f.memory, "memory", "memory of the guest; without a unit in MiB")
-	fl.IntVar(&f.cpus, "cpus", 1, "processors of the guest")
+	fl.Var(&f.memory, "memory", "memory of the guest, without a unit in MiB; in huge pages of the host, taken at once, or in a file that can be shared")
+	fl.Var(&f.cpus, "cpus", "processors of the guest, and how they are put together")
 	fl.Var(&f.accel, "accel", "what runs the guest")
 	fl.Var(&f.serial, "serial", "other end of a serial port; may be given several times")
 	fl.StringVar(&f.stats, "stats", "", "write figures about the run to this `FILE`, as JSON")
@@ -174,6 +193,7 @@ func (f *runFlags) register(cmd *cobra.Command) {
 	f.react.register(cmd)
 	fl.StringVar(&f.name, "name", "", "name of the machine, for those who ask it")
 	fl.Var(&f.qmp, "qmp", "socket to control the machine by: \"govmm ctl\" and QEMU's protocol")
+	f.log.register(cmd)
 	f.nest.register(cmd)
 	f.complete(cmd)
 }
@@ -224,7 +244,7 @@ func (a *app) run(ctx context.Context, f runFlags) error {
 // nestConfig is the nested machine for this guest.
 func (f *runFlags) nestConfig() nest.Config {
 	n := f.nest
-	n.memory, n.cpus = f.memory, f.cpus
+	n.memory, n.cpus = f.memory.byteSize, f.cpus.count
 	return n.config()
 }
 

@@ -3,6 +3,9 @@ package main
 import (
 	"fmt"
 	"os"
+
+	"github.com/govmm/govmm/vmm/kvm"
+	"github.com/govmm/govmm/vmm/memory"
 )
 
 // machineSpec is a machine as the user asked for it, checked and complete: it
@@ -16,12 +19,15 @@ type machineSpec struct {
 	disks                   []diskSpec
 	controller              controllerFlag
 	memory                  uint64 // bytes
+	ram                     memory.Options
 	cpus                    int
+	topology                kvm.Topology // zero: as usual
 	serials                 []serialSpec
 	stats                   string // file, or empty
 	react                   reactions
 	name                    string
 	qmp                     socketSpec
+	log                     logConfig
 }
 
 // minMemory is less than any kernel of these days can start in.
@@ -34,12 +40,14 @@ func (f *runFlags) machine() (machineSpec, error) {
 		bios: f.firmware, biosDebug: f.biosDebug, boot: f.boot,
 		controller: f.controller,
 		memory:     f.memory.bytes,
-		cpus:       f.cpus,
+		ram:        f.memory.ram,
+		cpus:       f.cpus.count,
 		serials:    f.serial.specs,
 		stats:      f.stats,
 		react:      f.react.reactions(f.kernel != ""),
 		name:       f.name,
 		qmp:        f.qmp,
+		log:        f.log.config(),
 	}
 	if spec.memory < minMemory {
 		return spec, fmt.Errorf("--memory %s: at least %s is needed", &f.memory, formatSize(minMemory))
@@ -49,6 +57,10 @@ func (f *runFlags) machine() (machineSpec, error) {
 	}
 	if spec.cpus < 1 {
 		return spec, fmt.Errorf("--cpus %d: at least 1 is needed", spec.cpus)
+	}
+	var err error
+	if spec.topology, err = f.cpus.config(); err != nil {
+		return spec, err
 	}
 	if n := len(spec.serials); n > 2 {
 		return spec, fmt.Errorf("--serial is given %d times, but there are two serial ports", n)
@@ -140,7 +152,10 @@ func (s *machineSpec) checkFiles() error {
 
 // args are the arguments of "govmm run" for this machine.
 func (s *machineSpec) args() []string {
-	args := []string{"--memory", formatSize(s.memory), "--cpus", fmt.Sprint(s.cpus)}
+	args := []string{
+		"--memory", (&memoryFlag{byteSize{bytes: s.memory}, s.ram}).String(),
+		"--cpus", (&cpusFlag{s.cpus, s.topology}).String(),
+	}
 	if s.kernel != "" {
 		args = append(args, "--kernel", s.kernel, "--append", s.cmdline)
 	} else {
@@ -179,5 +194,6 @@ func (s *machineSpec) args() []string {
 	if q := s.qmp.String(); q != "" {
 		args = append(args, "--qmp", q)
 	}
+	args = append(args, s.log.args()...)
 	return append(args, s.react.args()...)
 }

@@ -34,6 +34,7 @@ func TestDefaults(t *testing.T) {
 		kernel: kernel, cmdline: defaultCmdline, memory: 512 << 20, cpus: 1,
 		serials: []serialSpec{{kind: serialStdio}},
 		react:   reactions{onReset: vmm.EndOnReset, onPanic: vmm.End, shutdownTimeout: time.Minute},
+		log:     logConfig{all: defaultLogLevel},
 	}
 	if !reflect.DeepEqual(s, want) {
 		t.Errorf("got %+v, want %+v", s, want)

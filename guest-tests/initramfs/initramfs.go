@@ -53,6 +53,10 @@ var loads = []struct {
 	{name: "megaraid_sas"},
 }
 
+// carried are modules that init does not load, where a kernel has them: tests do, by
+// their files.
+var carried = []string{"button", "evdev", "i6300esb", "pvpanic_mmio"}
+
 // tools are the programs taken from this machine. dash is the shell of scripts:
 // that of busybox prefers its own commands to those of Debian.
 var tools = []string{"blockdev", "dash", "dd", "e2fsck", "lsblk", "mkfs.ext4", "sfdisk", "sha256sum", "sync"}
@@ -165,6 +169,20 @@ func (b *builder) addModules(cfg Config) error {
 		}
 	}
 	b.add(cpio.StaticFile("etc/modules", order.String(), 0o644))
+	there := slices.DeleteFunc(slices.Clone(carried), func(name string) bool { return !tree.Has(name) })
+	files, err = tree.Closure(there...)
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		path, err := filepath.Rel(cfg.Kernel.Dir, file)
+		if err != nil {
+			return err
+		}
+		if err := b.addFile(guestPath(path), file, 0o644); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

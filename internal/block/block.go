@@ -55,6 +55,8 @@ var (
 	ErrReadOnly = errors.New("device is read-only")
 	// ErrSecret means that a passphrase is needed, or can't be had.
 	ErrSecret = errors.New("no passphrase")
+	// ErrLocked means that somebody else uses a file in a way that excludes ours.
+	ErrLocked = qcow2.ErrLocked
 	// ErrRange means that a request reaches beyond the end of the device.
 	ErrRange = errors.New("request outside the device")
 )
@@ -66,6 +68,11 @@ func Open(spec Spec) (Device, error) {
 	}
 	if spec.Format == FormatNull {
 		return newNull(spec.Size, spec.ReadOnly), nil
+	}
+	if spec.Debug == nil && spec.DebugConfig != "" {
+		if err := spec.readDebugConfig(); err != nil {
+			return nil, fmt.Errorf("open disk %q: %w", spec.Path, err)
+		}
 	}
 	d, err := (&chain{spec: &spec}).open(spec.Path, spec.Format, spec.ReadOnly)
 	if err != nil {

@@ -304,8 +304,8 @@ func TestDataFile(t *testing.T) {
 		want error
 		text string
 	}{
-		{Spec{Path: named, NoDataFile: true}, qcow2.ErrDataFile, "no such file may be opened"},
-		{Spec{Path: moved}, os.ErrNotExist, "nowhere"},
+		{Spec{Path: named, ReadOnly: true, NoDataFile: true}, qcow2.ErrDataFile, "no such file may be opened"},
+		{Spec{Path: moved, ReadOnly: true}, os.ErrNotExist, "nowhere"},
 		{Spec{Path: create("self", at.join("self"))}, ErrBacking, "comes back to"},
 		{Spec{Path: create("proto", "nbd://host/x")}, ErrBacking, "names a protocol"},
 		{Spec{Path: create("json", `json:{"driver":"null-co"}`)}, ErrBacking, "names a protocol"},

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/govmm/govmm/internal/blkdebug"
 	"github.com/govmm/govmm/qcow2"
 )
 
@@ -32,15 +33,26 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 	if err := c.enter(f); err != nil {
 		return nil, err
 	}
+	share := c.spec.ForceShare || c.spec.ShareBacking && len(c.seen) > 1
+	if err := lockFile(f, readOnly, share, c.spec.Locking); err != nil {
+		return nil, err
+	}
 	if format == "" {
 		if format, err = probe(f); err != nil {
 			return nil, err
 		}
 	}
+	var debug *blkdebug.Debug
+	if len(c.seen) == 1 {
+		debug = c.spec.Debug
+	}
 	if format == FormatRaw {
-		return newRaw(f, readOnly)
+		return newRaw(f, readOnly, debug)
 	}
 	if format == FormatLUKS {
+		if debug != nil {
+			return nil, errors.New("blkdebug does not work under a LUKS disk")
+		}
 		secret, err := c.spec.secret()
 		if err != nil {
 			return nil, err
@@ -57,7 +69,11 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 	if !c.spec.NoDataFile {
 		o.DataFile = func(name string) (qcow2.File, error) { return c.openDataFile(name, readOnly) }
 	}
-	im, err := qcow2.Open(f, o)
+	storage := qcow2.File(f)
+	if debug != nil {
+		storage, o.Event = debug.Wrap(f), debug.Event
+	}
+	im, err := qcow2.Open(storage, o)
 	if err != nil {
 		return nil, err // not im: a nil *Image in a Device is not a nil Device
 	}
@@ -109,7 +125,10 @@ func (c *chain) openDataFile(name string, readOnly bool) (_ qcow2.File, err erro
 	if err != nil {
 		return nil, err
 	}
-	if err := c.enter(f); err != nil {
+	if err = c.enter(f); err == nil {
+		err = lockFile(f, readOnly, c.spec.ForceShare, c.spec.Locking)
+	}
+	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil

@@ -111,10 +111,10 @@ func TestLUKSUnderImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	top := at.image("top", qcow2.CreateOptions{Size: 1 << 20, BackingFile: "base", BackingFormat: "luks"})
-	if b := readByte(t, mustOpen(t, Spec{Path: top, KeyFile: spec.KeyFile}), 9000); b != 9 {
+	if b := readByte(t, mustOpen(t, Spec{Path: top, ReadOnly: true, KeyFile: spec.KeyFile}), 9000); b != 9 {
 		t.Errorf("read %d", b)
 	}
-	if _, err := Open(Spec{Path: top}); !errors.Is(err, ErrSecret) {
+	if _, err := Open(Spec{Path: top, ReadOnly: true}); !errors.Is(err, ErrSecret) {
 		t.Errorf("without a passphrase: %v", err)
 	}
 }
@@ -132,6 +132,9 @@ func TestEncryptedImage(t *testing.T) {
 	d = mustOpen(t, Spec{Path: top, Secret: "tell"})
 	if b := readByte(t, d, 9000); b != 9 {
 		t.Errorf("read %d", b)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
 	}
 	if _, err := Open(Spec{Path: top}); !errors.Is(err, qcow2.ErrSecret) {
 		t.Errorf("without a passphrase: %v", err)

@@ -27,7 +27,7 @@ func Files(d Device) []string {
 	for next := qcow2.Backing(d); next != nil; {
 		switch x := next.(type) {
 		case *qcow2.Image:
-			f, _ := x.File().(*qcow2.OSFile)
+			f, _ := x.File().(interface{ Path() string })
 			list = append(list, f.Path())
 			next = x.Backing()
 		case *raw:

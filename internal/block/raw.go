@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"github.com/govmm/govmm/internal/blkdebug"
 	"github.com/govmm/govmm/qcow2"
 )
 
@@ -13,16 +14,21 @@ const sectorSize = 512
 // raw is a file or host block device whose bytes are the disk.
 type raw struct {
 	f        *qcow2.OSFile
-	size     atomic.Int64 // rounded up to a sector: what the file lacks reads as zeroes
+	io       qcow2.File      // f, or what injects faults into it
+	debug    *blkdebug.Debug // does so; nil: nobody
+	size     atomic.Int64    // rounded up to a sector: what the file lacks reads as zeroes
 	readOnly bool
 }
 
-func newRaw(f *qcow2.OSFile, readOnly bool) (*raw, error) {
+func newRaw(f *qcow2.OSFile, readOnly bool, debug *blkdebug.Debug) (*raw, error) {
 	n, err := f.Size()
 	if err != nil {
 		return nil, err
 	}
-	r := &raw{f: f, readOnly: readOnly}
+	r := &raw{f: f, io: f, debug: debug, readOnly: readOnly}
+	if debug != nil {
+		r.io = debug.Wrap(f)
+	}
 	r.size.Store((n + sectorSize - 1) &^ (sectorSize - 1))
 	return r, nil
 }
@@ -48,14 +54,20 @@ func (r *raw) ReadV(bufs [][]byte, off int64) error {
 	if err := r.check(off, vecLen(bufs), false); err != nil {
 		return err
 	}
-	return r.f.ReadV(bufs, off)
+	if r.debug != nil {
+		r.debug.Event(qcow2.EventReadAio)
+	}
+	return r.io.ReadV(bufs, off)
 }
 
 func (r *raw) WriteV(bufs [][]byte, off int64) error {
 	if err := r.check(off, vecLen(bufs), true); err != nil {
 		return err
 	}
-	return r.f.WriteV(bufs, off)
+	if r.debug != nil {
+		r.debug.Event(qcow2.EventWriteAio)
+	}
+	return r.io.WriteV(bufs, off)
 }
 
 func (r *raw) WriteZeroes(off, n int64, unmap bool) error {
@@ -63,11 +75,11 @@ func (r *raw) WriteZeroes(off, n int64, unmap bool) error {
 		return err
 	}
 	if unmap {
-		if err := r.f.PunchHole(off, n); !errors.Is(err, errors.ErrUnsupported) {
+		if err := r.io.PunchHole(off, n); !errors.Is(err, errors.ErrUnsupported) {
 			return err
 		}
 	}
-	return r.f.ZeroRange(off, n)
+	return r.io.ZeroRange(off, n)
 }
 
 // Discard punches a hole; where the host can't, it gives nothing back.
@@ -75,7 +87,7 @@ func (r *raw) Discard(off, n int64) error {
 	if err := r.check(off, n, true); err != nil || n == 0 {
 		return err
 	}
-	err := r.f.PunchHole(off, n)
+	err := r.io.PunchHole(off, n)
 	if errors.Is(err, errors.ErrUnsupported) {
 		err = nil
 	}
@@ -123,7 +135,10 @@ func (r *raw) Flush() error {
 	if r.readOnly {
 		return nil
 	}
-	return r.f.Sync()
+	if r.debug != nil {
+		r.debug.Event(qcow2.EventFlushToDisk)
+	}
+	return r.io.Sync()
 }
 
 func (r *raw) Close() error { return errors.Join(r.Flush(), r.f.Close()) }

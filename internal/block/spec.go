@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/govmm/govmm/internal/blkdebug"
 	"github.com/govmm/govmm/qcow2"
 )
 
@@ -45,6 +46,18 @@ type Spec struct {
 	// Snapshot, if not zero, is what a qcow2 image is opened at; ReadOnly must be
 	// set.
 	Snapshot qcow2.SnapshotRef
+	// ForceShare opens a read-only disk though somebody may be writing it: what is
+	// read then need not make sense.
+	ForceShare bool
+	// ShareBacking lets others write to the backing files: for who does so himself,
+	// through another device.
+	ShareBacking bool
+	// Locking says whether files are locked against other users; see Locking.
+	Locking Locking
+	// Debug injects faults into the topmost file of the chain. DebugConfig names a
+	// file with rules for that, unless Debug is set.
+	Debug       *blkdebug.Debug
+	DebugConfig string
 	// KeyFile names a file whose whole contents are the passphrase of an
 	// encrypted disk; Secret, unless empty, is the passphrase itself. It opens
 	// every encrypted file of a backing chain.
@@ -65,6 +78,9 @@ type Spec struct {
 //	l2-cache-size=BYTES  of a qcow2 image
 //	cache.direct=on|off    bypass the page cache of the host (off)
 //	cache.no-flush=on|off  never make anything durable (off)
+//	force-share=on|off   read though somebody else may be writing
+//	locking=on|off|auto  lock files against other users (auto: where possible)
+//	blkdebug=FILE        inject the faults that this file describes, as QEMU's blkdebug
 //	key-file=FILE        holds the passphrase of an encrypted disk
 //
 // Other keys are returned in rest.
@@ -118,6 +134,12 @@ func (s *Spec) set(key, value string) (known bool, err error) {
 		s.Direct, err = parseSwitch(key, value)
 	case "cache.no-flush":
 		s.NoFlush, err = parseSwitch(key, value)
+	case "force-share":
+		s.ForceShare, err = parseSwitch(key, value)
+	case "locking":
+		s.Locking, err = parseLocking(value)
+	case "blkdebug":
+		s.DebugConfig = value
 	case "key-file":
 		s.KeyFile = value
 	default:
@@ -144,6 +166,8 @@ func (s *Spec) validate() error {
 	switch {
 	case s.Path == "":
 		return fmt.Errorf("disk without a path")
+	case s.ForceShare && !s.ReadOnly:
+		return fmt.Errorf("disk %q: force-share=on can only be used with readonly=on", s.Path)
 	case s.Size != 0:
 		return fmt.Errorf("disk %q: size=%d (only format=null has a size)", s.Path, s.Size)
 	case s.L2CacheSize < 0:

@@ -56,7 +56,7 @@ func runCheck(t *Tool, a *arguments) error {
 	if s.spec.Format != block.FormatQCOW2 {
 		return &statusError{exitUnsupported, errors.New("This image format does not support checks")}
 	}
-	f, err := openHostFileFor(s.spec.Path, repair != qcow2.RepairNone)
+	f, err := openHostFile(s.spec.Path, repair != qcow2.RepairNone, a.has("force-share"))
 	if err != nil {
 		return openError(name, err)
 	}

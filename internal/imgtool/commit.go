@@ -25,7 +25,7 @@ func runCommit(t *Tool, a *arguments) (err error) {
 		return err
 	}
 	noBacking := errors.New("Image does not have a backing file")
-	im, err := t.openImage(name, a, openOptions{format: a.get("f", ""), write: true, cache: a.get("t", "")}, noBacking)
+	im, err := t.openImage(name, a, openOptions{format: a.get("f", ""), write: true, cache: a.get("t", ""), reopens: true}, noBacking)
 	if err != nil {
 		return err
 	}
@@ -40,7 +40,6 @@ func runCommit(t *Tool, a *arguments) (err error) {
 			return fmt.Errorf("Did not find '%s' in the backing chain of '%s'", b, name)
 		}
 	}
-	// The base is opened once more, for writing.
 	format := im.Info().BackingFormat
 	for d, under := 1, im.Backing(); d < depth; d++ {
 		mid := under.(*qcow2.Image)

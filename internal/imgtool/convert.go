@@ -162,7 +162,7 @@ const maxSparse = 16 << 20
 
 // addSource opens an image that is copied.
 func (t *Tool) addSource(c *copying, name string, a *arguments) error {
-	o := openOptions{format: a.get("f", ""), cache: a.get("T", ""), source: true}
+	o := openOptions{format: a.get("f", ""), cache: a.get("T", ""), source: true, share: a.has("force-share")}
 	s, err := t.locate(name, a.has("image-opts"), o)
 	if err != nil {
 		return err

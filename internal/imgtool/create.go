@@ -204,7 +204,10 @@ func makeFile(path string, do func(f *qcow2.OSFile) error) error {
 	if err != nil {
 		return fmt.Errorf("Could not create '%s': %s", path, reason(err))
 	}
-	if err = do(f); err == nil {
+	if err = lock(f, false); err == nil {
+		err = do(f)
+	}
+	if err == nil {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err != nil && isNew {

@@ -138,7 +138,7 @@ func keyBits(h *luks.Header, mode string) uint32 {
 
 // describeLUKS looks at a LUKS disk without unlocking it.
 func (t *Tool) describeLUKS(s source, i *imageInfo) (*imageInfo, error) {
-	f, err := openHostFile(s.spec.Path)
+	f, err := openHostFile(s.spec.Path, false, s.spec.ForceShare)
 	if err != nil {
 		return nil, openError(s.name, err)
 	}

@@ -50,7 +50,7 @@ func runInfo(t *Tool, a *arguments) error {
 			return fmt.Errorf("Backing file '%s' creates an infinite loop.", name)
 		}
 		seen[name] = true
-		s, err := t.locate(name, imageOpts, openOptions{format: format, noBacking: true})
+		s, err := t.locate(name, imageOpts, openOptions{format: format, noBacking: true, share: a.has("force-share")})
 		if err != nil {
 			return err
 		}
@@ -92,7 +92,7 @@ func (t *Tool) describe(s source) (*imageInfo, error) {
 		return t.describeLUKS(s, i)
 	}
 	if s.spec.Format == block.FormatQCOW2 {
-		f, err := openHostFile(s.spec.Path)
+		f, err := openHostFile(s.spec.Path, false, s.spec.ForceShare)
 		if err != nil {
 			return nil, openError(s.name, err)
 		}
@@ -115,7 +115,7 @@ func (t *Tool) describe(s source) (*imageInfo, error) {
 	}
 	defer d.Close()
 	i.size = d.Size()
-	if f, err := openHostFile(s.spec.Path); err == nil {
+	if f, err := openHostFile(s.spec.Path, false, true); err == nil {
 		if n, err := f.Allocated(); err == nil {
 			i.actual = n
 		}

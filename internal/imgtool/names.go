@@ -191,7 +191,7 @@ func (t *Tool) common(s *block.Spec, tree optionTree) error {
 	var err error
 	for _, prefix := range []string{"", "file."} {
 		for name, to := range map[string]*bool{
-			"read-only": &s.ReadOnly, "cache.direct": &s.Direct, "cache.no-flush": &s.NoFlush,
+			"read-only": &s.ReadOnly, "force-share": &s.ForceShare, "cache.direct": &s.Direct, "cache.no-flush": &s.NoFlush,
 		} {
 			on, e := tree.takeSwitch(prefix + name)
 			if e != nil {

@@ -35,6 +35,8 @@ type openOptions struct {
 	noBacking bool
 	cache     string // of -t or -T
 	source    bool   // the cache mode is that of a source
+	share     bool   // of -U
+	reopens   bool   // the command opens a backing file once more, to write it
 }
 
 // openError is the failure to open an image.
@@ -51,7 +53,7 @@ func openError(name string, err error) error {
 	case errors.Is(err, luks.ErrFormat):
 		return fmt.Errorf("Could not open '%s': Volume is not in LUKS format", name)
 	}
-	return fmt.Errorf("Could not open '%s': %s", name, reason(err))
+	return &restated{fmt.Sprintf("Could not open '%s': %s", name, reason(err)), err}
 }
 
 // locate finds what a name of an image means, under --image-opts or not.
@@ -93,6 +95,8 @@ func (t *Tool) locate(name string, imageOpts bool, o openOptions) (source, error
 	}
 	s.spec.ReadOnly = s.spec.ReadOnly || !o.write
 	s.spec.NoBacking = s.spec.NoBacking || o.noBacking
+	s.spec.ForceShare = s.spec.ForceShare || o.share
+	s.spec.ShareBacking = o.reopens
 	if s.spec.Format != "" {
 		s.named = s.named || imageOpts
 		return s, nil
@@ -134,6 +138,7 @@ func probe(path string) (string, error) {
 
 // open opens an image.
 func (t *Tool) open(name string, a *arguments, o openOptions) (block.Device, source, error) {
+	o.share = a.has("force-share")
 	s, err := t.locate(name, a.has("image-opts"), o)
 	if err != nil {
 		return nil, s, err

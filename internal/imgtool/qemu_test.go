@@ -294,6 +294,7 @@ var scripts = []script{
 		map --output=json again
 		convert -n -O qcow2 base flat
 		same flat
+		convert -n -O qcow2 top base
 		convert base top cat
 		same cat
 		convert -S 0 -O qcow2 base full

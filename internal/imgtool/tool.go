@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/govmm/govmm/qcow2"
 )
 
 // Tool is one invocation of the program.
@@ -120,6 +122,19 @@ func (e usageError) Error() string { return e.text }
 
 func usage(format string, args ...any) error { return usageError{fmt.Sprintf(format, args...)} }
 
+// qemuImg is the name under which nothing is said that qemu-img does not say.
+const qemuImg = "qemu-img"
+
+// restated is an error in other words.
+type restated struct {
+	text string
+	err  error
+}
+
+func (e *restated) Error() string { return e.text }
+
+func (e *restated) Unwrap() error { return e.err }
+
 // hintError is an error with more text for the user below it, printed as it is.
 type hintError struct {
 	err  error
@@ -138,6 +153,10 @@ func (t *Tool) complain(err error) {
 		return
 	}
 	fmt.Fprintf(t.Stderr, "%s: %s\n", t.Name, err)
+	var locked *qcow2.LockError
+	if errors.As(err, &locked) && len(locked.Holders) > 0 && t.Name != qemuImg {
+		fmt.Fprintf(t.Stderr, "%s: it is in use by %s\n", t.Name, strings.Join(locked.Holders, ", "))
+	}
 	var u usageError
 	var size *sizeSyntaxError
 	if errors.As(err, &size) {
@@ -161,7 +180,10 @@ func (t *Tool) printf(format string, args ...any) { fmt.Fprintf(t.Stdout, format
 func reason(err error) string {
 	var no syscall.Errno
 	var path *fs.PathError
+	var locked *qcow2.LockError
 	switch {
+	case errors.As(err, &locked):
+		return lockText(locked)
 	case errors.As(err, &no):
 		return errnoText(no)
 	case errors.As(err, &path):

@@ -44,16 +44,16 @@ func TestDisplay(t *testing.T) {
 		m := &pc{shows: text(10, 0x07, "one", ""), room: 3}
 		screen := newTerminal(3, 11)
 		out := writerFunc(func(p []byte) (int, error) {
-			screen.write(t, p)
+			m.set(func() { screen.write(t, p) })
 			return len(p), nil
 		})
 		in, typed := io.Pipe()
 		d := Start(m, in, out)
 		time.Sleep(time.Second)
-		screen.shows(t, m.shows)
+		m.set(func() { screen.shows(t, m.shows) })
 		m.set(func() { m.shows = text(10, 0x1F, "one", "two") })
 		time.Sleep(idlePeriod + busyPeriod)
-		screen.shows(t, m.shows)
+		m.set(func() { screen.shows(t, m.shows) })
 
 		// The keyboard has room for three events, and then for one at a time.
 		if _, err := typed.Write([]byte("aA\x1b")); err != nil {

@@ -15,6 +15,7 @@ type Cipher struct {
 	mode    string
 	ivGen   string
 	data    cipher.Block
+	fast    *aesKeys     // xts: the same key, unless nil
 	tweak   cipher.Block // of xts: second half of the key
 	essiv   cipher.Block // of essiv: the hashed key
 	scratch sync.Pool    // of *scratch
@@ -46,6 +47,7 @@ func newCipher(s spec, key []byte) (*Cipher, error) {
 			return nil, err
 		}
 		key = key[:half]
+		c.fast = newAESKeys(key)
 	}
 	c.data, err = aes.NewCipher(key)
 	return c, err

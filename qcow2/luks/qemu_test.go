@@ -60,10 +60,10 @@ func (p Params) options() string {
 // plainSectors is what the tests write at sector 100 of a disk.
 func plainSectors() []byte { return bytes.Repeat([]byte{0x5a}, 8*SectorSize) }
 
-// TestOpenWhatQEMUMade opens volumes of qemu-img, which takes seconds to make
+// TestOpenWhatQEMUMade opens a volume of qemu-img, which takes seconds to make
 // one, and reads what qemu-io wrote.
 func TestOpenWhatQEMUMade(t *testing.T) {
-	for _, p := range []Params{{}, {Cipher: "aes-128", Mode: "cbc", IVGen: "essiv", Hash: "sha1"}} {
+	for _, p := range []Params{{}} {
 		t.Run(p.String(), func(t *testing.T) {
 			t.Parallel()
 			path := filepath.Join(t.TempDir(), "disk")

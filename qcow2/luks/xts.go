@@ -11,6 +11,10 @@ func (c *Cipher) xts(s *scratch, dst, src []byte, sector uint64, encrypt bool) {
 	c.setIV(s, sector)
 	c.tweak.Encrypt(s.iv[:], s.iv[:])
 	expandTweaks(&s.sector, &s.iv)
+	if c.fast != nil {
+		c.fast.xts(dst, src, &s.sector, encrypt)
+		return
+	}
 	subtle.XORBytes(dst, src, s.sector[:])
 	c.blocks(dst, dst, encrypt)
 	subtle.XORBytes(dst, dst, s.sector[:])

@@ -1,7 +1,6 @@
 package kvm
 
 import (
-	"math/bits"
 	"slices"
 
 	gokvm "github.com/bobuhiro11/gokvm/kvm"
@@ -16,10 +15,10 @@ const CPUIDIndexed = 1
 
 // CPU describes a virtual processor to GuestCPUID.
 type CPU struct {
-	ID          int    // local APIC id, from 0 upward without gaps
-	Count       int    // processors of the machine: one package of that many cores, one thread each
-	TSCDeadline bool   // the local APIC has the TSC deadline timer
-	TSCKHz      uint32 // frequency of the time stamp counter, 0 if not known
+	ID          int      // local APIC id, as the topology numbers it
+	Topology    Topology // of the machine
+	TSCDeadline bool     // the local APIC has the TSC deadline timer
+	TSCKHz      uint32   // frequency of the time stamp counter, 0 if not known
 }
 
 // Leaves that are edited, by the names of the processor manuals and of the
@@ -139,7 +138,8 @@ func describe(entries []CPUIDEntry) (maxBasic uint32, amd bool) {
 
 // edit adapts a leaf in place.
 func edit(e *CPUIDEntry, cpu CPU, amd bool) {
-	id, count := uint32(cpu.ID), uint32(cpu.Count)
+	id, t := uint32(cpu.ID), cpu.Topology
+	count := uint32(t.perSocket())
 	switch e.Function {
 	case leafFeatures:
 		const cacheLine = 8 // in units of 8 bytes
@@ -149,7 +149,7 @@ func edit(e *CPUIDEntry, cpu CPU, amd bool) {
 		setBit(&e.Ecx, feature1ECXTSCDeadline, cpu.TSCDeadline)
 		setBit(&e.Edx, feature1EDXHTT, count > 1)
 	case leafCache, leafCacheAMD:
-		shareCache(e, count)
+		shareCache(e, t)
 	case leafThermal:
 		e.Eax, e.Ebx, e.Ecx, e.Edx = feature6EAXARAT, 0, 0, 0
 	case leafExtFeatures:
@@ -167,9 +167,10 @@ func edit(e *CPUIDEntry, cpu CPU, amd bool) {
 		e.Ecx &^= featureExtECXSVM
 		setBit(&e.Ecx, featureExtECXLegacy, amd && count > 1)
 	case leafAddressSizes:
-		e.Ecx = e.Ecx&^0xf0ff | coreBits(count)<<12 | min(count-1, 255)
+		e.Ecx = e.Ecx&^0xf0ff | t.socketShift()<<12 | min(count-1, 255)
 	case leafTopologyAMD:
-		e.Eax, e.Ebx, e.Ecx = id, id&0xff, 0
+		socket, core := id>>t.socketShift(), id&(1<<t.socketShift()-1)>>t.threadBits()
+		e.Eax, e.Ebx, e.Ecx = id, core&0xff|uint32(t.Threads-1)<<8, socket&0xff
 	}
 }
 
@@ -180,13 +181,9 @@ func setBit(reg *uint32, bit uint32, on bool) {
 	}
 }
 
-// coreBits is the width of the part of an APIC id that numbers the cores of a
-// package.
-func coreBits(count uint32) uint32 { return uint32(bits.Len32(count - 1)) }
-
 // shareCache says in a cache leaf which processors share the cache: the last
-// level (3) belongs to all, the others to one.
-func shareCache(e *CPUIDEntry, count uint32) {
+// level (3) belongs to all of a socket, the others to the threads of a core.
+func shareCache(e *CPUIDEntry, t Topology) {
 	const (
 		typeMask   = 0x1f
 		levelShift = 5
@@ -198,24 +195,26 @@ func shareCache(e *CPUIDEntry, count uint32) {
 		return // no more caches
 	}
 	e.Eax &= 1<<shareShift - 1
+	sharing := t.Threads
 	if e.Eax>>levelShift&levelMask == 3 {
-		e.Eax |= min(count-1, 0xfff) << shareShift
+		sharing = t.perSocket()
 	}
+	e.Eax |= min(uint32(sharing-1), 0xfff) << shareShift
 	if e.Function == leafCache {
-		e.Eax |= min(uint32(1)<<coreBits(count)-1, 0x3f) << coresShift
+		e.Eax |= min(uint32(1)<<bitsFor(t.Cores)-1, 0x3f) << coresShift
 	}
 }
 
-// topology is the extended topology of a package of cores with one thread each.
+// topology is the extended topology of a processor.
 func topology(leaf uint32, cpu CPU) []CPUIDEntry {
 	const (
 		levelThread = 1 << 8
 		levelCore   = 2 << 8
 	)
-	id, count := uint32(cpu.ID), uint32(cpu.Count)
+	id, t := uint32(cpu.ID), cpu.Topology
 	return []CPUIDEntry{
-		{Function: leaf, Index: 0, Flags: CPUIDIndexed, Eax: 0, Ebx: 1, Ecx: levelThread, Edx: id},
-		{Function: leaf, Index: 1, Flags: CPUIDIndexed, Eax: coreBits(count), Ebx: count, Ecx: levelCore | 1, Edx: id},
+		{Function: leaf, Index: 0, Flags: CPUIDIndexed, Eax: t.threadBits(), Ebx: uint32(t.Threads), Ecx: levelThread, Edx: id},
+		{Function: leaf, Index: 1, Flags: CPUIDIndexed, Eax: t.socketShift(), Ebx: uint32(t.perSocket()), Ecx: levelCore | 1, Edx: id},
 		{Function: leaf, Index: 2, Flags: CPUIDIndexed, Eax: 0, Ebx: 0, Ecx: 2, Edx: id},
 	}
 }

@@ -52,7 +52,7 @@ func TestGuestCPUIDTopology(t *testing.T) {
 		{2, 3, 2, 2, 1},
 		{63, 64, 6, 63, 1},
 	} {
-		got := GuestCPUID(hostLeaves(), CPU{ID: tt.id, Count: tt.count})
+		got := GuestCPUID(hostLeaves(), CPU{ID: tt.id, Topology: Topology{1, tt.count, 1}})
 		id, count := uint32(tt.id), uint32(tt.count)
 
 		f := leaf(t, got, 1, 0)
@@ -87,7 +87,7 @@ func TestGuestCPUIDTopology(t *testing.T) {
 }
 
 func TestGuestCPUIDHidesWhatAGuestCannotUse(t *testing.T) {
-	got := GuestCPUID(hostLeaves(), CPU{Count: 1})
+	got := GuestCPUID(hostLeaves(), CPU{Topology: Topology{1, 1, 1}})
 	if f := leaf(t, got, 1, 0); f.Ecx&(1<<3|1<<5) != 0 {
 		t.Errorf("MONITOR or VMX: ECX %#x", f.Ecx)
 	}
@@ -108,7 +108,7 @@ func TestGuestCPUIDHidesWhatAGuestCannotUse(t *testing.T) {
 }
 
 func TestGuestCPUIDTellsTheHypervisor(t *testing.T) {
-	got := GuestCPUID(hostLeaves(), CPU{Count: 1, TSCDeadline: true, TSCKHz: 2_600_000})
+	got := GuestCPUID(hostLeaves(), CPU{Topology: Topology{1, 1, 1}, TSCDeadline: true, TSCKHz: 2_600_000})
 	if f := leaf(t, got, 1, 0); f.Ecx&(1<<31) == 0 || f.Ecx&(1<<24) == 0 || f.Ecx&(1<<21) == 0 {
 		t.Errorf("hypervisor, TSC deadline or x2APIC missing: ECX %#x", f.Ecx)
 	}
@@ -121,7 +121,7 @@ func TestGuestCPUIDTellsTheHypervisor(t *testing.T) {
 	if e := leaf(t, got, 0x40000001, 0); e.Eax != 1<<24|9 {
 		t.Errorf("KVM features changed: %#x", e.Eax)
 	}
-	without := GuestCPUID(hostLeaves(), CPU{Count: 1})
+	without := GuestCPUID(hostLeaves(), CPU{Topology: Topology{1, 1, 1}})
 	if f := leaf(t, without, 1, 0); f.Ecx&(1<<24) != 0 {
 		t.Error("TSC deadline without a timer for it")
 	}
@@ -132,12 +132,12 @@ func TestGuestCPUIDTellsTheHypervisor(t *testing.T) {
 
 func TestGuestCPUIDKeepsTheHostsList(t *testing.T) {
 	host := hostLeaves()
-	GuestCPUID(host, CPU{ID: 1, Count: 2})
+	GuestCPUID(host, CPU{ID: 1, Topology: Topology{1, 2, 1}})
 	if !slices.Equal(host, hostLeaves()) {
 		t.Error("the argument was changed")
 	}
 	old := []CPUIDEntry{{Function: 0, Eax: 7, Ebx: 0x756e6547}, {Function: 0x80000001}}
-	got := GuestCPUID(old, CPU{Count: 2})
+	got := GuestCPUID(old, CPU{Topology: Topology{1, 2, 1}})
 	if len(got) != len(old) {
 		t.Errorf("%d leaves for a processor without extended topology: %+v", len(got), got)
 	}

@@ -289,7 +289,7 @@ func TestFPUAndCPUIDAreAccepted(t *testing.T) {
 	vm, _ := testVM(t, true)
 	for id := range 2 {
 		v := createVCPU(t, vm, id)
-		leaves := GuestCPUID(supported, CPU{ID: id, Count: 2, TSCDeadline: s.HasTSCDeadline(), TSCKHz: v.TSCKHz()})
+		leaves := GuestCPUID(supported, CPU{ID: id, Topology: Topology{1, 2, 1}, TSCDeadline: s.HasTSCDeadline(), TSCKHz: v.TSCKHz()})
 		if err := v.SetCPUID(leaves); err != nil {
 			t.Errorf("vCPU %d: %v", id, err)
 		}

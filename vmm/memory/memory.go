@@ -1,8 +1,8 @@
 // Package memory is the RAM of a guest: ranges of guest-physical addresses with
 // host memory behind them, and checked access to it.
 //
-// The host memory is anonymous, outside Go's heap, takes no space until it is
-// touched, and is left out of core dumps. A range's host address and its
+// The host memory is outside Go's heap, takes no space until it is touched unless
+// that is asked for, and is left out of core dumps. A range's host address and its
 // guest-physical address are equal modulo 2 MiB, so that the host can back it
 // with huge pages.
 //
@@ -14,7 +14,9 @@
 package memory
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -36,6 +38,11 @@ type Options struct {
 	// HugePages asks for transparent huge pages: fewer and faster page faults,
 	// but memory is taken in units of 2 MiB.
 	HugePages bool
+	// Prealloc takes all memory from the host at once, so that the guest never waits
+	// for a page, and a lack of memory shows at the start.
+	Prealloc bool
+	// Shared backs it with an anonymous file that other processes can map.
+	Shared bool
 }
 
 // Slot is a range of RAM with the host memory behind it.
@@ -49,7 +56,9 @@ func (s *Slot) last() uint64 { return s.Base + uint64(len(s.Mem)) - 1 }
 // Memory is guest RAM.
 type Memory struct {
 	mapping []byte
-	slots   []Slot // by address, not overlapping, not empty
+	options Options
+	file    *os.File // of shared memory, or nil
+	slots   []Slot   // by address, not overlapping, not empty
 }
 
 // New maps RAM for ranges, all page aligned and apart from each other. Their
@@ -67,21 +76,57 @@ func New(ranges []Range, o Options) (*Memory, error) {
 		return nil, err
 	}
 	// The mapping is too large by a huge page, so that it can begin on one.
-	mapping, err := unix.Mmap(-1, 0, int(total)+hugePageSize, unix.PROT_READ|unix.PROT_WRITE,
-		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
-	if err != nil {
+	m := &Memory{options: o}
+	if err := m.mapBytes(int(total) + hugePageSize); err != nil {
 		return nil, fmt.Errorf("map %d bytes of guest memory: %w", total, err)
 	}
-	m := &Memory{mapping: mapping}
+	mapping := m.mapping
 	aligned := mapping[padding(mapping):]
 	for i, r := range ranges {
 		m.slots = append(m.slots, Slot{r.Base, aligned[offsets[i] : offsets[i]+r.Size : offsets[i]+r.Size]})
 	}
-	if err := m.advise(o); err != nil {
+	if err := errors.Join(m.advise(o), m.populate()); err != nil {
 		m.Close()
 		return nil, err
 	}
 	return m, nil
+}
+
+// mapBytes maps n bytes as the options say.
+func (m *Memory) mapBytes(n int) (err error) {
+	fd, flags := -1, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE
+	if m.options.Shared {
+		if fd, err = unix.MemfdCreate("guest-memory", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING); err != nil {
+			return err
+		}
+		m.file = os.NewFile(uintptr(fd), "guest-memory")
+		flags = unix.MAP_SHARED | unix.MAP_NORESERVE
+		if err := m.file.Truncate(int64(n)); err != nil {
+			return errors.Join(err, m.file.Close())
+		}
+		// Nobody who gets the file can make accesses here fail by cutting it.
+		const seals = unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_SEAL
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals); err != nil {
+			return errors.Join(err, m.file.Close())
+		}
+	}
+	if m.mapping, err = unix.Mmap(fd, 0, n, unix.PROT_READ|unix.PROT_WRITE, flags); err != nil && m.file != nil {
+		err = errors.Join(err, m.file.Close())
+	}
+	return err
+}
+
+// populate takes all memory from the host if that is wished.
+func (m *Memory) populate() error {
+	if !m.options.Prealloc {
+		return nil
+	}
+	for _, s := range m.slots {
+		if err := unix.Madvise(s.Mem, unix.MADV_POPULATE_WRITE); err != nil {
+			return fmt.Errorf("take %d bytes of guest memory from the host: %w", len(s.Mem), err)
+		}
+	}
+	return nil
 }
 
 // place gives each range an offset in the mapping, and checks the ranges.
@@ -127,15 +172,23 @@ func (m *Memory) Slots() []Slot { return slices.Clone(m.slots) }
 // Clear makes all contents zero again, and gives the host memory back until it is
 // touched. The machine must not run, and no window may be in use.
 func (m *Memory) Clear() error {
-	if err := unix.Madvise(m.mapping, unix.MADV_DONTNEED); err != nil {
+	advice := unix.MADV_DONTNEED
+	if m.file != nil {
+		advice = unix.MADV_REMOVE // from the file, not from the mapping alone
+	}
+	if err := unix.Madvise(m.mapping, advice); err != nil {
 		return fmt.Errorf("clear guest memory: %w", err)
 	}
-	return nil
+	return m.populate()
 }
 
 // Close gives the memory back. No window may be in use, and the machine must
 // not run any more.
 func (m *Memory) Close() error {
 	m.slots = nil
-	return unix.Munmap(m.mapping)
+	err := unix.Munmap(m.mapping)
+	if m.file != nil {
+		err = errors.Join(err, m.file.Close())
+	}
+	return err
 }

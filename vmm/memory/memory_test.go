@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"math"
+	"slices"
 	"testing"
+	"unsafe"
 
 	"github.com/govmm/govmm/pci"
+	"golang.org/x/sys/unix"
 )
 
 var _ pci.DMA = (*Memory)(nil)
@@ -210,4 +213,48 @@ func BenchmarkAppend(b *testing.B) {
 	for b.Loop() {
 		windows, _ = m.Append(windows[:0], 1<<32, 4096)
 	}
+}
+
+// However the host provides the memory, it is zero at first and after Clear, and
+// preallocated memory is there.
+func TestWaysToProvideMemory(t *testing.T) {
+	for _, o := range []Options{{}, {Prealloc: true}, {Shared: true}, {Shared: true, Prealloc: true, HugePages: true}} {
+		m, err := New([]Range{{0, 1 << 20}, {1 << 32, 1 << 20}}, o)
+		if err != nil {
+			t.Fatalf("%+v: %v", o, err)
+		}
+		for range 2 {
+			for _, s := range m.Slots() {
+				if slices.ContainsFunc(s.Mem, func(b byte) bool { return b != 0 }) {
+					t.Errorf("%+v: memory is not zero", o)
+				}
+				s.Mem[len(s.Mem)-1] = 1
+			}
+			if err := m.Clear(); err != nil {
+				t.Errorf("%+v: %v", o, err)
+			}
+			if n := resident(t, m); o.Prealloc && n != len(m.Slots())*256 || !o.Prealloc && n != 0 {
+				t.Errorf("%+v: %d pages are there after Clear", o, n)
+			}
+		}
+		if err := m.Close(); err != nil {
+			t.Errorf("%+v: %v", o, err)
+		}
+	}
+}
+
+// resident counts the pages of RAM that the host has provided.
+func resident(t *testing.T, m *Memory) (pages int) {
+	t.Helper()
+	for _, s := range m.Slots() {
+		vec := make([]byte, len(s.Mem)/pageSize)
+		_, _, errno := unix.Syscall(unix.SYS_MINCORE, uintptr(unsafe.Pointer(&s.Mem[0])), uintptr(len(s.Mem)), uintptr(unsafe.Pointer(&vec[0])))
+		if errno != 0 {
+			t.Fatal(errno)
+		}
+		for _, v := range vec {
+			pages += int(v & 1)
+		}
+	}
+	return pages
 }

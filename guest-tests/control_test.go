@@ -1,0 +1,115 @@
+package guesttests
+
+import (
+	"bytes"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/govmm/govmm/guest-tests/harness"
+)
+
+// TestControl steers a stock kernel from outside while it runs: disks come, grow and
+// go, the machine is paused, its power button pressed. At the end the kernel panics,
+// which ends the machine with a status of its own.
+func TestControl(t *testing.T) {
+	t.Parallel()
+	v, ok := vmm(t).(harness.Govmm)
+	if !ok {
+		t.Skip("the commands are govmm's")
+	}
+	dir := t.TempDir()
+	socket := filepath.Join(dir, "qmp")
+	v.Args = append(v.Args, "--qmp", "unix:"+socket, "--watchdog", "exit", "--on-panic", "exit")
+	disk, other := image(t, "64M"), image(t, "96M")
+	g := start(t, v, debian12(t, disk))
+	ctl := func(args ...string) string {
+		t.Helper()
+		out, err := exec.CommandContext(g.ctx, v.Path, append([]string{"ctl", socket}, args...)...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("govmm ctl %s: %v: %s", strings.Join(args, " "), err, out)
+		}
+		return string(out)
+	}
+	events := follow(t, v.Path, socket)
+
+	g.sh(`for m in evdev button pvpanic pvpanic-mmio watchdog i6300esb; do
+			insmod $(find / -xdev -name $m.ko)
+		done`)
+	if log := g.run("dmesg"); !strings.Contains(log, "i6300ESB timer 0x25ab detected") && !strings.Contains(log, "initialized. heartbeat") {
+		t.Errorf("the kernel has not found the watchdog:\n%s", lastLines(log, 10))
+	}
+
+	ctl("disk", "add", "data", "path="+other)
+	g.sh(`n=0; while [ ! -b /dev/sdb ]; do n=$((n+1)); [ $n -lt 300 ]; sleep 0.1; done
+		dd if=/dev/zero of=/dev/sdb bs=1M count=4 oflag=direct status=none`)
+	ctl("disk", "resize", "data", "128M")
+	if size := g.sh(`echo 1 > /sys/block/sdb/device/rescan; blockdev --getsize64 /dev/sdb`); strings.TrimSpace(size) != "134217728" {
+		t.Errorf("the guest sees %s bytes after the disk grew to 128M", size)
+	}
+	ctl("snapshot", "create", "data", "one")
+	ctl("disk", "remove", "data")
+	g.sh(`n=0; while [ -e /sys/block/sdb ]; do n=$((n+1)); [ $n -lt 300 ]; sleep 0.1; done`)
+	checkImage(t, other)
+	if list := qemuImg(t, "snapshot", "-l", other); !strings.Contains(list, "one") {
+		t.Errorf("qemu-img sees no snapshot: %s", list)
+	}
+
+	ctl("stop")
+	if s := ctl("status"); !strings.HasPrefix(s, "paused") {
+		t.Errorf("status %q", s)
+	}
+	ctl("cont")
+	// The button is an input device. Its event has type 1 (a key), code 116 (power) and
+	// value 1 (pressed).
+	g.sh(`dd if=/dev/sda of=/dev/null bs=1M iflag=direct status=none
+		cd /sys/class/input
+		event=$(grep -l 'Power Button' event*/device/name | head -n 1)
+		exec 3< /dev/input/${event%%/*}
+		dd bs=24 count=1 status=none <&3 > /tmp/key 2> /tmp/error &`)
+	ctl("shutdown")
+	if key := g.sh(`n=0; while [ ! -s /tmp/key ] && [ $n -lt 100 ]; do n=$((n+1)); sleep 0.1; done
+		od -An -tx1 -j16 /tmp/key`); strings.Join(strings.Fields(key), " ") != "01 00 74 00 01 00 00 00" {
+		t.Errorf("the power button arrives as %q; %s", key, g.sh("cat /tmp/error; grep -i acpi /proc/interrupts; ls -l /dev/input; cat /proc/bus/input/devices; dmesg | tail -n 20"))
+	}
+	if stats := ctl("stats"); !strings.Contains(stats, "accesses: megasas") {
+		t.Errorf("figures: %s", stats)
+	}
+
+	g.run("sh", "-c", "(sleep 0.5; echo c > /proc/sysrq-trigger) > /dev/null 2>&1 &")
+	if err := g.machine.Wait(g.ctx); err == nil || !strings.Contains(err.Error(), "exit status 3") {
+		t.Errorf("after a panic: %v", err)
+	}
+	checkImage(t, disk)
+	seen := events()
+	for _, want := range []string{"MEGASAS_EVENT", "Inserted: PD", "DEVICE_DELETED", "STOP", "RESUME", "POWERDOWN", "GUEST_PANICKED", "SHUTDOWN"} {
+		if !strings.Contains(seen, want) {
+			t.Errorf("no %s among the events:\n%s", want, seen)
+		}
+	}
+}
+
+// follow collects what "govmm ctl events" prints. The function returned waits for its
+// end.
+func follow(t *testing.T, govmm, socket string) func() string {
+	t.Helper()
+	var out bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), govmm, "ctl", socket, "events")
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.WaitDelay = time.Second
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	wait := sync.OnceFunc(func() { _ = cmd.Wait() })
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		wait()
+	})
+	return func() string {
+		wait()
+		return out.String()
+	}
+}

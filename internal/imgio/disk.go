@@ -1,0 +1,105 @@
+package imgio
+
+import (
+	"cmp"
+	"syscall"
+
+	"github.com/govmm/govmm/internal/blkdebug"
+	"github.com/govmm/govmm/internal/block"
+	"github.com/govmm/govmm/qcow2"
+)
+
+// disk is an open image, with what the options say about requests.
+type disk struct {
+	dev          block.Device
+	spec         block.Spec
+	debug        *blkdebug.Debug // nil: no faults are injected
+	writethrough bool            // every write is durable when it ends
+	unmap        bool            // discard does something
+}
+
+// write writes, and makes it durable if that is asked for.
+func (d *disk) write(bufs [][]byte, off int64, fua bool) error {
+	return d.durably(fua, d.dev.WriteV(bufs, off))
+}
+
+func (d *disk) durably(fua bool, err error) error {
+	if err == nil && (fua || d.writethrough) {
+		err = d.dev.Flush()
+	}
+	return err
+}
+
+// writeZeroes writes zeroes. With fast it fails if data would have to be written.
+func (d *disk) writeZeroes(off, n int64, unmap, fast, fua bool) error {
+	if im, ok := d.dev.(*qcow2.Image); ok && fast {
+		if fits, err := zeroesFast(im, off, n); !fits || err != nil {
+			return cmp.Or(err, error(syscall.ENOTSUP))
+		}
+	}
+	return d.durably(fua, d.dev.WriteZeroes(off, n, unmap && d.unmap))
+}
+
+// zeroesFast reports whether zeroes can be written to a range without writing
+// data: clusters in part must hold zeroes already.
+func zeroesFast(im *qcow2.Image, off, n int64) (bool, error) {
+	info := im.Info()
+	if info.Version < 3 || off > info.Size-n {
+		return info.Version >= 3, nil
+	}
+	mask := info.ClusterSize - 1
+	lo, hi := off&^mask, min((off+n+mask)&^mask, info.Size)
+	for _, part := range [][2]int64{{lo, off}, {off + n, hi}} {
+		from, to := part[0], part[1]
+		if from == to {
+			continue
+		}
+		for e, err := range qcow2.Extents(im, from, to-from) {
+			if err != nil || e.Present && !e.Zero {
+				return false, err
+			}
+		}
+	}
+	return true, nil
+}
+
+// writeCompressed writes whole clusters in compressed form.
+func (d *disk) writeCompressed(p []byte, off int64) error {
+	im, ok := d.dev.(*qcow2.Image)
+	if !ok {
+		return syscall.ENOTSUP
+	}
+	return d.durably(false, im.WriteCompressed(p, off))
+}
+
+// allocated reports whether the image itself, not one below it, has the byte at
+// off, and how many of the n bytes from there on are alike.
+func (d *disk) allocated(off, n int64) (bool, int64, error) {
+	im, ok := d.dev.(*qcow2.Image)
+	if !ok {
+		return true, n, nil
+	}
+	var first qcow2.Extent
+	for e, err := range qcow2.Extents(im, off, n) {
+		if err != nil {
+			return false, 0, err
+		}
+		here := e.Present && e.Depth == 0
+		if first.Length > 0 && here != first.Present {
+			break
+		}
+		first.Present, first.Length = here, first.Length+e.Length
+	}
+	return first.Present, first.Length, nil
+}
+
+// format is the name of the image's format.
+func (d *disk) format() string {
+	switch {
+	case d.spec.Format == block.FormatNull:
+		return "null-co"
+	case d.spec.Format != "":
+		return d.spec.Format
+	}
+	return block.FormatQCOW2
+}

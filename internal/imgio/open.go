@@ -1,0 +1,265 @@
+package imgio
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/govmm/govmm/internal/blkdebug"
+	"github.com/govmm/govmm/internal/block"
+	"github.com/govmm/govmm/qcow2"
+)
+
+// openImage opens an image, and prints why that does not work.
+func (s *Session) openImage(o *openOptions) bool {
+	if s.disk != nil {
+		s.complain("file open already, try 'help close'")
+		return false
+	}
+	d, err := s.openDisk(o)
+	if err != nil {
+		device := ""
+		if o.name != "" {
+			device = " device " + o.name
+		}
+		s.complain("can't open%s: %s", device, reason(err))
+		return false
+	}
+	s.disk = d
+	return true
+}
+
+func (s *Session) openDisk(o *openOptions) (*disk, error) {
+	t, err := o.resolve(o.name)
+	if err != nil {
+		return nil, err
+	}
+	if t.secret != "" {
+		passphrase, ok := s.Secrets[t.secret]
+		if !ok {
+			return nil, refuse("No secret with id '%s'", t.secret)
+		}
+		t.spec.Secret = passphrase
+	}
+	d := &disk{writethrough: o.cache.writethrough, unmap: t.unmap}
+	if t.debug {
+		d.debug = blkdebug.New(t.rules, func(line string) { s.printf("%s\n", line) })
+		t.spec.Debug = d.debug
+	}
+	if o.snapshot {
+		if t.spec, err = overlay(t.spec); err != nil {
+			return nil, err
+		}
+		defer os.RemoveAll(filepath.Dir(t.spec.Path)) // it is open by then
+	}
+	d.spec = t.spec
+	d.dev, err = block.Open(t.spec)
+	return d, err
+}
+
+// overlay makes a temporary image on top of the one that spec describes, alone
+// in a directory of its own.
+func overlay(spec block.Spec) (block.Spec, error) {
+	base, err := filepath.Abs(spec.Path)
+	if err != nil {
+		return spec, err
+	}
+	below := spec
+	below.ReadOnly, below.ForceShare = true, true
+	dev, err := block.Open(below)
+	if err != nil {
+		return spec, err
+	}
+	size, format := dev.Size(), spec.Format
+	if format == "" {
+		format = block.FormatQCOW2
+	}
+	if err := dev.Close(); err != nil {
+		return spec, err
+	}
+	dir, err := os.MkdirTemp("", "imgio")
+	if err != nil {
+		return spec, err
+	}
+	top := spec
+	top.Path, top.Format, top.ReadOnly, top.ForceShare = filepath.Join(dir, "overlay"), block.FormatQCOW2, false, false
+	f, err := qcow2.OpenFile(top.Path, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+	if err == nil {
+		err = errors.Join(qcow2.Create(f, qcow2.CreateOptions{Size: size, BackingFile: base, BackingFormat: format}), f.Close())
+	}
+	if err != nil {
+		return spec, errors.Join(err, os.RemoveAll(dir))
+	}
+	return top, nil
+}
+
+// reason is why an image can't be opened, in QEMU's words where it has some.
+func reason(err error) string {
+	var locked *qcow2.LockError
+	var path *fs.PathError
+	switch {
+	case errors.As(err, &locked):
+		kind := ""
+		if locked.Shared {
+			kind = "shared "
+		}
+		return fmt.Sprintf("Failed to get %s%q lock\nIs another process using the image [%s]?", kind, locked.Permission, locked.Path)
+	case errors.Is(err, qcow2.ErrFormat):
+		return "Image is not in qcow2 format"
+	case errors.As(err, &path) && path.Op == "open":
+		return fmt.Sprintf("Could not open '%s': %s", path.Path, text(err))
+	}
+	return err.Error()
+}
+
+func (s *Session) open(c *command, words []string) bool {
+	f, ok := getopt(words[0], words[1:], c.letters, s.Err)
+	if !ok {
+		s.usage(c)
+		return false
+	}
+	o := openOptions{cache: cacheMode{writethrough: true}}
+	var err error
+	for _, x := range f.seen {
+		known, err := o.set(x)
+		if err != nil {
+			s.complain("%v", err)
+			return false
+		}
+		if known {
+			continue
+		}
+		if s.ImageOptions {
+			s.printf("--image-opts and 'open -o' are mutually exclusive\n")
+			return false
+		}
+		if !o.add(s, x.value) {
+			return false
+		}
+	}
+	switch {
+	case len(f.args) > 1:
+		s.usage(c)
+		return false
+	case len(f.args) == 1 && s.ImageOptions:
+		if o.tree, err = parseTree(f.args[0], ""); err != nil {
+			s.complain("%v", err)
+			return false
+		}
+	case len(f.args) == 1:
+		o.name = f.args[0]
+	}
+	return s.openImage(&o)
+}
+
+// add takes one -o.
+func (o *openOptions) add(s *Session, list string) bool {
+	tree, err := parseTree(list, "")
+	if err != nil {
+		s.complain("%v", err)
+		return false
+	}
+	if o.tree == nil {
+		o.tree = make(map[string]string)
+	}
+	for key, value := range tree {
+		o.tree[key] = value
+	}
+	return true
+}
+
+func (s *Session) closeCommand(*command, []string) bool {
+	if err := s.Close(); err != nil {
+		s.complain("close: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
+		return false
+	}
+	return true
+}
+
+// reopen closes the image and opens it with other options. What the options do
+// not name stays as it was.
+func (s *Session) reopen(c *command, words []string) bool {
+	f, ok := s.options(c, words, 0, 0)
+	if !ok {
+		return false
+	}
+	d := s.disk
+	spec, writethrough := d.spec, d.writethrough
+	o := openOptions{}
+	var access byte
+	cache := false
+	for _, x := range f.seen {
+		switch x.letter {
+		case 'c':
+			if o.cache, ok = parseCache(x.value); !ok {
+				s.complain("Invalid cache option: %s", x.value)
+				return false
+			}
+			cache = true
+		case 'r', 'w':
+			if access != 0 {
+				s.complain("Only one -r/-w option may be given")
+				return false
+			}
+			access = x.letter
+		case 'o':
+			if !o.add(s, x.value) {
+				return false
+			}
+		}
+	}
+	if cache {
+		spec.Direct, spec.NoFlush, writethrough = o.cache.direct, o.cache.noFlush, o.cache.writethrough
+	}
+	if access != 0 {
+		spec.ReadOnly = access == 'r'
+	}
+	if !s.reopenOptions(&spec, d, o.tree, access != 0, cache) {
+		return false
+	}
+	s.wait()
+	if err := d.dev.Close(); err != nil {
+		s.complain("close: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
+		s.disk = nil
+		return false
+	}
+	dev, err := block.Open(spec)
+	if err != nil {
+		s.complain("%s", reason(err))
+		// Back to how it was; if that fails nothing is open.
+		if d.dev, err = block.Open(d.spec); err != nil {
+			s.disk = nil
+		}
+		return false
+	}
+	d.dev, d.spec, d.writethrough = dev, spec, writethrough
+	return true
+}
+
+// reopenOptions takes the options of reopen that are keys and values.
+func (s *Session) reopenOptions(spec *block.Spec, d *disk, tree map[string]string, access, cache bool) bool {
+	_, direct := tree["cache.direct"]
+	_, noFlush := tree["cache.no-flush"]
+	switch _, readOnly := tree["read-only"]; {
+	case access && readOnly:
+		s.complain("Cannot set both -r/-w and 'read-only'")
+		return false
+	case cache && (direct || noFlush):
+		s.complain("Cannot set both -c and the cache options")
+		return false
+	}
+	t := target{spec: *spec, unmap: d.unmap}
+	if err := t.generic(tree); err != nil {
+		s.complain("%v", err)
+		return false
+	}
+	for key := range tree {
+		s.complain("Cannot change the option '%s'", key)
+		return false
+	}
+	*spec, d.unmap = t.spec, t.unmap
+	return true
+}

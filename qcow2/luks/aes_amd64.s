@@ -1,0 +1,235 @@
+#include "textflag.h"
+
+// AES by the processor's instructions (Intel SDM volume 2, AESENC and others).
+
+// func subWord(w uint32) uint32
+TEXT ·subWord(SB), NOSPLIT, $0-12
+	MOVL w+0(FP), AX
+	SHLQ $32, AX // AESKEYGENASSIST works on the second word, and gives the first
+	MOVQ AX, X0
+	AESKEYGENASSIST $0, X0, X1
+	MOVQ X1, AX
+	MOVL AX, ret+8(FP)
+	RET
+
+// func invertKeys(dec, enc *uint32, rounds int)
+TEXT ·invertKeys(SB), NOSPLIT, $0-24
+	MOVQ dec+0(FP), DI
+	MOVQ enc+8(FP), SI
+	MOVQ rounds+16(FP), CX
+	MOVQ CX, AX
+	SHLQ $4, AX
+	ADDQ AX, SI // the last key comes first
+	MOVUPS (SI), X0
+	MOVUPS X0, (DI)
+	DECQ CX
+
+next:
+	SUBQ $16, SI
+	ADDQ $16, DI
+	MOVUPS (SI), X0
+	AESIMC X0, X0
+	MOVUPS X0, (DI)
+	DECQ CX
+	JNZ  next
+	MOVUPS -16(SI), X0
+	MOVUPS X0, 16(DI)
+	RET
+
+// func encryptXTS(keys *uint32, rounds int, dst, src, tweaks *byte)
+TEXT ·encryptXTS(SB), NOSPLIT, $0-40
+	MOVQ keys+0(FP), AX
+	MOVQ rounds+8(FP), BX
+	MOVQ dst+16(FP), DI
+	MOVQ src+24(FP), SI
+	MOVQ tweaks+32(FP), DX
+	MOVQ $4, CX // groups of eight blocks
+
+group:
+	MOVUPS (AX), X8
+	MOVUPS 0(SI), X0
+	MOVUPS 0(DX), X9
+	PXOR   X9, X0
+	PXOR   X8, X0
+	MOVUPS 16(SI), X1
+	MOVUPS 16(DX), X9
+	PXOR   X9, X1
+	PXOR   X8, X1
+	MOVUPS 32(SI), X2
+	MOVUPS 32(DX), X9
+	PXOR   X9, X2
+	PXOR   X8, X2
+	MOVUPS 48(SI), X3
+	MOVUPS 48(DX), X9
+	PXOR   X9, X3
+	PXOR   X8, X3
+	MOVUPS 64(SI), X4
+	MOVUPS 64(DX), X9
+	PXOR   X9, X4
+	PXOR   X8, X4
+	MOVUPS 80(SI), X5
+	MOVUPS 80(DX), X9
+	PXOR   X9, X5
+	PXOR   X8, X5
+	MOVUPS 96(SI), X6
+	MOVUPS 96(DX), X9
+	PXOR   X9, X6
+	PXOR   X8, X6
+	MOVUPS 112(SI), X7
+	MOVUPS 112(DX), X9
+	PXOR   X9, X7
+	PXOR   X8, X7
+	LEAQ 16(AX), R8
+	LEAQ -1(BX), R9
+
+round:
+	MOVUPS (R8), X8
+	AESENC X8, X0
+	AESENC X8, X1
+	AESENC X8, X2
+	AESENC X8, X3
+	AESENC X8, X4
+	AESENC X8, X5
+	AESENC X8, X6
+	AESENC X8, X7
+	ADDQ $16, R8
+	DECQ R9
+	JNZ  round
+	MOVUPS (R8), X8
+	AESENCLAST X8, X0
+	AESENCLAST X8, X1
+	AESENCLAST X8, X2
+	AESENCLAST X8, X3
+	AESENCLAST X8, X4
+	AESENCLAST X8, X5
+	AESENCLAST X8, X6
+	AESENCLAST X8, X7
+	MOVUPS 0(DX), X9
+	PXOR   X9, X0
+	MOVUPS X0, 0(DI)
+	MOVUPS 16(DX), X9
+	PXOR   X9, X1
+	MOVUPS X1, 16(DI)
+	MOVUPS 32(DX), X9
+	PXOR   X9, X2
+	MOVUPS X2, 32(DI)
+	MOVUPS 48(DX), X9
+	PXOR   X9, X3
+	MOVUPS X3, 48(DI)
+	MOVUPS 64(DX), X9
+	PXOR   X9, X4
+	MOVUPS X4, 64(DI)
+	MOVUPS 80(DX), X9
+	PXOR   X9, X5
+	MOVUPS X5, 80(DI)
+	MOVUPS 96(DX), X9
+	PXOR   X9, X6
+	MOVUPS X6, 96(DI)
+	MOVUPS 112(DX), X9
+	PXOR   X9, X7
+	MOVUPS X7, 112(DI)
+	ADDQ $128, SI
+	ADDQ $128, DX
+	ADDQ $128, DI
+	DECQ CX
+	JNZ  group
+	RET
+
+// func decryptXTS(keys *uint32, rounds int, dst, src, tweaks *byte)
+TEXT ·decryptXTS(SB), NOSPLIT, $0-40
+	MOVQ keys+0(FP), AX
+	MOVQ rounds+8(FP), BX
+	MOVQ dst+16(FP), DI
+	MOVQ src+24(FP), SI
+	MOVQ tweaks+32(FP), DX
+	MOVQ $4, CX // groups of eight blocks
+
+group:
+	MOVUPS (AX), X8
+	MOVUPS 0(SI), X0
+	MOVUPS 0(DX), X9
+	PXOR   X9, X0
+	PXOR   X8, X0
+	MOVUPS 16(SI), X1
+	MOVUPS 16(DX), X9
+	PXOR   X9, X1
+	PXOR   X8, X1
+	MOVUPS 32(SI), X2
+	MOVUPS 32(DX), X9
+	PXOR   X9, X2
+	PXOR   X8, X2
+	MOVUPS 48(SI), X3
+	MOVUPS 48(DX), X9
+	PXOR   X9, X3
+	PXOR   X8, X3
+	MOVUPS 64(SI), X4
+	MOVUPS 64(DX), X9
+	PXOR   X9, X4
+	PXOR   X8, X4
+	MOVUPS 80(SI), X5
+	MOVUPS 80(DX), X9
+	PXOR   X9, X5
+	PXOR   X8, X5
+	MOVUPS 96(SI), X6
+	MOVUPS 96(DX), X9
+	PXOR   X9, X6
+	PXOR   X8, X6
+	MOVUPS 112(SI), X7
+	MOVUPS 112(DX), X9
+	PXOR   X9, X7
+	PXOR   X8, X7
+	LEAQ 16(AX), R8
+	LEAQ -1(BX), R9
+
+round:
+	MOVUPS (R8), X8
+	AESDEC X8, X0
+	AESDEC X8, X1
+	AESDEC X8, X2
+	AESDEC X8, X3
+	AESDEC X8, X4
+	AESDEC X8, X5
+	AESDEC X8, X6
+	AESDEC X8, X7
+	ADDQ $16, R8
+	DECQ R9
+	JNZ  round
+	MOVUPS (R8), X8
+	AESDECLAST X8, X0
+	AESDECLAST X8, X1
+	AESDECLAST X8, X2
+	AESDECLAST X8, X3
+	AESDECLAST X8, X4
+	AESDECLAST X8, X5
+	AESDECLAST X8, X6
+	AESDECLAST X8, X7
+	MOVUPS 0(DX), X9
+	PXOR   X9, X0
+	MOVUPS X0, 0(DI)
+	MOVUPS 16(DX), X9
+	PXOR   X9, X1
+	MOVUPS X1, 16(DI)
+	MOVUPS 32(DX), X9
+	PXOR   X9, X2
+	MOVUPS X2, 32(DI)
+	MOVUPS 48(DX), X9
+	PXOR   X9, X3
+	MOVUPS X3, 48(DI)
+	MOVUPS 64(DX), X9
+	PXOR   X9, X4
+	MOVUPS X4, 64(DI)
+	MOVUPS 80(DX), X9
+	PXOR   X9, X5
+	MOVUPS X5, 80(DI)
+	MOVUPS 96(DX), X9
+	PXOR   X9, X6
+	MOVUPS X6, 96(DI)
+	MOVUPS 112(DX), X9
+	PXOR   X9, X7
+	MOVUPS X7, 112(DI)
+	ADDQ $128, SI
+	ADDQ $128, DX
+	ADDQ $128, DI
+	DECQ CX
+	JNZ  group
+	RET
