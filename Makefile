@@ -12,13 +12,16 @@ step = @guest-tests/step.sh
 export CGO_ENABLED ?= 0
 
 .NOTPARALLEL:
-.PHONY: help build setup setup-test run shell test test-long check-code unit payload guests fuzz bench lint fmt clean
+.PHONY: help build man setup setup-test run shell test test-long check-code unit payload guests fuzz bench lint fmt clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 build: ## build bin/govmm
 	@go build -trimpath -o bin/govmm ./cmd/govmm
+
+man: build ## write the manual pages to build/man
+	@bin/govmm man build/man
 
 setup: ## install and fetch what `make run` and `make shell` need
 	@guest-tests/setup.sh run

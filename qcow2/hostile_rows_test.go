@@ -106,6 +106,7 @@ func testNames(t *testing.T) (names []string) {
 // mustNotOpen opens what must be refused, in one line.
 func mustNotOpen(t *testing.T, f File, o Options, want error, text string) {
 	t.Helper()
+	explainAnything(t, f)
 	_, err := Open(f, o)
 	if !errors.Is(err, want) || !strings.Contains(err.Error(), text) || strings.Contains(err.Error(), "\n") {
 		t.Errorf("open: %v\nwant %v in one line, with %q", err, want, text)
@@ -134,6 +135,7 @@ func TestHostileL1Size(t *testing.T) {
 	for _, snapshots := range []bool{false, true} {
 		f := newImage(t, CreateOptions{Size: 2 * gib})
 		if snapshots {
+			explainAnything(t, f)
 			im, err := Open(f, Options{})
 			if err != nil {
 				t.Fatal(err)
@@ -160,6 +162,7 @@ func TestHostileNoRefTable(t *testing.T) {
 	f.put32(56, 0)
 	mustNotOpen(t, f, Options{}, ErrInvalid, "does not contain a refcount table")
 	mustNotOpen(t, f, Options{ReadOnly: true}, ErrInvalid, "does not contain a refcount table")
+	explainAnything(t, f)
 	im, err := Open(f, Options{ForRepair: true})
 	if err != nil {
 		t.Fatal(err)
@@ -201,6 +204,7 @@ func TestHostileSnapshotTable(t *testing.T) {
 			if used := after.TotalAlloc - before.TotalAlloc; used > 256<<20 {
 				t.Errorf("open took %d MiB", used>>20)
 			}
+			explainAnything(t, f)
 			if err != nil {
 				if !errors.Is(err, ErrInvalid) {
 					t.Error(err)
@@ -232,6 +236,7 @@ func TestHostileSnapshotSize(t *testing.T) {
 	for _, size := range []uint64{1 << 30, 1 << 40, 1 << 62, 1 << 63, 1<<64 - 1, 1<<20 + 1, 1<<20 - 100} {
 		f := good.reopened()
 		f.put64(table+48, size)
+		explainAnything(t, f)
 		im, err := Open(f, Options{})
 		if err != nil {
 			t.Fatal(err)
@@ -285,6 +290,7 @@ func exercise(t *testing.T, f File) {
 	t.Helper()
 	watchdog := time.AfterFunc(20*time.Second, func() { panic("a request does not return") })
 	defer watchdog.Stop()
+	explainAnything(t, f)
 	im, err := Open(f, Options{NoBacking: true, NoDataFile: true, NoSecret: true})
 	if err != nil {
 		return
@@ -340,6 +346,7 @@ func TestHostileStream(t *testing.T) {
 			clear(f.data[atData : atData+64*kib])
 			copy(f.data[atData:], tt.data)
 			f.put64(atL2, entryCompressed|0x7f<<54|atData)
+			explainAnything(t, f)
 			im, err := Open(f, Options{})
 			if err != nil {
 				t.Fatal(err)
@@ -377,6 +384,7 @@ func TestHostileDirty(t *testing.T) {
 	f.put64(hdrIncompat, incompatDirty)
 	clear(f.data[atRefBlock : atRefBlock+64])
 	before := slices.Clone(f.data)
+	explainAnything(t, f)
 	im, err := Open(f, Options{ReadOnly: true})
 	if err != nil || !im.Info().Dirty {
 		t.Fatal(err)

@@ -156,6 +156,7 @@ func TestHostileHeaders(t *testing.T) {
 			f := f.reopened()
 			tt.edit(f)
 			before := slices.Clone(f.data)
+			explainAnything(t, f)
 			_, err := Open(f, Options{})
 			if !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.text) {
 				t.Errorf("open: %v\nwant %v, with %q", err, tt.want, tt.text)
@@ -211,6 +212,7 @@ func TestHostileTables(t *testing.T) {
 			f := f.reopened()
 			tt.edit(f)
 			metadata := slices.Clone(f.data[512:atData])
+			explainAnything(t, f)
 			im, err := Open(f, Options{})
 			if err != nil {
 				t.Fatal(err)
@@ -248,6 +250,7 @@ func TestBeyondTheEnd(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newImage(t, CreateOptions{})
 			edit(f)
+			explainAnything(t, f)
 			im, err := Open(f, Options{ReadOnly: true})
 			if err != nil {
 				t.Fatal(err)
@@ -282,6 +285,7 @@ func TestHostileCompressed(t *testing.T) {
 			f.put64(atL2, tt.entry)
 			clear(f.data[atData : atData+1024])
 			copy(f.data[atData:], tt.data)
+			explainAnything(t, f)
 			im, err := Open(f, Options{})
 			if err != nil {
 				t.Fatal(err)
@@ -317,6 +321,7 @@ func TestHostileMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	runtime.ReadMemStats(&after)
+	explainAnything(t, f)
 	if used := after.TotalAlloc - before.TotalAlloc; used > 200<<20 {
 		t.Errorf("open allocated %d MiB", used>>20)
 	}
@@ -327,6 +332,7 @@ func TestHostileMemory(t *testing.T) {
 func TestSharedL2(t *testing.T) {
 	f := newImage(t, CreateOptions{Size: 2 * gib})
 	f.put64(atL1+8, f.get64(atL1))
+	explainAnything(t, f)
 	im, err := Open(f, Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -35,11 +35,11 @@ type command struct {
 	run      func(t *Tool, a *arguments) error
 }
 
-// commands in the order of qemu-img's manual.
+// commands in the order of qemu-img's manual, which has all but explain.
 func commands() []command {
 	return []command{
 		amendCommand, benchCommand, bitmapCommand, checkCommand, commitCommand, compareCommand, convertCommand,
-		createCommand, ddCommand, infoCommand, mapCommand, measureCommand, rebaseCommand, resizeCommand, snapshotCommand,
+		createCommand, ddCommand, explainCommand, infoCommand, mapCommand, measureCommand, rebaseCommand, resizeCommand, snapshotCommand,
 	}
 }
 
