@@ -19,6 +19,13 @@ type Resizer interface {
 	Resize(size int64) error
 }
 
+// Preallocator is what a Resizer is besides that can provide the storage of
+// what is added.
+type Preallocator interface {
+	// ResizeWith is Resize with options.
+	ResizeWith(size int64, o qcow2.ResizeOptions) error
+}
+
 // Files returns the files of a device and of the backing files under it, from
 // the top, by the names that they were opened with. The index is the Depth of
 // an extent. A device without a file has an empty name.
@@ -45,4 +52,7 @@ var (
 	_ Mapper  = (*null)(nil)
 	_ Resizer = (*qcow2.Image)(nil)
 	_ Resizer = (*raw)(nil)
+
+	_ Preallocator = (*qcow2.Image)(nil)
+	_ Preallocator = (*raw)(nil)
 )

@@ -131,6 +131,46 @@ func (r *raw) Resize(size int64) error {
 	return r.f.Sync()
 }
 
+// ResizeWith implements Preallocator. After an error the size is as it was.
+func (r *raw) ResizeWith(size int64, o qcow2.ResizeOptions) error {
+	was, err := r.f.Size()
+	switch {
+	case err != nil:
+		return err
+	case o.Preallocation == qcow2.PreallocateOff:
+		return r.Resize(size)
+	case o.Preallocation == qcow2.PreallocateMetadata:
+		return fmt.Errorf("Unsupported preallocation mode: %v", o.Preallocation)
+	case size < was:
+		return errors.New("preallocation can't be used for shrinking an image")
+	}
+	if err := r.Resize(size); err != nil {
+		return err
+	}
+	if err := r.provide(was, size, o.Preallocation); err != nil {
+		r.size.Store((was + sectorSize - 1) &^ (sectorSize - 1))
+		return errors.Join(err, r.f.Truncate(was))
+	}
+	return r.f.Sync()
+}
+
+// provide reserves the storage of [off, end) or, for PreallocateFull, writes
+// zeroes there.
+func (r *raw) provide(off, end int64, mode qcow2.Preallocation) error {
+	if mode == qcow2.PreallocateFalloc {
+		return r.f.Reserve(off, end-off)
+	}
+	buf := make([]byte, 1<<20)
+	for off < end {
+		n := min(end-off, int64(len(buf)))
+		if err := r.f.WriteV([][]byte{buf[:n]}, off); err != nil {
+			return err
+		}
+		off += n
+	}
+	return nil
+}
+
 func (r *raw) Flush() error {
 	if r.readOnly {
 		return nil

@@ -313,15 +313,9 @@ func (n *newImage) options() (qcow2.CreateOptions, error) {
 	default:
 		return o, fmt.Errorf("Parameter 'compression-type' does not accept value '%s'", c)
 	}
-	switch p := v.or("preallocation", "off"); p {
-	case "off":
-	case "metadata":
-		o.Preallocation = qcow2.PreallocateMetadata
-	case "falloc":
-		o.Preallocation = qcow2.PreallocateFalloc
-	case "full":
-		o.Preallocation = qcow2.PreallocateFull
-	default:
+	p := v.or("preallocation", "off")
+	var ok bool
+	if o.Preallocation, ok = preallocation(p); !ok {
 		return o, fmt.Errorf("Parameter 'preallocation' does not accept value '%s'", p)
 	}
 	if o.Version < 3 {
@@ -399,4 +393,14 @@ func sameFile(a, b string) bool {
 	}
 	ib, err := os.Stat(b)
 	return err == nil && os.SameFile(ia, ib)
+}
+
+// preallocation is the mode that has a name.
+func preallocation(name string) (qcow2.Preallocation, bool) {
+	for mode := qcow2.PreallocateOff; mode <= qcow2.PreallocateFull; mode++ {
+		if mode.String() == name {
+			return mode, true
+		}
+	}
+	return 0, false
 }

@@ -373,9 +373,22 @@ var scripts = []script{
 		resize a 0
 		resize a foo
 		resize --preallocation=foo a 3M
+		resize --preallocation=metadata a 3M
+		info a
+		resize --preallocation=falloc a 5M
+		resize --preallocation=full a +1M
+		check a
+		same a
+		resize --preallocation=full a 6M
+		resize --preallocation=falloc a 1M
+		resize --preallocation=metadata --shrink a 1M
 		create r 1M
 		resize r 2M
 		resize -f raw r 3M
+		resize -f raw --preallocation=metadata r 4M
+		resize -f raw --preallocation=falloc r 4M
+		info r
+		resize -f raw --preallocation=full r 5M
 		info r
 	`},
 	{"commit and rebase", `

@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/govmm/govmm/internal/block"
+	"github.com/govmm/govmm/qcow2"
 )
 
 var resizeCommand = command{
@@ -20,12 +21,10 @@ var resizeCommand = command{
 }
 
 func runResize(t *Tool, a *arguments) (err error) {
-	switch p := a.get("preallocation", "off"); p {
-	case "off":
-	case "metadata", "falloc", "full":
-		return fmt.Errorf("Preallocation mode '%s' is not supported when an image is resized", p)
-	default:
-		return fmt.Errorf("Invalid preallocation mode '%s'", p)
+	name := a.get("preallocation", "off")
+	mode, ok := preallocation(name)
+	if !ok {
+		return fmt.Errorf("Invalid preallocation mode '%s'", name)
 	}
 	if len(a.operands) < 2 {
 		return usage("Not enough arguments")
@@ -33,7 +32,7 @@ func runResize(t *Tool, a *arguments) (err error) {
 	if len(a.operands) > 2 {
 		return usage("Expecting image file name and size")
 	}
-	name, text := a.operands[0], a.operands[1]
+	text := a.operands[1]
 	sign := int64(0)
 	switch text[:min(1, len(text))] {
 	case "+":
@@ -45,7 +44,7 @@ func runResize(t *Tool, a *arguments) (err error) {
 	if err != nil {
 		return &optionSizeError{"size"}
 	}
-	d, s, err := t.open(name, a, openOptions{format: a.get("f", ""), write: true})
+	d, s, err := t.open(a.operands[0], a, openOptions{format: a.get("f", ""), write: true})
 	if err != nil {
 		return err
 	}
@@ -58,13 +57,16 @@ func runResize(t *Tool, a *arguments) (err error) {
 	if size <= 0 {
 		return errors.New("New image size must be positive")
 	}
+	if size <= was && mode != qcow2.PreallocateOff {
+		return errors.New("Preallocation can only be used for growing images")
+	}
 	if size < was && !a.has("shrink") {
 		t.complain(errors.New("Use the --shrink option to perform a shrink operation."))
 		t.warn("Shrinking an image will delete all data beyond the shrunken image's end. " +
 			"Before performing such an operation, make sure there is no important data there.")
 		return &statusError{code: 1}
 	}
-	if err := resizeDevice(d, s, size); err != nil {
+	if err := resizeDevice(d, s, size, mode); err != nil {
 		return err
 	}
 	if !a.has("q") {
@@ -74,12 +76,12 @@ func runResize(t *Tool, a *arguments) (err error) {
 }
 
 // resizeDevice changes the size of a disk; sizes are rounded up to sectors.
-func resizeDevice(d block.Device, s source, size int64) error {
-	r, ok := d.(block.Resizer)
+func resizeDevice(d block.Device, s source, size int64, mode qcow2.Preallocation) error {
+	r, ok := d.(block.Preallocator)
 	if !ok {
 		return errors.New("Image format driver does not support resize")
 	}
-	if err := r.Resize(sectors(size)); err != nil {
+	if err := r.ResizeWith(sectors(size), qcow2.ResizeOptions{Preallocation: mode}); err != nil {
 		return errors.New(reason(err))
 	}
 	if s.spec.Format == block.FormatRaw && size%sectorSize != 0 {
