@@ -73,8 +73,9 @@ func TestControllerRecovers(t *testing.T) {
 			if found := regexp.MustCompile(`I/O error.*|EXT4-fs (error|warning).*|offline.*|Call Trace.*|[Uu]nknown command completed.*`).FindString(log); found != "" {
 				t.Errorf("the kernel says %q:\n%s", found, lastLines(log, 40))
 			}
-			// The event log goes on, and the driver listens to it again: it would
-			// be silent otherwise when it is unloaded.
+			// The driver listens to the event log again.
+			agree(g)
+			comeAndGo(g, 0, "/dev/sda")
 			g.sh(`rmmod megaraid_sas; ! test -b /dev/sda`)
 			g.powerOff()
 			checkImage(t, disk)

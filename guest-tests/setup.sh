@@ -159,6 +159,7 @@ fetch_kernel() {
 	shift 2
 	if [ -d "$dir/boot" ]; then
 		say "kernel $(cd "$dir/lib/modules" && echo *): there already"
+		uncompress_modules "$dir"
 		return
 	fi
 	open_archive "$archive" "$@"
@@ -169,14 +170,20 @@ fetch_kernel() {
 	timed "kernel $package" fetch_unpacked "$archive" "$package" "$dir"
 }
 
-# fetch_unpacked ARCHIVE PACKAGE DIR: the same, its modules uncompressed. Only
-# the parts of the kernel are, that guests take modules from.
+# fetch_unpacked ARCHIVE PACKAGE DIR: the same, its modules uncompressed.
 fetch_unpacked() {
 	rm -rf "$3"
 	fetch "$1" "$2" "$3.new"
-	(cd "$3.new"/lib/modules/*/kernel &&
-		find block crypto drivers/scsi fs lib -name '*.ko.xz' -print0 | xargs -0 -r -P 2 -n 20 xz -d)
+	uncompress_modules "$3.new"
 	mv "$3.new" "$3"
+}
+
+# uncompress_modules DIR: those of the parts of the kernel that guests take modules
+# from.
+uncompress_modules() {
+	(cd "$1"/lib/modules/*/kernel &&
+		find block crypto drivers/acpi drivers/cdrom drivers/input drivers/misc drivers/scsi drivers/watchdog fs lib \
+			-name '*.ko.xz' -print0 | xargs -0 -r -P 2 -n 20 xz -d)
 }
 
 fetch_busybox() {

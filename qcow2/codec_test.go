@@ -21,7 +21,7 @@ func codecs(clusterSize int64) map[Compression]codec {
 func TestCodecs(t *testing.T) {
 	for size := int64(512); size <= 2*mib; size *= 2 {
 		for c, codec := range codecs(size) {
-			for fill := range byte(8) {
+			for fill := range byte(scale(4, 8)) {
 				want := squeezable(fill, size)
 				data := codec.encode(make([]byte, size), want)
 				if (data == nil) != (fill%4 == 0) || len(data) >= len(want) {

@@ -132,7 +132,7 @@ func (im *Image) settlePacked(a *allocation, entry uint64, n int64, failed error
 	old := im.g.word(a.page.buf, a.index)
 	im.at(EventL2UpdateCompressed)
 	im.setL2(a.page, a.index, l2Entry{word: entry})
-	im.releaseEntry(old, false)
+	im.releaseEntry(old, im.passes(PassOther))
 	im.alloc.dataEnd = max(im.alloc.dataEnd, (a.host+n+sectorSize-1)&^(sectorSize-1))
 	im.changes.barrier = true
 	im.weigh()

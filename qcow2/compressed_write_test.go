@@ -343,7 +343,11 @@ func TestQEMUReadsCompressed(t *testing.T) {
 		{ClusterSize: 512}, {ClusterSize: 4096, RefcountBits: 2}, {Version: 2}, {ClusterSize: 2 * mib}, {},
 		{ClusterSize: 512, Compression: CompressionZstd}, {Compression: CompressionZstd}, {ClusterSize: 2 * mib, Compression: CompressionZstd},
 	} {
-		o.Size = 5*mib + 512
+		// Large clusters need several of them, small ones a few MiB.
+		o.Size = int64(scale(1, 5))*mib + 512
+		if o.ClusterSize == 2*mib {
+			o.Size = int64(scale(4, 5))*mib + 512
+		}
 		t.Run(config{o: o}.String(), func(t *testing.T) {
 			t.Parallel()
 			l := newLab(t)
@@ -359,7 +363,7 @@ func TestQEMUReadsCompressed(t *testing.T) {
 			}
 			im := l.open("disk", Options{})
 			model := make([]byte, o.Size)
-			const piece = 2 * mib
+			piece := max(o.ClusterSize, 512*kib)
 			for off := int64(0); off < o.Size; off += 64 * kib {
 				copy(model[off:], squeezable(byte(off>>16), 64*kib))
 			}

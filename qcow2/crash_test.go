@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -49,8 +50,10 @@ func (h *history) progress(n int) (flushed, begun int) {
 			continue
 		}
 		word, number, _ := strings.Cut(string(op.data), " ")
-		var i int
-		fmt.Sscan(number, &i)
+		i, err := strconv.Atoi(number)
+		if err != nil {
+			continue
+		}
 		if word == "begin" {
 			begun = i + 1
 		} else if h.ops[i].kind == "flush" {

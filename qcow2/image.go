@@ -38,6 +38,9 @@ type Options struct {
 	// Snapshot, if not zero, opens the disk as it was in an internal snapshot.
 	// ReadOnly must be set.
 	Snapshot SnapshotRef
+	// PassDiscard says when storage is given back to the host. 0 chooses
+	// PassRequest and PassSnapshot.
+	PassDiscard PassDiscard
 	// Unchecked are the classes of metadata that writes are not checked against.
 	Unchecked Overlap
 	// L2CacheSize and RefcountCacheSize bound the memory for clean metadata, in
@@ -85,21 +88,22 @@ type Image struct {
 	packed  sync.Pool     // of *[]byte: compressed clusters
 	helpers chan struct{} // holds a token for each goroutine that decompresses beside its request
 
-	mu        sync.RWMutex
-	hdr       *header            // guarded by mu, with all below
-	l1        []uint64           // active L1 table
-	l2        *cache             // pages of L2 tables
-	l2Default bool               // the size of l2 follows the size of the disk
-	refs      *cache             // pages of refcount blocks
-	refTable  []uint64           // refcount table
-	snaps     []snapshot         // internal snapshots
-	snapTable snapshotTable      // what is wrong with their table, if opened for repair
-	meta      map[int64]metaKind // clusters that hold metadata, by number
-	unchecked Overlap            // never changes
-	alloc     allocator
-	inflight  []*allocation
-	changes   changes
-	stray     *header // to be written before anything else; see rootChange
+	mu          sync.RWMutex
+	hdr         *header            // guarded by mu, with all below
+	l1          []uint64           // active L1 table
+	l2          *cache             // pages of L2 tables
+	l2Default   bool               // the size of l2 follows the size of the disk
+	refs        *cache             // pages of refcount blocks
+	refTable    []uint64           // refcount table
+	snaps       []snapshot         // internal snapshots
+	snapTable   snapshotTable      // what is wrong with their table, if opened for repair
+	meta        map[int64]metaKind // clusters that hold metadata, by number
+	unchecked   Overlap            // never changes
+	passDiscard PassDiscard
+	alloc       allocator
+	inflight    []*allocation
+	changes     changes
+	stray       *header // to be written before anything else; see rootChange
 
 	keysMu sync.Mutex // held to look at or change key slots; a leaf
 
@@ -135,6 +139,9 @@ func Open(f File, o Options) (*Image, error) {
 		return nil, fmt.Errorf("%w: image does not contain a refcount table (a repair makes one)", ErrInvalid)
 	}
 	im := &Image{event: o.Event, f: f, hdr: h, g: newGeometry(h), readOnly: o.ReadOnly, unchecked: o.Unchecked}
+	if im.passDiscard = o.PassDiscard; im.passDiscard == 0 {
+		im.passDiscard = defaultPassDiscard
+	}
 	im.epochs.init()
 	im.commits = im.commit
 	im.buffers.New = func() any { b := make([]byte, im.g.clusterSize); return &b }

@@ -110,19 +110,6 @@ func (g *geometry) metadataSize(size int64) int64 {
 	perTable := int64(1) << g.l2Bits
 	tables := (size>>g.clusterBits + perTable - 1) / perTable
 	n := 1 + tables + g.clusters(tables*8) // header, L2 tables, L1 table
-	return (n + g.refcountClusters(n+size>>g.clusterBits)) << g.clusterBits
-}
-
-// refcountClusters is how many clusters of refcount blocks and refcount table
-// count the given clusters and themselves.
-func (g *geometry) refcountClusters(clusters int64) int64 {
-	perBlock, perTable := int64(1)<<g.refBlockBits, g.clusterSize/8
-	for n := int64(0); ; {
-		blocks := (clusters + n + perBlock - 1) / perBlock
-		need := blocks + (blocks+perTable-1)/perTable
-		if need == n {
-			return n
-		}
-		n = need
-	}
+	blocks, table := g.refcountSize(n + size>>g.clusterBits)
+	return (n + blocks + table) << g.clusterBits
 }

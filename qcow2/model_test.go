@@ -322,7 +322,7 @@ func TestRandomOperations(t *testing.T) {
 			d.opts.L2CacheSize = 1 // the smallest there is: pages come and go
 			d.opts.RefcountCacheSize = 1
 			d.reopen()
-			for step := range scale(600, 20000) {
+			for step := range scale(300, 20000) {
 				op := randomOperation(rng, c.o.Size, max(c.o.ClusterSize, 4096))
 				if err := op.run(d.im, rng); err != nil {
 					t.Fatalf("step %d, %v: %v", step, op, err)

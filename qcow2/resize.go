@@ -371,22 +371,18 @@ func (r *rootChange) gather(end int64) error {
 func (im *Image) usage() (last, used int64, err error) {
 	im.mu.Lock()
 	defer im.mu.Unlock()
-	last = -1
+	if last, err = im.lastUsed(); err != nil {
+		return 0, 0, err
+	}
 	perPage := im.countsPerPage()
-	for bi := range int64(len(im.refTable)) {
-		if !im.hasBlock(bi) {
-			continue
+	for first := int64(0); first <= last; first += perPage {
+		p, _, err := im.refPage(first)
+		if err != nil {
+			return 0, 0, err
 		}
-		for c := bi << im.g.refBlockBits; c < (bi+1)<<im.g.refBlockBits; c += perPage {
-			p, _, err := im.refPage(c)
-			if err != nil {
-				return 0, 0, err
-			}
-			for i := range min(perPage, (bi+1)<<im.g.refBlockBits-c) {
-				if loadRefcount(p.buf, i, im.g.refcountOrder) != 0 {
-					used++
-					last = c + i
-				}
+		for i := int64(0); p != nil && i < perPage; i++ {
+			if loadRefcount(p.buf, i, im.g.refcountOrder) != 0 {
+				used++
 			}
 		}
 	}

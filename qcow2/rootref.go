@@ -17,7 +17,7 @@ func (r *rootChange) gain(l1 []uint64) error {
 
 // lose takes back what gain counts.
 func (r *rootChange) lose(l1 []uint64) error {
-	return r.walk(l1, func(off, n int64) error { return r.loseRun(off, n, true) })
+	return r.walk(l1, func(off, n int64) error { return r.loseRun(off, n, r.im.passes(PassSnapshot)) })
 }
 
 // walk calls visit for every run of bytes that an L1 table refers to. A table

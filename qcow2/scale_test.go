@@ -10,3 +10,12 @@ func scale(short, long int) int {
 	}
 	return short
 }
+
+// everyNth is how far apart the points are at which a test lets something fail,
+// of all that there are: n under the race detector, else 1.
+func everyNth(n int) int {
+	if raceDetector {
+		return scale(n, 1)
+	}
+	return 1
+}

@@ -43,16 +43,20 @@ func (d *disk) recordWorld(w *world, rng *rand.Rand, ops []operation) snapshotHi
 // the log, and of those that may be.
 func (h *snapshotHistory) durable(n int) (durable, begun int) {
 	for i := range h.ops {
-		begin := slices.IndexFunc(h.log[:n], func(op fileOp) bool { return op.kind == opMark && string(op.data) == fmt.Sprintf("begin %d", i) })
-		end := slices.IndexFunc(h.log[:n], func(op fileOp) bool { return op.kind == opMark && string(op.data) == fmt.Sprintf("end %d", i) })
-		if begin >= 0 {
-			begun = i + 1
+		if !marked(h.log[:n], fmt.Sprintf("begin %d", i)) {
+			break
 		}
-		if end >= 0 && (h.ops[i].kind == "flush" || h.ops[i].onSnapshots()) {
+		begun = i + 1
+		if marked(h.log[:n], fmt.Sprintf("end %d", i)) && (h.ops[i].kind == "flush" || h.ops[i].onSnapshots()) {
 			durable = i + 1
 		}
 	}
 	return durable, begun
+}
+
+// marked reports whether a mark is in a log.
+func marked(log []fileOp, mark string) bool {
+	return slices.ContainsFunc(log, func(op fileOp) bool { return op.kind == opMark && string(op.data) == mark })
 }
 
 // survives checks what a crash after n entries of the log left. Each operation
@@ -166,8 +170,8 @@ func TestCrashSnapshots(t *testing.T) {
 			} else if c.o.ClusterSize > 4096 {
 				most = 1 // these take longer
 			}
-			states := 0
-			for n := range len(h.log) + 1 {
+			states, stride := 0, everyNth(3)
+			for n := rng.IntN(stride); n <= len(h.log); n += stride {
 				for _, keep := range subsets(h.log[:n], most, rng) {
 					states++
 					if err := h.survives(n, crash(h.base, h.log, n, keep), d.opts); err != nil {
@@ -223,7 +227,8 @@ func TestSnapshotFailures(t *testing.T) {
 				t.Parallel()
 				seed := rand.Uint64()
 				t.Logf("seed %d", seed)
-				for n := 1; ; n++ {
+				stride := everyNth(4)
+				for n := 1 + int(seed%uint64(stride)); ; n += stride {
 					rng := rand.New(rand.NewPCG(seed, uint64(i)))
 					if done := failSnapshot(t, c, rng, kind, n); done {
 						t.Logf("%d operations", n-1)

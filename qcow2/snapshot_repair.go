@@ -91,6 +91,9 @@ func (im *Image) checkSnapshotTable(o *CheckOptions, res *CheckResult) error {
 
 // skip reads n bytes and drops them.
 func skip(r io.Reader, n int64) error {
+	if n <= 0 {
+		return nil // io.CopyN would take a buffer for it
+	}
 	_, err := io.CopyN(io.Discard, r, n)
 	return err
 }

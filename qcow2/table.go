@@ -98,7 +98,7 @@ func (im *Image) copyL2(l1i, table int64) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	im.release(table>>im.g.clusterBits, 1, false)
+	im.release(table>>im.g.clusterBits, 1, im.passes(PassOther))
 	im.setMeta(table, 1, metaSnapshotL2)
 	return own, nil
 }

@@ -187,7 +187,7 @@ func (im *Image) settle(a *allocation, failed error) {
 		old := im.g.entry(a.page.buf, a.index+i)
 		im.setL2(a.page, a.index+i, im.g.filled(a, a.first+i, old))
 		if !a.kept {
-			im.releaseEntry(old.word, false)
+			im.releaseEntry(old.word, im.passes(PassOther))
 		}
 	}
 	if !im.g.dataFile {

@@ -31,7 +31,7 @@ func (im *Image) writeZeroes(rq *request, off, n int64, unmap bool) error {
 	if err := im.writeExplicitZeroes(rq, off, lo-off); err != nil {
 		return err
 	}
-	if err := im.zeroUnits(rq, lo, hi, change, unmap); err != nil {
+	if err := im.zeroUnits(rq, lo, hi, change, unmap && im.passes(PassRequest)); err != nil {
 		return err
 	}
 	return im.writeExplicitZeroes(rq, hi, end-hi)
@@ -114,7 +114,7 @@ func (im *Image) Discard(off, n int64) error {
 		if im.rawData() {
 			err = im.zeroRaw(lo, hi-lo, true)
 		} else {
-			err = im.changeEntries(lo, hi, im.discarded, true)
+			err = im.changeEntries(lo, hi, im.discarded, im.passes(PassRequest))
 		}
 	}
 	return im.finishWrite(rq, err)

@@ -45,7 +45,7 @@ func TestBadFrames(t *testing.T) {
 		{g.dcmd(0x01ffff00, 64), mfi.StatusInvalidDCMD},
 		{g.dcmd(0, 0), mfi.StatusInvalidDCMD},
 		{mfi.Fields{Cmd: 0x0a}, mfi.StatusInvalidCmd},
-		{mfi.Fields{Cmd: mfi.CmdSMP}, mfi.StatusInvalidCmd},
+		{mfi.Fields{Cmd: mfi.CmdSMP}, mfi.StatusDeviceNotFound},
 		{noSense, mfi.StatusSCSIDoneWithError},
 		{intoHole, mfi.StatusInvalidSGL},
 		{overEnd, mfi.StatusInvalidSGL},

@@ -59,7 +59,7 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 		}
 		return openEncrypted(f, readOnly, secret)
 	}
-	o := qcow2.Options{ReadOnly: readOnly, L2CacheSize: c.spec.L2CacheSize, Secret: c.spec.secret}
+	o := qcow2.Options{ReadOnly: readOnly, L2CacheSize: c.spec.L2CacheSize, PassDiscard: c.spec.PassDiscard, Secret: c.spec.secret}
 	if len(c.seen) == 1 {
 		o.Snapshot = c.spec.Snapshot
 	}

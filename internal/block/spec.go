@@ -58,6 +58,9 @@ type Spec struct {
 	// file with rules for that, unless Debug is set.
 	Debug       *blkdebug.Debug
 	DebugConfig string
+	// PassDiscard says when a qcow2 image gives storage back to the host; 0 is the
+	// default of package qcow2.
+	PassDiscard qcow2.PassDiscard
 	// KeyFile names a file whose whole contents are the passphrase of an
 	// encrypted disk; Secret, unless empty, is the passphrase itself. It opens
 	// every encrypted file of a backing chain.
@@ -75,6 +78,8 @@ type Spec struct {
 //	data-file=FILE|off   external data file; by default the one that the image names.
 //	                     With off, none may be opened
 //	size=BYTES           of a null device; suffixes k, M, G, T, P, E (powers of 1024)
+//	pass-discard-request=on|off, pass-discard-snapshot=on|off, pass-discard-other=on|off
+//	                     when a qcow2 image gives storage back to the host (on, on, off)
 //	l2-cache-size=BYTES  of a qcow2 image
 //	cache.direct=on|off    bypass the page cache of the host (off)
 //	cache.no-flush=on|off  never make anything durable (off)
@@ -128,6 +133,10 @@ func (s *Spec) set(key, value string) (known bool, err error) {
 		}
 	case "size":
 		s.Size, err = parseSize(key, value)
+	case "pass-discard-request", "pass-discard-snapshot", "pass-discard-other":
+		var on bool
+		on, err = parseSwitch(key, value)
+		s.PassDiscard = s.PassDiscard.With(passClasses[key], on)
 	case "l2-cache-size":
 		s.L2CacheSize, err = parseSize(key, value)
 	case "cache.direct":
@@ -146,6 +155,11 @@ func (s *Spec) set(key, value string) (known bool, err error) {
 		return false, nil
 	}
 	return true, err
+}
+
+// passClasses are the keys about storage that goes back to the host.
+var passClasses = map[string]qcow2.PassDiscard{
+	"pass-discard-request": qcow2.PassRequest, "pass-discard-snapshot": qcow2.PassSnapshot, "pass-discard-other": qcow2.PassOther,
 }
 
 // validate refuses what can't be opened whatever is on the host.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -174,8 +175,9 @@ func runCommand(control *os.File) (status int, err error) {
 
 // forwardSignals passes signals on to the command. If the host is lost, it ends
 // the command, by the signal stop, and the machine: nobody takes what the streams
-// still hold.
+// still hold. A heartbeat becomes one for every processor.
 func forwardSignals(requests *json.Decoder, p *os.Process, stop os.Signal, ended <-chan struct{}) {
+	runtime.LockOSThread() // for poke
 	for {
 		var r request
 		if err := requests.Decode(&r); err != nil {
@@ -183,6 +185,8 @@ func forwardSignals(requests *json.Decoder, p *os.Process, stop os.Signal, ended
 		}
 		if r.Signal != 0 {
 			p.Signal(syscall.Signal(r.Signal))
+		} else {
+			poke()
 		}
 	}
 	p.Signal(stop)

@@ -119,7 +119,7 @@ func (m *machine) closePorts() {
 // interrupts without a lock, and an interrupt that is raised at that moment is
 // forgotten until the next one. If it was the timer's, the kernel of the nest
 // waits, with nothing to wake it, for as long as no device interrupts: this one
-// does.
+// does, and the nest passes it on to its other processors.
 const heartbeat = 100 * time.Millisecond
 
 // run starts the command, serves its streams and waits for its end.

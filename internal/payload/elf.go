@@ -14,7 +14,10 @@ const (
 
 // Kernel links the program and returns it as an ELF64 kernel: one segment of code
 // at Base, which is also the entry, and one of data.
-func (p *Program) Kernel() *bytes.Reader {
+func (p *Program) Kernel() *bytes.Reader { return p.image(nil, nil) }
+
+// image is the ELF file: code, data, and further segments with their contents.
+func (p *Program) image(more []elf.Prog64, contents [][]byte) *bytes.Reader {
 	code := p.link()
 	data := make([]byte, p.reserved)
 	for _, d := range p.initial {
@@ -29,6 +32,7 @@ func (p *Program) Kernel() *bytes.Reader {
 		{Type: uint32(elf.PT_LOAD), Flags: uint32(elf.PF_R | elf.PF_W), Vaddr: dataBase, Paddr: dataBase,
 			Filesz: uint64(len(data)), Memsz: End - dataBase},
 	}
+	segments = append(segments, more...)
 	header := elf.Header64{
 		Ident: [elf.EI_NIDENT]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)},
 		Type:  uint16(elf.ET_EXEC), Machine: uint16(elf.EM_X86_64), Version: uint32(elf.EV_CURRENT),
@@ -39,12 +43,15 @@ func (p *Program) Kernel() *bytes.Reader {
 	write(&file, header)
 	off := uint64(elfHeader + elfProgHeader*len(segments))
 	for _, s := range segments {
-		s.Off, s.Align = off, 1
+		s.Off, s.Align = off, max(s.Align, 1)
 		write(&file, s)
 		off += s.Filesz
 	}
 	file.Write(code)
 	file.Write(data)
+	for _, c := range contents {
+		file.Write(c)
+	}
 	return bytes.NewReader(file.Bytes())
 }
 

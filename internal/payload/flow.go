@@ -79,6 +79,21 @@ func (p *Program) Jump(label string) {
 	p.relative(label)
 }
 
+// Condition is what a comparison found.
+type Condition byte
+
+// Conditions, as the second opcode byte of a jump.
+const (
+	Equal    Condition = 0x84
+	NotEqual Condition = 0x85
+)
+
+// JumpIf goes on at a label if the comparison before it found c.
+func (p *Program) JumpIf(c Condition, label string) {
+	p.Raw(0x0f, byte(c))
+	p.relative(label)
+}
+
 // If32 does the steps of body if the bits in mask of the accumulator have the
 // value want. The accumulator reaches body as it was.
 func (p *Program) If32(mask, want uint32, body func()) {

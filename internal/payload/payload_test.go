@@ -127,3 +127,25 @@ func TestMistakesAreFoundEarly(t *testing.T) {
 		}()
 	}
 }
+
+// The note of a PVH kernel names a place in the segment behind the program's.
+func TestPVHKernel(t *testing.T) {
+	p := New()
+	p.Halt()
+	f, err := elf.NewFile(p.PVHKernel())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(f.Progs) != 4 || f.Progs[3].Type != elf.PT_NOTE {
+		t.Fatalf("%d segments, want code, data, start and a note", len(f.Progs))
+	}
+	note, err := io.ReadAll(f.Progs[3].Open())
+	if err != nil {
+		t.Fatal(err)
+	}
+	entry := uint64(binary.LittleEndian.Uint32(note[16:]))
+	start := f.Progs[2]
+	if entry < start.Paddr || entry >= start.Paddr+start.Memsz || start.Paddr+start.Memsz != PVHEnd {
+		t.Errorf("entry %#x, segment %+v", entry, start.ProgHeader)
+	}
+}

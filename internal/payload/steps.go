@@ -65,6 +65,24 @@ func (p *Program) Load32(addr uint64) {
 	p.Raw(0x8b, 0x03) // mov eax, [rbx]
 }
 
+// AddWord32 adds the word at addr to the low 32 bits of the accumulator.
+func (p *Program) AddWord32(addr uint64) {
+	p.memory(addr)
+	p.Raw(0x03, 0x03) // add eax, [rbx]
+}
+
+// AddAddress adds a place in memory to the accumulator.
+func (p *Program) AddAddress(addr uint64) {
+	p.memory(addr)
+	p.Raw(0x48, 0x01, 0xd8) // add rax, rbx
+}
+
+// And clears the bits of the accumulator that are not in mask.
+func (p *Program) And(mask uint32) {
+	p.Raw(0x25) // and eax, imm32
+	p.imm32(mask)
+}
+
 // LoadIndexed32 reads word number n of the array at base into the accumulator, n
 // being the accumulator.
 func (p *Program) LoadIndexed32(base uint64) {
@@ -122,6 +140,18 @@ func (p *Program) Out32(port uint16, v uint32) {
 	p.port(port)
 	p.Raw(0xb8) // mov eax, imm32
 	p.imm32(v)
+	p.Raw(0xef) // out dx, eax
+}
+
+// Put8 writes the lowest byte of the accumulator to a port.
+func (p *Program) Put8(port uint16) {
+	p.port(port)
+	p.Raw(0xee) // out dx, al
+}
+
+// Put32 writes the low 32 bits of the accumulator to a port.
+func (p *Program) Put32(port uint16) {
+	p.port(port)
 	p.Raw(0xef) // out dx, eax
 }
 
