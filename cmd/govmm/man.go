@@ -133,7 +133,7 @@ func newPage(title, about string) *page {
 func (p *page) section(name string) { fmt.Fprintf(p, ".SH %s\n", name) }
 
 // text is printed as it is, line for line.
-func (p *page) text(s string) { fmt.Fprintf(p, ".nf\n%s\n.fi\n", roff(strings.TrimSpace(s))) }
+func (p *page) text(s string) { fmt.Fprintf(p, ".nf\n%s\n.fi\n", roff(strings.Trim(s, "\n"))) }
 
 // item is a term and what it means.
 func (p *page) item(term, meaning string) {
