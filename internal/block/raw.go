@@ -140,7 +140,7 @@ func (r *raw) ResizeWith(size int64, o qcow2.ResizeOptions) error {
 	case o.Preallocation == qcow2.PreallocateOff:
 		return r.Resize(size)
 	case o.Preallocation == qcow2.PreallocateMetadata:
-		return fmt.Errorf("Unsupported preallocation mode: %v", o.Preallocation)
+		return fmt.Errorf("unsupported preallocation mode: %v", o.Preallocation)
 	case size < was:
 		return errors.New("preallocation can't be used for shrinking an image")
 	}
