@@ -24,6 +24,19 @@ func gated(t *testing.T, method string) (u *Unit, m *memory, entered chan struct
 	return u, m, entered, let
 }
 
+// closeHeld closes a unit whose medium holds a call, and lets that go on when the
+// work in the background has been told to end.
+func closeHeld(u *Unit, let chan struct{}) {
+	go func() {
+		u.background.mu.Lock()
+		ctx := u.background.ctx
+		u.background.mu.Unlock()
+		<-ctx.Done()
+		close(let)
+	}()
+	u.Close()
+}
+
 func senseOfRequest(t *testing.T, u *Unit) Sense {
 	t.Helper()
 	b := make([]byte, SenseSize)
@@ -83,8 +96,7 @@ func TestExtendedSelfTest(t *testing.T) {
 	u, _, entered, let = gated(t, "ReadV")
 	wantGood(t, run(u, selfTestCDB(selfTestBackgroundExtended)), 0)
 	<-entered
-	go close(let)
-	u.Close()
+	closeHeld(u, let)
 	if got := result(u); got != code|selfTestCutOff {
 		t.Errorf("result %#x after Close", got)
 	}
@@ -142,8 +154,7 @@ func TestSanitizeImmediate(t *testing.T) {
 	u, _, entered, let = gated(t, "WriteV")
 	wantGood(t, run(u, overwriteCDB(immed, 5), overwriteList(1, 'x')), 5)
 	<-entered
-	go close(let)
-	u.Close()
+	closeHeld(u, let)
 	wantSense(t, run(u, turCDB), Sense{Key: KeyMediumError, Code: ASCSanitizeFailed})
 	u.sanitizing.value.Store(sanitizeNone)
 	if c := run(u, overwriteCDB(immed, 5), overwriteList(1, 'x')); c.Status == StatusGood {
