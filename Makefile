@@ -64,9 +64,10 @@ guests:
 fuzz:
 	$(step) 'fuzzing' guest-tests/fuzz.sh 60s
 
-bench: build ## benchmarks, and a table of govmm beside QEMU's tools
+bench: build ## benchmarks, and tables of govmm beside QEMU and its tools
 	@go test -run '^$$' -bench . -benchmem $(UNIT)
 	@go run ./internal/cmd/imgbench
+	@go run ./internal/cmd/devbench
 
 lint: check-code ## gofmt, go vet, staticcheck, and golangci-lint and shellcheck where installed
 	@if command -v golangci-lint >/dev/null; then golangci-lint run; fi

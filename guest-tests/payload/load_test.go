@@ -37,9 +37,10 @@ func (c *counterpart) Write(p []byte) (int, error) {
 // PVH kernels are.
 func TestLoad(t *testing.T) {
 	cases := []ldload.Case{
-		{Depth: 1, Commands: 40, Dry: true},
-		{Depth: 1, Commands: 50},
 		{Depth: 32, Commands: 400},
+		{Depth: 1, Commands: 40, Dry: true},
+		{Depth: 1, Commands: 20, Dry: true, Interrupts: true},
+		{Depth: 1, Commands: 50},
 		{Depth: 32, Commands: 32}, // each buffer is filled once: in the order of the volume
 	}
 	g := newGuest(t)
@@ -55,7 +56,8 @@ func TestLoad(t *testing.T) {
 	}
 	g.runTo(vmm.PowerOff)
 
-	want := regexp.MustCompile(`^ready 0\ndone 0 00000000\nready 1\ndone 1 [0-9a-f]{8}\nready 2\ndone 2 [0-9a-f]{8}\nready 3\ndone 3 [0-9a-f]{8}\n$`)
+	want := regexp.MustCompile(`^ready 0\ndone 0 [0-9a-f]{8}\nready 1\ndone 1 00000000\nready 2\ndone 2 00000013\n` +
+		`ready 3\ndone 3 [0-9a-f]{8}\nready 4\ndone 4 [0-9a-f]{8}\n$`)
 	if !want.MatchString(host.said.String()) {
 		t.Errorf("the guest said %q", &host.said)
 	}

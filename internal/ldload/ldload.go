@@ -37,9 +37,12 @@ type Case struct {
 	Depth    int    // commands in flight, 1 to MaxDepth
 	Commands uint32 // in all, at least Depth
 	// Dry lets the processor do all that it does for a command, but tells the
-	// controller nothing: what the guest's own instructions cost. Only those of
-	// waiting and of interrupts are not in it.
+	// controller nothing: what the guest's own instructions cost.
 	Dry bool
+	// Interrupts makes the processor interrupt itself for each command of a dry
+	// case, and handle that as it does the controller's interrupts. Without, a dry
+	// case has none.
+	Interrupts bool
 }
 
 // Where things are in the guest: the ring and the buffers above the program, the
@@ -47,7 +50,7 @@ type Case struct {
 const (
 	ringBase   = 0x200000
 	Buffers    = 0x300000 // of MaxDepth reads
-	scratch    = 0x3f0000 // takes what is posted by a dry case
+	scratch    = 0x3f0000 // has the place of the registers in a dry case
 	regsBase   = 0xc1000000
 	queueBase  = 0xc2000000
 	portBase   = 0xd000
@@ -90,7 +93,7 @@ func Kernel(span uint32, cases []Case) *bytes.Reader {
 	l.frames = l.reads()
 	l.begin()
 	for i, c := range cases {
-		if c.Depth < 1 || c.Depth > MaxDepth || c.Commands < uint32(c.Depth) {
+		if c.Depth < 1 || c.Depth > MaxDepth || c.Commands < uint32(c.Depth) || c.Interrupts && !c.Dry {
 			panic(fmt.Sprintf("ldload: case %+v", c))
 		}
 		l.measured(i, span, c)

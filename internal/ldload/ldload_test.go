@@ -29,6 +29,7 @@ func TestWrongCasesAreRefused(t *testing.T) {
 		"span below a read":    func() { Kernel(4, nil) },
 		"no depth":             func() { Kernel(8, []Case{{Commands: 1}}) },
 		"too deep":             func() { Kernel(8, []Case{{Depth: MaxDepth + 1, Commands: 1000}}) },
+		"not dry":              func() { Kernel(8, []Case{{Depth: 1, Commands: 1, Interrupts: true}}) },
 		"not deep":             func() { Kernel(8, []Case{{Depth: 2, Commands: 1}}) },
 	} {
 		func() {

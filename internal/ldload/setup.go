@@ -84,8 +84,8 @@ func (l *load) giveUp(message string) {
 }
 
 // interruptMessages makes the controller send messages, of 64-bit addresses, and
-// the processor take them: it acknowledges what the status says, and the program
-// goes on from where it sleeps.
+// the processor take them, in run: it acknowledges what the status says, and the
+// program goes on from where it sleeps.
 func (l *load) interruptMessages() {
 	offset, header := l.Word(), l.Word()
 	l.config(regCapList)
@@ -113,9 +113,10 @@ func (l *load) interruptMessages() {
 
 	l.OnInterrupt(vector, func() {
 		l.Increment32(l.interrupts)
-		l.Load32(regsBase + regStatus)
-		l.If32(everything, 0, func() { l.Jump("nothing to clear") })
-		l.Save32(regsBase + regClear)
+		l.Raw(0x8b, 0x47, regStatus) // mov eax, [rdi+regStatus]; see run
+		l.Raw(0x85, 0xc0)            // test eax, eax
+		l.JumpIf(payload.Equal, "nothing to clear")
+		l.Raw(0x89, 0x87, regClear, 0, 0, 0) // mov [rdi+regClear], eax
 		l.Label("nothing to clear")
 	})
 	l.EnableInterrupts()
