@@ -89,6 +89,8 @@ var blockCommands = newCommandSet([]command{
 		[]byte{0x5F, 0x05, 0xFF, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0}, nil, reserveOut((*reservations).preempt)},
 	{OpPersistReserveOut, saRegisterAndIgnore, "PERSISTENT RESERVE OUT, REGISTER AND IGNORE EXISTING KEY", 0,
 		[]byte{0x5F, 0x06, 0xFF, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0}, nil, reserveOut((*reservations).registerAnyhow)},
+	{OpPersistReserveOut, saRegisterAndMove, "PERSISTENT RESERVE OUT, REGISTER AND MOVE", 0,
+		[]byte{0x5F, 0x07, 0xFF, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0}, hasInitiator, reserveOutOf(moveSize, (*reservations).move)},
 	{OpATAPassThrough16, noAction, "ATA PASS-THROUGH(16)", noAttention,
 		[]byte{0x85, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0}, isATA, ataPassThrough},
 	{OpRead16, noAction, "READ(16)", addressed | started,

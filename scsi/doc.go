@@ -51,7 +51,7 @@
 // # Limits
 //
 // There is one initiator: unit attentions, reservations and the stopped state are
-// the unit's, and a reservation cannot be moved to anybody else. There is no
+// the unit's. A reservation can be moved to another one, which never comes. There is no
 // protection information and no saved mode or log parameter; LOG SELECT clears
 // counters. IMMED makes SANITIZE return when it has begun, and other commands no
 // earlier than they would. The state of reservations and of a failed SANITIZE is

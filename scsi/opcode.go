@@ -78,6 +78,7 @@ const (
 	saPreempt           = 0x04
 	saPreemptAndAbort   = 0x05
 	saRegisterAndIgnore = 0x06
+	saRegisterAndMove   = 0x07
 
 	saReportSupportedCodes = 0x0C // of MAINTENANCE IN
 	saReportSupportedTMFs  = 0x0D

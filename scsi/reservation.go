@@ -1,6 +1,9 @@
 package scsi
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // reservationType is the TYPE of a persistent reservation (SPC-4). 0 stands for
 // no reservation.
@@ -32,26 +35,56 @@ func (t reservationType) allRegistrants() bool {
 	return t == writeExclusiveAllRegistrants || t == exclusiveAccessAll
 }
 
-// reservations are the registration and the reservations of the one I_T nexus
-// that there is. Whoever holds a reservation registered for it, and it ends with
-// the registration: so none ever stands against a command that is not itself
-// about reservations. They end with a reset, since there is no APTPL.
+// registrantsOnly reports whether whoever is registered may use the unit.
+func (t reservationType) registrantsOnly() bool {
+	return t == writeExclusiveRegistrants || t == exclusiveAccessRegistrants || t.allRegistrants()
+}
+
+// excludesReads reports whether those who are kept out may not read either.
+func (t reservationType) excludesReads() bool {
+	return t == exclusiveAccess || t == exclusiveAccessRegistrants || t == exclusiveAccessAll
+}
+
+// reservations are the registration and the reservations of the one I_T nexus that
+// sends commands, and of another that REGISTER AND MOVE named, if it did. That other
+// is registered only while it holds the reservation, and then that stands against
+// commands (see against). All of it ends with a reset, since there is no APTPL.
 type reservations struct {
 	mu         sync.Mutex
 	generation uint32          // PRGENERATION
 	key        uint64          // 0 is not registered
-	held       reservationType // by the registrant
+	held       reservationType // by the other if there is one, else by the registrant
 	reserved   bool            // by RESERVE, which excludes the others
+	other      registrant      // that the reservation was moved to
+	elsewhere  atomic.Bool     // there is another; written with mu held
+}
+
+// registrant is a registration of another initiator. No key is none.
+type registrant struct {
+	initiator uint64 // its SAS address
+	key       uint64
 }
 
 func (r *reservations) reset() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.generation, r.key, r.held, r.reserved = 0, 0, 0, false
+	r.setOther(registrant{})
 }
 
-// unregister ends the registration and with it the reservation.
-func (r *reservations) unregister() { r.key, r.held = 0, 0 }
+// setOther sets or, without a key, ends the registration of another initiator.
+func (r *reservations) setOther(o registrant) {
+	r.other = o
+	r.elsewhere.Store(o.key != 0)
+}
+
+// unregister ends the registration of who sends commands, and with it the reservation
+// if it is its own.
+func (r *reservations) unregister() {
+	if r.key = 0; r.other.key == 0 {
+		r.held = 0
+	}
+}
 
 // conflict ends a command with RESERVATION CONFLICT.
 func (c *Command) conflict() Sense {
@@ -68,16 +101,69 @@ func release(u *Unit, c *Command) Sense { return u.reservations.exclusive(c, fal
 
 // exclusive sets or ends the reservation of RESERVE. As CRH in REPORT
 // CAPABILITIES says, it is GOOD without effect for who takes part in a
-// persistent reservation; for who is only registered it is a conflict.
+// persistent reservation; for who is only registered, or not at all while another
+// has a reservation, it is a conflict.
 func (r *reservations) exclusive(c *Command, on bool) Sense {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
-	case r.held != 0:
+	case r.held != 0 && (r.other.key == 0 || r.key != 0 && r.held.registrantsOnly()):
 		return Sense{}
-	case r.key != 0:
+	case r.held != 0 || r.key != 0:
 		return c.conflict()
 	}
 	r.reserved = on
 	return Sense{}
+}
+
+// access is what a command does, as far as a reservation of another initiator is
+// concerned.
+type access uint8
+
+const (
+	accessNone access = iota // it is allowed in any case
+	accessRead
+	accessWrite // or changes what others rely on
+)
+
+// accessOf is what a command does, by the tables of SPC-4 and SBC-3 about commands in
+// the presence of reservations. Commands about reservations look for themselves.
+func accessOf(cdb []byte) access {
+	switch Opcode(cdb[0]) {
+	case OpTestUnitReady, OpRequestSense, OpInquiry, OpReportLUNs, OpLogSense, OpReadCapacity10, OpMaintenanceIn,
+		OpPersistReserveIn, OpPersistReserveOut, OpReserve6, OpReserve10, OpRelease6, OpRelease10:
+		return accessNone
+	case OpServiceActionIn16:
+		if cdb[1]&actionMask == saReadCapacity16 {
+			return accessNone
+		}
+		return accessRead
+	case OpPreventAllow: // to allow it
+		if cdb[4]&1 == 0 {
+			return accessNone
+		}
+	case OpStartStopUnit: // to start it, and nothing else
+		if cdb[4] == 1 {
+			return accessNone
+		}
+	case OpRead6, OpRead10, OpRead12, OpRead16, OpVerify10, OpVerify12, OpVerify16, OpPreFetch10, OpPreFetch16,
+		OpReadDefectData10, OpReadDefectData12:
+		return accessRead
+	}
+	return accessWrite
+}
+
+// against reports whether the reservation of another initiator stands against a
+// command that does a.
+func (r *reservations) against(a access) bool {
+	if a == accessNone || !r.elsewhere.Load() {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.other.key == 0, r.key != 0 && r.held.registrantsOnly():
+		return false
+	}
+	return a == accessWrite || r.held.excludesReads()
 }

@@ -26,10 +26,12 @@ func reserveIn(add func(u *Unit, r *reservations, b []byte) []byte) func(*Unit, 
 
 // appendKeys is READ KEYS.
 func appendKeys(_ *Unit, r *reservations, b []byte) []byte {
-	if r.key == 0 {
-		return b
+	for _, key := range []uint64{r.key, r.other.key} {
+		if key != 0 {
+			b = binary.BigEndian.AppendUint64(b, key)
+		}
 	}
-	return binary.BigEndian.AppendUint64(b, r.key)
+	return b
 }
 
 // appendReservation is READ RESERVATION. If all registrants hold it, there is no
@@ -39,7 +41,10 @@ func appendReservation(_ *Unit, r *reservations, b []byte) []byte {
 		return b
 	}
 	key := r.key
-	if r.held.allRegistrants() {
+	switch {
+	case r.other.key != 0:
+		key = r.other.key
+	case r.held.allRegistrants():
 		key = 0
 	}
 	b = binary.BigEndian.AppendUint64(b, key)
@@ -47,27 +52,46 @@ func appendReservation(_ *Unit, r *reservations, b []byte) []byte {
 }
 
 // hasInitiator says if the initiator has a name, without which it cannot be
-// told of.
+// told of, nor from others.
 func hasInitiator(u *Unit) bool { return u.config.Initiator != 0 }
 
-// appendFullStatus is READ FULL STATUS: the initiator with its TransportID, that
+const (
+	targetPort      = 1  // relative identifier of the one target port
+	transportIDSize = 24 // of SAS (SPL)
+	protocolSAS     = 0x06
+)
+
+// parseTransportID reads the TransportID of a SAS initiator.
+func parseTransportID(b []byte) (initiator uint64, ok bool) {
+	const format = 0xC0 // FORMAT CODE, of which SAS has only 0
+	if b[0]&(format|0x0F) != protocolSAS {
+		return 0, false
+	}
+	initiator = binary.BigEndian.Uint64(b[4:])
+	return initiator, initiator != 0
+}
+
+// appendFullStatus is READ FULL STATUS: the initiators with their TransportIDs, those
 // of SAS (SPL).
 func appendFullStatus(u *Unit, r *reservations, b []byte) []byte {
-	if r.key == 0 {
-		return b
+	for _, x := range []registrant{{u.config.Initiator, r.key}, r.other} {
+		if x.key == 0 {
+			continue
+		}
+		const holder = 0x01
+		var d [24 + transportIDSize]byte
+		be := binary.BigEndian
+		be.PutUint64(d[0:], x.key)
+		if r.held != 0 && (r.other.key == 0 || x == r.other) {
+			d[12], d[13] = holder, byte(r.held)
+		}
+		be.PutUint16(d[18:], targetPort)
+		be.PutUint32(d[20:], transportIDSize)
+		d[24] = protocolSAS
+		be.PutUint64(d[28:], x.initiator)
+		b = append(b, d[:]...)
 	}
-	const holder, port, protocolSAS = 0x01, 1, 0x06
-	var d [24 + 24]byte
-	be := binary.BigEndian
-	be.PutUint64(d[0:], r.key)
-	if r.held != 0 {
-		d[12], d[13] = holder, byte(r.held)
-	}
-	be.PutUint16(d[18:], port)
-	be.PutUint32(d[20:], 24)
-	d[24] = protocolSAS
-	be.PutUint64(d[28:], u.config.Initiator)
-	return append(b, d[:]...)
+	return b
 }
 
 // reserveCapabilities is REPORT CAPABILITIES: compatible handling of RESERVE, no

@@ -8,8 +8,12 @@ import (
 )
 
 // reserveOutSize is the length of the parameter list of PERSISTENT RESERVE OUT
-// without SPEC_I_PT (SPC-4).
-const reserveOutSize = 24
+// without SPEC_I_PT, and moveSize that of REGISTER AND MOVE with the TransportID of
+// SAS (SPC-4).
+const (
+	reserveOutSize = 24
+	moveSize       = reserveOutSize + transportIDSize
+)
 
 // Places in that parameter list.
 const (
@@ -25,24 +29,33 @@ type reserveRequest struct {
 	key    uint64
 	newKey uint64 // SERVICE ACTION RESERVATION KEY
 	flags  byte
+	list   []byte // the whole parameter list
+	self   uint64 // SAS address of the initiator
 }
 
 // reserveOut returns the handler of a service action of PERSISTENT RESERVE OUT
 // (SPC-4).
 func reserveOut(do func(*reservations, *reserveRequest) Sense) func(*Unit, *Command) Sense {
+	return reserveOutOf(reserveOutSize, do)
+}
+
+// reserveOutOf is reserveOut with a parameter list of another length.
+func reserveOutOf(size int, do func(*reservations, *reserveRequest) Sense) func(*Unit, *Command) Sense {
 	return func(u *Unit, c *Command) Sense {
-		if n := binary.BigEndian.Uint32(c.CDB[5:]); n != reserveOutSize || iov.Len(c.Data) < reserveOutSize {
+		if n := binary.BigEndian.Uint32(c.CDB[5:]); uint64(n) != uint64(size) || iov.Len(c.Data) < size {
 			return illegalRequest(ASCParameterListLengthError)
 		}
-		var list [reserveOutSize]byte
-		iov.Gather(list[:], c.Data)
+		list := make([]byte, size)
+		iov.Gather(list, c.Data)
 		q := reserveRequest{
 			c:      c,
 			scope:  c.CDB[2] >> 4,
 			kind:   reservationType(c.CDB[2] & 0x0F),
-			key:    binary.BigEndian.Uint64(list[:]),
+			key:    binary.BigEndian.Uint64(list),
 			newKey: binary.BigEndian.Uint64(list[reserveNewKeyAt:]),
 			flags:  list[reserveFlagsAt],
+			list:   list,
+			self:   u.config.Initiator,
 		}
 		r := &u.reservations
 		r.mu.Lock()
@@ -50,7 +63,7 @@ func reserveOut(do func(*reservations, *reserveRequest) Sense) func(*Unit, *Comm
 		if r.reserved {
 			return c.conflict()
 		}
-		c.Transferred = reserveOutSize
+		c.Transferred = size
 		if s := do(r, &q); !s.OK() {
 			return c.refuse(s)
 		}
@@ -108,19 +121,19 @@ func (r *reservations) reserve(q *reserveRequest) Sense {
 	if s := q.checkKind(); !s.OK() {
 		return s
 	}
-	if r.held != 0 && r.held != q.kind {
+	if r.held != 0 && (r.held != q.kind || r.other.key != 0) {
 		return q.c.conflict()
 	}
 	r.held = q.kind
 	return Sense{}
 }
 
-// release is RELEASE.
+// release is RELEASE, which does nothing for who holds nothing.
 func (r *reservations) release(q *reserveRequest) Sense {
 	if !r.authorized(q) {
 		return q.c.conflict()
 	}
-	if r.held == 0 {
+	if r.held == 0 || r.other.key != 0 {
 		return Sense{}
 	}
 	if q.scope != 0 || q.kind != r.held {
@@ -135,21 +148,25 @@ func (r *reservations) clear(q *reserveRequest) Sense {
 	if !r.authorized(q) {
 		return q.c.conflict()
 	}
+	r.setOther(registrant{})
 	r.unregister()
 	r.generation++
 	return Sense{}
 }
 
 // preempt is PREEMPT, and PREEMPT AND ABORT: there is nobody else whose commands
-// could be aborted. Who names itself as the holder changes the reservation to
-// that of the command; otherwise the registrations with the key end, which can
+// could be aborted. Who names the holder takes the reservation from it, or changes its
+// own to that of the command; otherwise the registrations with the key end, which can
 // only be its own.
 func (r *reservations) preempt(q *reserveRequest) Sense {
 	if !r.authorized(q) {
 		return q.c.conflict()
 	}
 	holder := r.held != 0 && q.newKey == r.key
-	if r.held.allRegistrants() {
+	switch {
+	case r.other.key != 0:
+		holder = q.newKey == r.other.key
+	case r.held.allRegistrants():
 		holder = q.newKey == 0 // all others, and then who is left holds it
 	}
 	switch {
@@ -157,6 +174,7 @@ func (r *reservations) preempt(q *reserveRequest) Sense {
 		if s := q.checkKind(); !s.OK() {
 			return s
 		}
+		r.setOther(registrant{})
 		r.held = q.kind
 	case q.newKey == 0:
 		return invalidParameter(reserveNewKeyAt)
@@ -164,6 +182,46 @@ func (r *reservations) preempt(q *reserveRequest) Sense {
 		return q.c.conflict()
 	default:
 		r.unregister()
+	}
+	r.generation++
+	return Sense{}
+}
+
+// Places in the parameter list of REGISTER AND MOVE.
+const (
+	moveFlagsAt     = 17 // UNREG and APTPL
+	movePortAt      = 18 // RELATIVE TARGET PORT IDENTIFIER
+	moveLengthAt    = 20 // TRANSPORTID PARAMETER DATA LENGTH
+	moveTransportAt = 24
+)
+
+// move is REGISTER AND MOVE: another initiator is registered, and has the reservation
+// from then on. That may be one that never comes: who is registered itself can take
+// the reservation back by PREEMPT.
+func (r *reservations) move(q *reserveRequest) Sense {
+	const unregister, aptpl = 0x02, 0x01
+	be := binary.BigEndian
+	switch {
+	case !r.authorized(q), r.other.key != 0, r.held.allRegistrants():
+		return q.c.conflict()
+	case r.held == 0:
+		return invalidField(1, 4)
+	case q.newKey == 0:
+		return invalidParameter(reserveNewKeyAt)
+	case q.list[moveFlagsAt]&aptpl != 0:
+		return invalidParameterBit(moveFlagsAt, 0)
+	case be.Uint16(q.list[movePortAt:]) != targetPort:
+		return invalidParameter(movePortAt)
+	case be.Uint32(q.list[moveLengthAt:]) != transportIDSize:
+		return illegalRequest(ASCParameterListLengthError)
+	}
+	initiator, ok := parseTransportID(q.list[moveTransportAt:])
+	if !ok || initiator == q.self {
+		return invalidParameter(moveTransportAt)
+	}
+	r.setOther(registrant{initiator: initiator, key: q.newKey})
+	if q.list[moveFlagsAt]&unregister != 0 {
+		r.key = 0
 	}
 	r.generation++
 	return Sense{}

@@ -307,6 +307,10 @@ func (u *Unit) Read(c *Command, lba uint64, blocks uint32, fua bool) {
 	if s.OK() {
 		s = u.tray.check()
 	}
+	if s.OK() && u.reservations.against(accessRead) {
+		u.end(c, c.conflict())
+		return
+	}
 	if s.OK() {
 		s = u.read(c, extent{lba: lba, blocks: blocks}, fua)
 	}
@@ -318,6 +322,10 @@ func (u *Unit) Read(c *Command, lba uint64, blocks uint32, fua bool) {
 func (u *Unit) Write(c *Command, lba uint64, blocks uint32, fua bool) {
 	c.begin()
 	s := u.admit(started | writable)
+	if s.OK() && u.reservations.against(accessWrite) {
+		u.end(c, c.conflict())
+		return
+	}
 	if s.OK() {
 		s = u.write(c, extent{lba: lba, blocks: blocks}, fua)
 	}
@@ -343,6 +351,9 @@ func (u *Unit) dispatch(c *Command) Sense {
 	}
 	if s := u.admit(row.needs); !s.OK() {
 		return s
+	}
+	if u.reservations.elsewhere.Load() && u.reservations.against(accessOf(c.CDB)) {
+		return c.conflict()
 	}
 	return row.run(u, c)
 }
