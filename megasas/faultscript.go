@@ -39,6 +39,8 @@ type scriptStep struct {
 //	drop-interrupt         the interrupt for the next completion is lost
 //	stay-in-fault TIME     the next reset leaves the firmware in FAULT for a while,
 //	                       as 100s or 5m
+//	lock-diagnostic        no reset can be asked for by the diagnostic register,
+//	                       until the faults are cleared
 //
 // Empty lines, and what follows a #, are left out.
 func (f *Faults) Script(r io.Reader) error {
@@ -112,6 +114,8 @@ func (s *scriptStep) parseFault(name string, args []string) error {
 		s.rule = func() *faultRule { return new(faultRule) }
 	case name == "drop-interrupt" && len(args) == 0:
 		s.do = func(f *Faults) { f.DropInterrupt(1) }
+	case name == "lock-diagnostic" && len(args) == 0:
+		s.do = func(f *Faults) { f.LockDiagnostic(true) }
 	case name == "stay-in-fault" && len(args) == 1:
 		d, err := time.ParseDuration(args[0])
 		if err != nil || d < 0 {

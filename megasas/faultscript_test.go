@@ -17,6 +17,7 @@ func TestFaultScript(t *testing.T) {
 		3 LD_READ: answer SCSI_DONE_WITH_ERROR 3/11/00   # MEDIUM ERROR
 		4 LD_READ: hold
 		1 CTRL_GET_PROPERTIES: answer INVALID_DCMD
+		1 PD_GET_LIST: lock-diagnostic
 		5 LD_READ: fault 0x123
 		5 LD_READ: stay-in-fault 1ms
 	`)); err != nil {
@@ -31,6 +32,11 @@ func TestFaultScript(t *testing.T) {
 	if key, code := g.mem[x.SenseAddr+2], g.mem[x.SenseAddr+12]; key != 3 || code != 0x11 {
 		t.Errorf("sense key %d, code %#x", key, code)
 	}
+	g.mustDCMD(mfi.OpPDGetList, 1024)
+	if g.unlock(); g.read(0xf8) != 0 {
+		t.Error("the diagnostic register can be unlocked")
+	}
+	g.c.Faults().LockDiagnostic(false)
 	held, _ := g.submit(x)
 	if _, s := g.dcmd(mfi.OpCtrlGetProperties, 64); s != mfi.StatusInvalidDCMD {
 		t.Errorf("GET_PROPERTIES: %v", s)
@@ -75,6 +81,7 @@ func TestFaultScriptRefused(t *testing.T) {
 		"1 LD_READ: answer PERHAPS":             "no status is called PERHAPS",
 		"1 LD_READ: answer SCSI_IO_FAILED 3":    "sense data 3: must be as 3/11/00",
 		"1 LD_READ: stay-in-fault a little bit": "no such fault, or not with these values: stay-in-fault a little bit",
+		"1 LD_READ: lock-diagnostic 1":          "no such fault, or not with these values: lock-diagnostic 1",
 		"1 LD_READ: stay-in-fault long":         "time long: must be as 100s or 5m",
 	} {
 		err := c.Faults().Script(strings.NewReader("\n" + line))

@@ -21,6 +21,7 @@ func (c *control) machineCommands() []qmp.Command {
 		qmp.NewCommand("query-memory-size-summary", c.queryMemory),
 		qmp.NewCommand("query-pci", c.queryPCI),
 		qmp.NewCommand("x-query-stats", c.queryStats),
+		qmp.NewCommand("x-controller-fault", c.fault),
 		qmp.NewCommand("stop", c.stop),
 		qmp.NewCommand("cont", c.cont),
 		qmp.NewCommand("system_reset", c.reset).OOB(),

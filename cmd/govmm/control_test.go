@@ -127,6 +127,12 @@ func TestControl(t *testing.T) {
 	m.refused("Device 'data' not found", "disk", "remove", "data")
 	m.ctl("disk", "add", "data", "path="+other) // in the slot that is free again
 	m.want(m.ctl("stats"), "exits: io", "frames posted")
+	m.ctl("fault", "1 LD_READ: hold", "2 LD_WRITE: drop-interrupt")
+	m.ctl("fault", "--clear")
+	m.refused("no command is called WRITE", "fault", "1 LD_READ: hold", "1 WRITE: hold")
+	m.refused("either LINE... or --clear", "fault")
+	m.refused("either LINE... or --clear", "fault", "--clear", "1 LD_READ: hold")
+	m.refused("Use either 'script' or 'clear'", "qmp", "x-controller-fault", "{}")
 	m.want(m.ctl("qmp", "query-pci"), `"vendor": 4096`, `"desc": "RAID controller"`, `"size": 16384`)
 	m.want(m.ctl("qmp", "query-block"), `"virtual-size": 134217728`, `"qdev": "data"`)
 	m.want(m.ctl("qmp", "query-version"), `"package": "govmm`)

@@ -87,7 +87,7 @@ func (c *ctl) tree() *cobra.Command {
 		c.plainCommand("cont", "Let a paused machine go on", "cont"),
 		c.plainCommand("nmi", "Send all processors a non-maskable interrupt", "inject-nmi"),
 		c.plainCommand("quit", "End the machine at once, as if its plug were pulled", "quit"),
-		c.diskCommand(), c.snapshotCommand(), c.eventsCommand(), c.statsCommand(), c.qmpCommand(),
+		c.diskCommand(), c.snapshotCommand(), c.eventsCommand(), c.statsCommand(), c.faultCommand(), c.qmpCommand(),
 	)
 	return root
 }
