@@ -20,7 +20,11 @@ var (
 	huge       = image{"huge", func(s *sides, file string) error { return s.create(file, "2T", "-o", "preallocation=metadata") }}
 	chain      = image{"chain", makeChain}
 	zero       = image{"zero", makeZero}
-	compressed = image{"compressed", makeCompressed}
+	sparse     = image{"sparse", makeSparse}
+	allocated  = image{"allocated", func(s *sides, file string) error { return s.create(file, "1G", "-o", "preallocation=falloc") }}
+	compressed = image{"compressed", func(s *sides, file string) error { return s.makeCompressed(file, "zlib") }}
+
+	compressedZstd = image{"compressed by zstd", func(s *sides, file string) error { return s.makeCompressed(file, "zstd") }}
 )
 
 // create makes an empty image.
@@ -71,8 +75,18 @@ func makeZero(s *sides, file string) error {
 	return s.tool("qemu-io", "-f", "qcow2", "-c", "write -z 0 1G", file)
 }
 
+// makeSparse writes one cluster in each 32 MiB of 2 TiB, which is what 4 KiB of an
+// L2 table map: no two requests find each other's mapping.
+func makeSparse(s *sides, file string) error {
+	if err := s.create(file, "2T"); err != nil {
+		return err
+	}
+	return s.tool("qemu-img", "bench", "-q", "-w", "-f", "qcow2", "-t", "writeback", "-c", fmt.Sprint(2*tib/stepSparse),
+		"-d", "8", "-s", "64k", "-S", fmt.Sprint(stepSparse), file)
+}
+
 // makeCompressed compresses 256 MiB that shrink to about a third.
-func makeCompressed(s *sides, file string) error {
+func (s *sides) makeCompressed(file, method string) error {
 	raw := file + ".raw"
 	var text bytes.Buffer
 	for state := uint64(1); text.Len() < mib; {
@@ -93,7 +107,7 @@ func makeCompressed(s *sides, file string) error {
 	if err := out.Close(); err != nil {
 		return err
 	}
-	return s.tool("qemu-img", "convert", "-c", "-f", "raw", "-O", "qcow2", raw, file)
+	return s.tool("qemu-img", "convert", "-c", "-f", "raw", "-O", "qcow2", "-o", "compression_type="+method, raw, file)
 }
 
 // tool runs a program that makes an image.

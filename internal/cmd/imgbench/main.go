@@ -1,11 +1,13 @@
 // Command imgbench measures govmm beside QEMU's tools: the same requests to the
 // same images, `govmm img bench` and `qemu-img bench` in turn, each in a process
-// of its own, and prints a table. A row compares medians of pairs: what else
-// the host does meanwhile slows both sides.
+// of its own, and prints a table. Rows that begin with "nbd:" are requests of one
+// client to `govmm nbd` and `qemu-nbd`; the CPU time and memory are the server's.
+// A row compares medians of pairs: what else the host does meanwhile slows both
+// sides.
 //
 //	imgbench [-govmm FILE] [-rounds N] [-run REGEXP] [-dir DIR]
 //
-// It needs qemu-img and qemu-io, and 6 GB in DIR. The images are removed at the
+// It needs qemu-img, qemu-io and qemu-nbd, and 8 GB in DIR. The images are removed at the
 // end.
 package main
 
@@ -53,15 +55,26 @@ func run(ctx context.Context) error {
 	defer os.RemoveAll(work)
 	s := sides{ctx: ctx, dir: work, govmm: program}
 	fmt.Println(header)
-	for _, r := range rows() {
-		if !match.MatchString(r.name) {
-			continue
+	line := func(name string, compare func() (comparison, error)) error {
+		if !match.MatchString(name) {
+			return nil
 		}
-		c, err := s.compare(r, *rounds)
+		c, err := compare()
 		if err != nil {
-			return fmt.Errorf("%s: %w", r.name, err)
+			return fmt.Errorf("%s: %w", name, err)
 		}
-		fmt.Println(c.line(r.name))
+		fmt.Println(c.line(name))
+		return nil
+	}
+	for _, r := range rows() {
+		if err := line(r.name, func() (comparison, error) { return s.compare(r, *rounds) }); err != nil {
+			return err
+		}
+	}
+	for _, r := range nbdRows() {
+		if err := line(r.name, func() (comparison, error) { return s.compareNBD(r, *rounds) }); err != nil {
+			return err
+		}
 	}
 	return nil
 }

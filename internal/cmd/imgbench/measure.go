@@ -50,16 +50,21 @@ func theirs(direct bool) []way {
 // compare measures a row: all ways in turn, as often as there are rounds. What
 // the first of them finds cold is warmed up by a run that does not count.
 func (s *sides) compare(r row, rounds int) (comparison, error) {
+	return s.takeTurns(r, rounds, func(w way) (sample, error) { return s.measure(r, w) })
+}
+
+// takeTurns is compare by any way to measure.
+func (s *sides) takeTurns(r row, rounds int, measure func(way) (sample, error)) (comparison, error) {
 	ways := append([]way{ours}, theirs(r.direct)...)
 	c := comparison{count: r.count, ways: ways, samples: make([][]sample, len(ways))}
 	if !r.fresh {
-		if _, err := s.measure(r, ways[1]); err != nil {
+		if _, err := measure(ways[1]); err != nil {
 			return c, err
 		}
 	}
 	for range rounds {
 		for i, w := range ways {
-			one, err := s.measure(r, w)
+			one, err := measure(w)
 			if err != nil {
 				return c, fmt.Errorf("%s: %w", w.name, err)
 			}

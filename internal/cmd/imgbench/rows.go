@@ -46,6 +46,9 @@ const (
 	scatter4K  = 161999 * 4 * kib
 	scatter64K = 10125 * 64 * kib
 	scatterBig = 331777 * 4 * kib
+
+	stepSparse    = 32 * mib
+	scatterSparse = 40503 * stepSparse
 )
 
 // rows are the lines of the table.

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// compareNBD is compare for a row of the table of NBD servers.
+func (s *sides) compareNBD(r nbdRow, rounds int) (comparison, error) {
+	return s.takeTurns(r.row, rounds, func(w way) (sample, error) { return s.measureNBD(r, w) })
+}
+
+// serverCommand is what serves an image on a socket.
+func (s *sides) serverCommand(r *row, w way, file, socket string) *exec.Cmd {
+	if w.name == ours.name {
+		return exec.CommandContext(s.ctx, s.govmm, "nbd", "--socket", socket,
+			fmt.Sprintf("path=%s,cache.direct=%s", file, onOff(r.direct)))
+	}
+	cache := "writeback"
+	if r.direct {
+		cache = "none"
+	}
+	return exec.CommandContext(s.ctx, "qemu-nbd", "-k", socket, "-f", "qcow2", "-t", "--discard", "unmap",
+		"--cache", cache, "--aio", w.name, file)
+}
+
+func onOff(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
+}
+
+// measureNBD runs one server, and one client against it, once. What the server
+// spends until it has written out what it kept in memory counts, its start does not.
+func (s *sides) measureNBD(r nbdRow, w way) (one sample, err error) {
+	file, err := s.file(r.image)
+	if err != nil {
+		return one, err
+	}
+	socket := filepath.Join(s.dir, "nbd.sock")
+	cmd := s.serverCommand(&r.row, w, file, socket)
+	var complaints bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &complaints, &complaints
+	if err := cmd.Start(); err != nil {
+		return one, err
+	}
+	before, took, err := s.use(&r, cmd.Process.Pid, socket)
+	if err == nil {
+		err = cmd.Process.Signal(syscall.SIGTERM)
+	} else {
+		_ = cmd.Process.Kill()
+	}
+	err = errors.Join(err, cmd.Wait(), removeIfThere(socket))
+	if r.fresh {
+		err = errors.Join(err, os.Remove(file))
+	}
+	if err != nil {
+		return one, fmt.Errorf("%q: %w: %s", cmd.Args, err, bytes.TrimSpace(complaints.Bytes()))
+	}
+	usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	if !ok {
+		return one, errors.New("the host does not tell what a process used")
+	}
+	return sample{
+		seconds: took.Seconds(),
+		cpu:     time.Duration(usage.Utime.Nano()+usage.Stime.Nano()) - before,
+		peak:    usage.Maxrss * kib,
+	}, nil
+}
+
+// use sends the requests of a row to the server behind a socket. The results are
+// the CPU time that the server had used before, and the time that it took.
+func (s *sides) use(r *nbdRow, pid int, socket string) (before, took time.Duration, err error) {
+	c, err := s.connect(socket)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer c.close()
+	if before, err = cpuTime(pid); err != nil {
+		return 0, 0, err
+	}
+	took, err = c.run(r)
+	return before, took, err
+}
+
+// connect waits for a server to come.
+func (s *sides) connect(socket string) (*nbdClient, error) {
+	const patience, pause = 20 * time.Second, 2 * time.Millisecond
+	for begun := time.Now(); ; time.Sleep(pause) {
+		c, err := dialNBD(socket)
+		if err == nil {
+			return c, nil
+		}
+		if !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ECONNREFUSED) || time.Since(begun) > patience {
+			return nil, fmt.Errorf("connect to %s: %w", socket, err)
+		}
+	}
+}
+
+// cpuTime is what a process has used so far, by its CPU-time clock
+// (clock_getcpuclockid(3): the clock's number is made from the process's).
+func cpuTime(pid int) (time.Duration, error) {
+	const allThreads, precise = 0, 2
+	var t unix.Timespec
+	err := unix.ClockGettime(int32(^pid)<<3|allThreads|precise, &t)
+	return time.Duration(t.Nano()), err
+}
+
+// removeIfThere removes what a server may have left.
+func removeIfThere(file string) error {
+	if err := os.Remove(file); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
