@@ -18,6 +18,7 @@ type Counters struct {
 // Totals are the counts at one moment, for who shows them outside SCSI.
 type Totals struct {
 	BytesRead, BytesWritten uint64 // without an error
+	Reads, Writes           uint64 // pieces of work with the medium that moved these
 	MediumErrors            uint64 // reads, writes and verifications that failed
 	OtherErrors             uint64 // failures that were not of the medium
 }
@@ -25,8 +26,10 @@ type Totals struct {
 // Totals returns the counts.
 func (k *Counters) Totals() Totals {
 	return Totals{
-		BytesRead:    k.read.bytes.load() + k.verify.bytes.load(),
-		BytesWritten: k.write.bytes.load(),
+		BytesRead:    k.read.done.bytes() + k.verify.done.bytes(),
+		BytesWritten: k.write.done.bytes(),
+		Reads:        k.read.done.times() + k.verify.done.times(),
+		Writes:       k.write.done.times(),
 		MediumErrors: k.read.uncorrected.Load() + k.write.uncorrected.Load() + k.verify.uncorrected.Load(),
 		OtherErrors:  k.other.Load(),
 	}
@@ -34,7 +37,7 @@ func (k *Counters) Totals() Totals {
 
 // workCounter counts one kind of work with the medium: a page of error counters.
 type workCounter struct {
-	bytes       lanes         // processed without an error
+	done        lanes         // processed without an error
 	uncorrected atomic.Uint64 // errors
 	// What the log page leaves out, since LOG SELECT has cleared it.
 	bytesCleared, uncorrectedCleared atomic.Uint64
@@ -51,7 +54,7 @@ func (k *Counters) clear() {
 func (k *Counters) clearOther() { k.otherCleared.Store(k.other.Load()) }
 
 func (w *workCounter) clear() {
-	w.bytesCleared.Store(w.bytes.load())
+	w.bytesCleared.Store(w.done.bytes())
 	w.uncorrectedCleared.Store(w.uncorrected.Load())
 }
 
@@ -59,17 +62,32 @@ func (w *workCounter) clear() {
 // the same time.
 const laneCount = 16
 
-// lanes is a sum whose parts have cache lines of their own: one word that all
+// lanes are sums whose parts have cache lines of their own: one word that all
 // processors add to would cost more than the rest of a READ.
 type lanes [laneCount]struct {
-	n atomic.Uint64
-	_ [56]byte // up to the next line
+	n, times atomic.Uint64
+	_        [48]byte // up to the next line
 }
 
-func (l *lanes) load() uint64 {
+func (l *lanes) add(lane uint32, n uint64) {
+	l[lane].n.Add(n)
+	l[lane].times.Add(1)
+}
+
+// bytes is the sum of what was added.
+func (l *lanes) bytes() uint64 {
 	sum := uint64(0)
 	for i := range l {
 		sum += l[i].n.Load()
+	}
+	return sum
+}
+
+// times is how often something was added.
+func (l *lanes) times() uint64 {
+	sum := uint64(0)
+	for i := range l {
+		sum += l[i].times.Load()
 	}
 	return sum
 }
@@ -84,7 +102,7 @@ func (k *Counters) note(c *Command, w *workCounter, n int64, s Sense) {
 		if c.lane == 0 {
 			c.lane = k.users.Add(1)%laneCount + 1
 		}
-		w.bytes[c.lane-1].n.Add(uint64(n))
+		w.done.add(c.lane-1, uint64(n))
 	case KeyMediumError, KeyHardwareError:
 		w.uncorrected.Add(1)
 	default:

@@ -63,7 +63,7 @@ func (w *workCounter) append(b []byte) []byte {
 		bytesProcessed        // in total
 		uncorrected           // in total
 	)
-	values := [...]uint64{bytesProcessed: w.bytes.load() - w.bytesCleared.Load(),
+	values := [...]uint64{bytesProcessed: w.done.bytes() - w.bytesCleared.Load(),
 		uncorrected: w.uncorrected.Load() - w.uncorrectedCleared.Load()}
 	for code := correctedFast; code <= uncorrected; code++ {
 		b = appendCounter(b, uint16(code), values[code])

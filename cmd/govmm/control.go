@@ -19,10 +19,11 @@ import (
 // control is what steers a machine while it runs: the commands of QMP, and the
 // socket that they come from. It implements megasas.Listener.
 type control struct {
-	m      *machine
-	name   string
-	log    *slog.Logger
-	server *qmp.Server
+	m       *machine
+	name    string
+	serials []serialSpec
+	log     *slog.Logger
+	server  *qmp.Server
 
 	listener net.Listener // nil: there is none
 	session  *mux.Session // of the nested machine's host; nil: there is none
@@ -30,7 +31,7 @@ type control struct {
 }
 
 func newControl(m *machine, spec machineSpec, log *slog.Logger) *control {
-	c := &control{m: m, name: spec.name, log: log}
+	c := &control{m: m, name: spec.name, serials: spec.serials, log: log}
 	c.server = qmp.NewServer(qmp.Config{
 		Version:  qmpVersion(),
 		Commands: append(c.machineCommands(), c.diskCommands()...),

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 
 	"github.com/govmm/govmm/internal/qmp"
@@ -13,22 +14,25 @@ import (
 type (
 	causeData struct {
 		Guest  bool   `json:"guest"`
-		Reason string `json:"reason"`
+		Reason reason `json:"reason"`
 	}
-	actionData struct {
-		Action string `json:"action"`
+	panicData struct {
+		Action panicAction `json:"action"`
+	}
+	watchdogData struct {
+		Action watchdogAction `json:"action"`
 	}
 	deviceData struct {
 		Device string `json:"device,omitempty"`
 		Path   string `json:"path"`
 	}
 	ioErrorData struct {
-		Device    string `json:"device"`
-		Node      string `json:"node-name,omitempty"`
-		Operation string `json:"operation"`
-		Action    string `json:"action"`
-		NoSpace   bool   `json:"nospace,omitempty"`
-		Reason    string `json:"reason"`
+		Device    string        `json:"device"`
+		Node      string        `json:"node-name,omitempty"`
+		Operation operation     `json:"operation"`
+		Action    ioErrorAction `json:"action"`
+		NoSpace   bool          `json:"nospace,omitempty"`
+		Reason    string        `json:"reason"`
 	}
 	// firmwareData is an event of the controller's firmware.
 	firmwareData struct {
@@ -41,6 +45,64 @@ type (
 	}
 )
 
+// Words in events.
+type (
+	reason         string
+	panicAction    string
+	watchdogAction string
+	operation      string
+	ioErrorAction  string
+)
+
+const (
+	reasonError     reason = "host-error"
+	reasonQuit      reason = "host-qmp-quit"
+	reasonHostReset reason = "host-qmp-system-reset"
+	reasonSignal    reason = "host-signal"
+	reasonShutdown  reason = "guest-shutdown"
+	reasonReset     reason = "guest-reset"
+	reasonPanic     reason = "guest-panic"
+
+	panicPause panicAction = "pause"
+	panicEnd   panicAction = "poweroff"
+	panicRun   panicAction = "run"
+
+	watchdogReset watchdogAction = "reset"
+	watchdogEnd   watchdogAction = "poweroff"
+	watchdogPause watchdogAction = "pause"
+	watchdogNone  watchdogAction = "none"
+	watchdogNMI   watchdogAction = "inject-nmi"
+
+	operationRead  operation = "read"
+	operationWrite operation = "write"
+
+	ioErrorReport ioErrorAction = "report"
+)
+
+// The types of words implement qmp.Enum.
+
+func (reason) QMPValues() []string {
+	return enumeration(reasonError, reasonQuit, reasonHostReset, reasonSignal, reasonShutdown, reasonReset, reasonPanic)
+}
+
+func (panicAction) QMPValues() []string { return enumeration(panicPause, panicEnd, panicRun) }
+
+func (watchdogAction) QMPValues() []string {
+	return enumeration(watchdogReset, watchdogEnd, watchdogPause, watchdogNone, watchdogNMI)
+}
+
+func (operation) QMPValues() []string     { return enumeration(operationRead, operationWrite) }
+func (ioErrorAction) QMPValues() []string { return enumeration(ioErrorReport) }
+
+// enumeration lists words for qmp.Enum.
+func enumeration[T ~string](words ...T) []string {
+	var list []string
+	for _, w := range words {
+		list = append(list, string(w))
+	}
+	return list
+}
+
 // eventTypes are the events that there are.
 func eventTypes() map[string]any {
 	return map[string]any{
@@ -49,9 +111,9 @@ func eventTypes() map[string]any {
 		"STOP":              qmp.None{},
 		"RESUME":            qmp.None{},
 		"POWERDOWN":         qmp.None{},
-		"GUEST_PANICKED":    actionData{},
-		"GUEST_CRASHLOADED": actionData{},
-		"WATCHDOG":          actionData{},
+		"GUEST_PANICKED":    panicData{},
+		"GUEST_CRASHLOADED": panicData{},
+		"WATCHDOG":          watchdogData{},
 		"DEVICE_DELETED":    deviceData{},
 		"BLOCK_IO_ERROR":    ioErrorData{},
 		"MEGASAS_EVENT":     firmwareData{},
@@ -60,19 +122,19 @@ func eventTypes() map[string]any {
 
 // shutdownCause is QEMU's word for why a machine ended or was reset.
 func shutdownCause(c vmm.Cause, reset bool) causeData {
-	words := map[vmm.Cause]string{
-		vmm.HostRequest:      "host-qmp-quit",
-		vmm.HostEnd:          "host-signal",
-		vmm.HostError:        "host-error",
-		vmm.GuestPowerOff:    "guest-shutdown",
-		vmm.GuestReset:       "guest-reset",
-		vmm.GuestTripleFault: "guest-reset",
-		vmm.GuestPanic:       "guest-panic",
-		vmm.GuestWatchdog:    "guest-reset",
-		vmm.GuestExit:        "guest-shutdown",
+	words := map[vmm.Cause]reason{
+		vmm.HostRequest:      reasonQuit,
+		vmm.HostEnd:          reasonSignal,
+		vmm.HostError:        reasonError,
+		vmm.GuestPowerOff:    reasonShutdown,
+		vmm.GuestReset:       reasonReset,
+		vmm.GuestTripleFault: reasonReset,
+		vmm.GuestPanic:       reasonPanic,
+		vmm.GuestWatchdog:    reasonReset,
+		vmm.GuestExit:        reasonShutdown,
 	}
 	if reset && c == vmm.HostRequest {
-		return causeData{false, "host-qmp-system-reset"}
+		return causeData{false, reasonHostReset}
 	}
 	return causeData{c.Guest(), words[c]}
 }
@@ -91,17 +153,16 @@ func (c *control) notify(e vmm.Event) {
 	case vmm.PowerButtonPressed:
 		c.server.Emit("POWERDOWN", nil)
 	case vmm.GuestPanicked:
-		action := map[vmm.Reaction]string{vmm.End: "poweroff", vmm.PauseIt: "pause"}[e.Reaction]
-		if action == "" {
-			action = "run"
-		}
-		c.server.Emit("GUEST_PANICKED", actionData{action})
+		actions := map[vmm.Reaction]panicAction{vmm.End: panicEnd, vmm.PauseIt: panicPause}
+		c.server.Emit("GUEST_PANICKED", panicData{cmp.Or(actions[e.Reaction], panicRun)})
 	case vmm.GuestCrashLoaded:
-		c.server.Emit("GUEST_CRASHLOADED", actionData{"run"})
+		c.server.Emit("GUEST_CRASHLOADED", panicData{panicRun})
 	case vmm.WatchdogExpired:
-		c.server.Emit("WATCHDOG", actionData{map[vmm.Reaction]string{
-			vmm.End: "poweroff", vmm.PauseIt: "pause", vmm.Restart: "reset", vmm.InterruptIt: "inject-nmi", vmm.Ignore: "none",
-		}[e.Reaction]})
+		actions := map[vmm.Reaction]watchdogAction{
+			vmm.End: watchdogEnd, vmm.PauseIt: watchdogPause, vmm.Restart: watchdogReset,
+			vmm.InterruptIt: watchdogNMI, vmm.Ignore: watchdogNone,
+		}
+		c.server.Emit("WATCHDOG", watchdogData{actions[e.Reaction]})
 	}
 }
 
@@ -116,9 +177,9 @@ func (c *control) Logged(e mfi.Event) {
 
 // IOFailed implements megasas.Listener.
 func (c *control) IOFailed(drive uint16, cmd mfi.Cmd, cause error) {
-	data := ioErrorData{Operation: "read", Action: "report", NoSpace: errors.Is(cause, unix.ENOSPC), Reason: cause.Error()}
+	data := ioErrorData{Operation: operationRead, Action: ioErrorReport, NoSpace: errors.Is(cause, unix.ENOSPC), Reason: cause.Error()}
 	if cmd == mfi.CmdLDWrite {
-		data.Operation = "write"
+		data.Operation = operationWrite
 	}
 	for _, x := range c.m.disks.snapshot() {
 		if x.device != "" && x.id == drive {

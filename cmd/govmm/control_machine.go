@@ -19,6 +19,8 @@ func (c *control) machineCommands() []qmp.Command {
 		qmp.NewCommand("query-kvm", c.queryKVM),
 		qmp.NewCommand("query-cpus-fast", c.queryCPUs),
 		qmp.NewCommand("query-memory-size-summary", c.queryMemory),
+		qmp.NewCommand("query-target", c.queryTarget),
+		qmp.NewCommand("query-chardev", c.querySerials),
 		qmp.NewCommand("query-pci", c.queryPCI),
 		qmp.NewCommand("x-query-stats", c.queryStats),
 		qmp.NewCommand("x-controller-fault", c.fault),
@@ -31,32 +33,48 @@ func (c *control) machineCommands() []qmp.Command {
 	}
 }
 
-// running are the words for what a machine is doing (QEMU, qapi/run-state.json).
-func runState(s vmm.Status) string {
+// runState is a word for what a machine is doing (QEMU, qapi/run-state.json).
+type runState string
+
+const (
+	statePrelaunch runState = "prelaunch"
+	stateRunning   runState = "running"
+	statePaused    runState = "paused"
+	statePanicked  runState = "guest-panicked"
+	stateWatchdog  runState = "watchdog"
+	stateShutdown  runState = "shutdown"
+)
+
+// QMPValues implements qmp.Enum.
+func (runState) QMPValues() []string {
+	return enumeration(statePrelaunch, stateRunning, statePaused, statePanicked, stateWatchdog, stateShutdown)
+}
+
+func runStateOf(s vmm.Status) runState {
 	switch s {
 	case vmm.Running:
-		return "running"
+		return stateRunning
 	case vmm.PausedByHost:
-		return "paused"
+		return statePaused
 	case vmm.PausedByPanic:
-		return "guest-panicked"
+		return statePanicked
 	case vmm.PausedByWatchdog:
-		return "watchdog"
+		return stateWatchdog
 	case vmm.HasEnded:
-		return "shutdown"
+		return stateShutdown
 	}
-	return "prelaunch"
+	return statePrelaunch
 }
 
 type statusInfo struct {
-	Running    bool   `json:"running"`
-	SingleStep bool   `json:"singlestep"`
-	Status     string `json:"status"`
+	Running    bool     `json:"running"`
+	SingleStep bool     `json:"singlestep"`
+	Status     runState `json:"status"`
 }
 
 func (c *control) queryStatus(context.Context, qmp.None) (statusInfo, error) {
 	s := c.m.vm.Status()
-	return statusInfo{Running: s == vmm.Running, Status: runState(s)}, nil
+	return statusInfo{Running: s == vmm.Running, Status: runStateOf(s)}, nil
 }
 
 type nameInfo struct {
@@ -86,11 +104,42 @@ func (c *control) queryKVM(context.Context, qmp.None) (kvmInfo, error) {
 }
 
 type cpuInfo struct {
-	Index  int      `json:"cpu-index"`
-	Path   string   `json:"qom-path"`
-	Thread int      `json:"thread-id"`
-	Target string   `json:"target"`
-	Props  cpuProps `json:"props"`
+	Index  int       `json:"cpu-index"`
+	Path   string    `json:"qom-path"`
+	Thread int       `json:"thread-id"`
+	Target processor `json:"target"`
+	Props  cpuProps  `json:"props"`
+}
+
+// processor is a kind of processors (QEMU, qapi/machine.json).
+type processor string
+
+const x86 processor = "x86_64"
+
+// QMPValues implements qmp.Enum.
+func (processor) QMPValues() []string { return enumeration(x86) }
+
+type targetInfo struct {
+	Arch processor `json:"arch"`
+}
+
+func (c *control) queryTarget(context.Context, qmp.None) (targetInfo, error) {
+	return targetInfo{x86}, nil
+}
+
+// serialInfo is the other end of a serial port.
+type serialInfo struct {
+	Label    string `json:"label"`
+	Filename string `json:"filename"`
+	Open     bool   `json:"frontend-open"`
+}
+
+func (c *control) querySerials(context.Context, qmp.None) ([]serialInfo, error) {
+	list := []serialInfo{}
+	for i, s := range c.serials {
+		list = append(list, serialInfo{Label: fmt.Sprintf("serial%d", i), Filename: s.String(), Open: true})
+	}
+	return list, nil
 }
 
 type cpuProps struct {
@@ -103,7 +152,7 @@ func (c *control) queryCPUs(context.Context, qmp.None) ([]cpuInfo, error) {
 	list := []cpuInfo{}
 	for i, cpu := range c.m.vm.CPUs() {
 		list = append(list, cpuInfo{
-			Index: i, Path: fmt.Sprintf("/machine/cpu[%d]", i), Thread: cpu.Thread, Target: "x86_64",
+			Index: i, Path: fmt.Sprintf("/machine/cpu[%d]", i), Thread: cpu.Thread, Target: x86,
 			Props: cpuProps{cpu.Place.Socket, cpu.Place.Core, cpu.Place.Thread},
 		})
 	}
@@ -111,11 +160,12 @@ func (c *control) queryCPUs(context.Context, qmp.None) ([]cpuInfo, error) {
 }
 
 type memoryInfo struct {
-	Base uint64 `json:"base-memory"`
+	Base    uint64 `json:"base-memory"`
+	Plugged uint64 `json:"plugged-memory"` // beyond that, while the machine runs: always none
 }
 
 func (c *control) queryMemory(context.Context, qmp.None) (memoryInfo, error) {
-	return memoryInfo{c.m.vm.MemorySize()}, nil
+	return memoryInfo{Base: c.m.vm.MemorySize()}, nil
 }
 
 // statsInfo are figures of govmm's own.

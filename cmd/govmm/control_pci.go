@@ -39,12 +39,13 @@ type pciID struct {
 }
 
 type pciRegion struct {
-	BAR      int    `json:"bar"`
-	Type     string `json:"type"` // io or memory
-	Address  uint64 `json:"address"`
-	Size     uint64 `json:"size"`
-	Prefetch bool   `json:"prefetch,omitempty"`
-	Is64     bool   `json:"mem_type_64,omitempty"`
+	BAR     int    `json:"bar"`
+	Type    string `json:"type"` // io or memory
+	Address uint64 `json:"address"`
+	Size    uint64 `json:"size"`
+	// Of memory.
+	Prefetch *bool `json:"prefetch,omitempty"`
+	Is64     *bool `json:"mem_type_64,omitempty"`
 }
 
 func (c *control) queryPCI(context.Context, qmp.None) ([]pciInfo, error) {
@@ -78,11 +79,11 @@ func describeFunction(p pci.Place) pciDevice {
 		d.IRQ = irq
 	}
 	for _, r := range p.Function.Regions() {
-		kind := "memory"
-		if r.IO {
-			kind = "io"
+		region := pciRegion{BAR: r.Index, Type: "io", Address: r.Address, Size: r.Size}
+		if !r.IO {
+			region.Type, region.Prefetch, region.Is64 = "memory", &r.Prefetchable, &r.Is64
 		}
-		d.Regions = append(d.Regions, pciRegion{r.Index, kind, r.Address, r.Size, r.Prefetchable, r.Is64})
+		d.Regions = append(d.Regions, region)
 	}
 	return d
 }

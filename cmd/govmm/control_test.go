@@ -114,7 +114,7 @@ func TestControl(t *testing.T) {
 	m.ctl("disk", "resize", "data", "128M")
 	m.refused("can't become smaller", "disk", "resize", "data", "64M")
 	m.want(m.ctl("disk", "list"), "data   128M")
-	m.refused("Cannot find device='none'", "disk", "resize", "none", "64M")
+	m.refused("node-name='none'", "disk", "resize", "none", "64M")
 
 	m.ctl("snapshot", "create", "data", "before")
 	m.refused("already exists", "snapshot", "create", "data", "before")

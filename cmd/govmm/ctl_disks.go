@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -97,25 +98,18 @@ func addDisk(ctx context.Context, m *qmp.Client, name, text string) error {
 		return err
 	}
 	node := nodeArgs{Node: name, ReadOnly: spec.ReadOnly, Cache: cacheArgs{d.medium.Direct, d.medium.NoFlush}}
-	switch spec.Format {
-	case block.FormatNull:
-		node.Driver, node.Size = "null-co", spec.Size
-	case "":
-		node.Driver = block.FormatQCOW2
-	default:
-		node.Driver = spec.Format
-	}
-	if spec.Format != block.FormatNull {
-		if node.File, err = json.Marshal(fileArgs{Driver: "file", Filename: path}); err != nil {
-			return err
-		}
+	if spec.Format == block.FormatNull {
+		node.Driver, node.Size = nodeNull, spec.Size
+	} else {
+		node.Driver = nodeKind(cmp.Or(spec.Format, block.FormatQCOW2))
+		node.File = &fileArgs{Driver: nodeFile, Filename: path}
 	}
 	if err := m.Do(ctx, "blockdev-add", node, nil); err != nil {
 		return err
 	}
-	device := deviceArgs{Driver: "scsi-hd", ID: name, Drive: name, Serial: d.serial, WriteCache: "off"}
+	device := deviceArgs{Driver: driveDriver, ID: name, Drive: name, Serial: d.serial, WriteCache: writeCacheOff}
 	if d.cache == raid.WriteBack {
-		device.WriteCache = "on"
+		device.WriteCache = writeCacheOn
 	}
 	if err := m.Do(ctx, "device_add", device, nil); err != nil {
 		return errors.Join(err, m.Do(ctx, "blockdev-del", nodeName{name}, nil))

@@ -96,19 +96,20 @@ func (d *disks) find(name string) *disk {
 	return d.list[i]
 }
 
-// findAny returns a disk by either of its names.
+// findAny returns a disk by the name of its drive or, if there is none of that name,
+// by that of its medium.
 //
 // Preconditions: d.mu is held.
-func (d *disks) findAny(name string) (*disk, error) {
-	if x := d.find(name); x != nil {
-		return x, nil
-	}
+func (d *disks) findAny(device, name string) (*disk, error) {
 	for _, x := range d.list {
-		if x.device == name && name != "" {
+		if x.device == device && device != "" {
 			return x, nil
 		}
 	}
-	return nil, qmp.Errorf(qmp.GenericError, "Cannot find device='%s' nor node-name='%s'", name, name)
+	if x := d.find(name); x != nil {
+		return x, nil
+	}
+	return nil, qmp.Errorf(qmp.GenericError, "Cannot find device='%s' nor node-name='%s'", device, name)
 }
 
 // add opens a medium.
@@ -217,11 +218,11 @@ func (d *disks) unplug(device string) error {
 }
 
 // resize changes the size of a medium, and tells the guest.
-func (d *disks) resize(name string, size int64) error {
+func (d *disks) resize(device, node string, size int64) error {
 	d.mu.Lock()
-	x, err := d.findAny(name)
+	x, err := d.findAny(device, node)
 	if err == nil && (x.resizing || x.leaving) {
-		err = qmp.Errorf(qmp.GenericError, "Node '%s' is busy", name)
+		err = qmp.Errorf(qmp.GenericError, "Node '%s' is busy", x.name)
 	}
 	if err != nil {
 		d.mu.Unlock()

@@ -66,7 +66,8 @@ func TestReactionsAsFlags(t *testing.T) {
 }
 
 // listening is a program that says "ready" when it listens to the power button, and
-// switches the machine off when it is pressed often enough.
+// switches the machine off when it is pressed often enough. An interrupt counts only if
+// the status says so: there are KVMs that deliver a level-triggered one twice.
 func listening(presses uint32) *payload.Program {
 	const (
 		vector      = 0x55
@@ -78,8 +79,11 @@ func listening(presses uint32) *payload.Program {
 	p := payload.New()
 	pressed := p.Word()
 	p.OnInterrupt(vector, func() {
-		p.Out16(status, powerButton)
-		p.Increment32(pressed)
+		p.In16(status)
+		p.If32(powerButton, powerButton, func() {
+			p.Out16(status, powerButton)
+			p.Increment32(pressed)
+		})
 	})
 	p.EnableInterrupts()
 	p.RouteIOAPIC(sci, vector, true)

@@ -67,8 +67,8 @@ func Dial(ctx context.Context, path string) (*Client, error) {
 // NewClient greets the server on a connection, which is the client's if there is no
 // error.
 func NewClient(conn io.ReadWriteCloser) (*Client, error) {
-	texts := &splitter{bufio.NewReader(conn)}
-	text, err := texts.next(maxAnswer)
+	texts := newTexts(bufio.NewReader(conn), maxAnswer)
+	text, err := texts.next()
 	if err != nil {
 		return nil, fmt.Errorf("no greeting: %w", err)
 	}
@@ -143,9 +143,9 @@ func (c *Client) ended() error {
 }
 
 // read takes what the server sends until the connection ends.
-func (c *Client) read(texts *splitter) {
+func (c *Client) read(texts *texts) {
 	for {
-		text, err := texts.next(maxAnswer)
+		text, err := texts.next()
 		var r reply
 		if err == nil {
 			err = json.Unmarshal(text, &r)

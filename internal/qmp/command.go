@@ -1,9 +1,7 @@
 package qmp
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
@@ -49,11 +47,16 @@ type Command struct {
 	name      string
 	oob       bool
 	args, ret reflect.Type
-	run       func(ctx context.Context, args json.RawMessage) (any, error)
+	run       func(ctx context.Context, args map[string]any) (any, error)
 }
 
+// Enum is a type of strings that has few values. The server refuses others in
+// arguments, and its schema lists them.
+type Enum interface{ QMPValues() []string }
+
 // NewCommand makes a command of a function. A is a structure whose fields, by their
-// JSON names, are the arguments; those with omitempty need not be given. What the
+// JSON names, are the arguments; those with omitempty need not be given. They are
+// strings, Enums, booleans, integers, structures, or pointers to these. What the
 // function returns becomes JSON. It is called by several goroutines at once; ctx ends
 // when the server does.
 func NewCommand[A, R any](name string, f func(ctx context.Context, args A) (R, error)) Command {
@@ -61,9 +64,9 @@ func NewCommand[A, R any](name string, f func(ctx context.Context, args A) (R, e
 		name: name,
 		args: reflect.TypeFor[A](),
 		ret:  reflect.TypeFor[R](),
-		run: func(ctx context.Context, raw json.RawMessage) (any, error) {
+		run: func(ctx context.Context, given map[string]any) (any, error) {
 			var args A
-			if err := decode(raw, &args); err != nil {
+			if err := decode(given, &args); err != nil {
 				return nil, err
 			}
 			return f(ctx, args)
@@ -80,56 +83,12 @@ func (c Command) OOB() Command {
 // Name is the command's name.
 func (c Command) Name() string { return c.name }
 
-// decode fills in arguments, and says what is wrong with them in QEMU's words.
-func decode(raw json.RawMessage, args any) error {
-	if len(raw) == 0 {
-		raw = json.RawMessage("{}")
-	}
-	given := map[string]json.RawMessage{}
-	if err := json.Unmarshal(raw, &given); err != nil || given == nil {
-		return Errorf(GenericError, "QMP input member 'arguments' must be an object")
-	}
-	for _, f := range members(reflect.TypeOf(args).Elem()) {
-		if _, ok := given[f.name]; !ok && !f.optional {
-			return Errorf(GenericError, "Parameter '%s' is missing", f.name)
-		}
-	}
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.DisallowUnknownFields()
-	err := d.Decode(args)
-	var wrong *json.UnmarshalTypeError
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &wrong):
-		return Errorf(GenericError, "Invalid parameter type for '%s', expected: %s", wrong.Field, typeWord(wrong.Type))
-	}
-	if _, name, ok := strings.Cut(err.Error(), "unknown field "); ok {
-		return Errorf(GenericError, "Parameter '%s' is unexpected", strings.Trim(name, `"`))
-	}
-	return Errorf(GenericError, "Invalid arguments: %v", err)
-}
-
-// typeWord is QEMU's word for a type.
-func typeWord(t reflect.Type) string {
-	switch t.Kind() {
-	case reflect.Bool:
-		return "boolean"
-	case reflect.String:
-		return "string"
-	case reflect.Struct, reflect.Map:
-		return "object"
-	case reflect.Slice, reflect.Array:
-		return "array"
-	}
-	return "integer"
-}
-
 // member is a field of a structure as JSON has it.
 type member struct {
 	name     string
 	typ      reflect.Type
 	optional bool
+	index    []int // of the field
 }
 
 // members lists the fields of a structure, those of embedded ones among them.
@@ -142,7 +101,10 @@ func members(t reflect.Type) []member {
 		f := t.Field(i)
 		tag := f.Tag.Get("json")
 		if f.Anonymous && tag == "" {
-			list = append(list, members(f.Type)...)
+			for _, m := range members(f.Type) {
+				m.index = append([]int{i}, m.index...)
+				list = append(list, m)
+			}
 			continue
 		}
 		name, options, _ := strings.Cut(tag, ",")
@@ -152,7 +114,7 @@ func members(t reflect.Type) []member {
 		if name == "" {
 			name = f.Name
 		}
-		list = append(list, member{name, f.Type, strings.Contains(options, "omit")})
+		list = append(list, member{name, f.Type, strings.Contains(options, "omit"), []int{i}})
 	}
 	return list
 }

@@ -3,19 +3,21 @@
 // Client. It knows nothing of a machine: commands are functions that are given to
 // it, and the schema that clients ask for is made of the types of those functions.
 //
-// Objects are separated by nothing at all, or by white space. The server answers
-// one line for each, in order for one client; requests by "exec-oob" pass the
-// queue, if the client has negotiated that and the command allows it.
+// Requests are read as QEMU reads them, strings in single quotes and all, and what is
+// wrong with one is said in QEMU's words. A byte that no JSON has, such as 0xFF, makes
+// the server forget what there is of a request. Each request gets one line, in order
+// for one client; requests by "exec-oob" pass the queue, if the client has negotiated
+// that and the command allows it.
 //
 // # Clients that are hostile or slow
 //
-// A request has at most MaxRequest bytes. A client may have eight requests waiting;
-// beyond that it is not read from. What is to be sent to a client that does not
-// read waits in memory up to a limit; a client beyond it is cut off. There are at
-// most MaxClients.
+// A request has at most MaxRequest bytes; the client of a longer one is cut off. A
+// client may have eight requests waiting; beyond that it is not read from. What is to
+// be sent to a client that does not read waits in memory up to a limit; a client
+// beyond it is cut off. There are at most MaxClients.
 //
 // # Not supported
 //
-// Events are not throttled; there is no "x-" or "__" namespace. Numbers in requests
-// are integers or what encoding/json makes of them.
+// Events are not throttled; there is no "x-" or "__" namespace. Arguments have no
+// fractions.
 package qmp

@@ -17,13 +17,14 @@ type SchemaInfo struct {
 	RetType     string         `json:"ret-type,omitempty"`     // command
 	AllowOOB    bool           `json:"allow-oob,omitempty"`    // command
 	ElementType string         `json:"element-type,omitempty"` // array
-	Members     []SchemaMember `json:"members,omitzero"`       // object
+	Members     []SchemaMember `json:"members,omitzero"`       // object, enum
+	Values      []string       `json:"values,omitempty"`       // enum
 }
 
-// SchemaMember is a member of an object.
+// SchemaMember is a member of an object, or a value of an enumeration.
 type SchemaMember struct {
 	Name string `json:"name"`
-	Type string `json:"type"`
+	Type string `json:"type,omitempty"` // object
 	// Default is there for a member that need not be given.
 	Default *struct{} `json:"default,omitempty"`
 }
@@ -58,6 +59,9 @@ func (s *schema) name(t reflect.Type) string {
 	if name, ok := s.names[t]; ok {
 		return name
 	}
+	if e, ok := reflect.Zero(t).Interface().(Enum); ok {
+		return s.enum(t, e.QMPValues())
+	}
 	switch t.Kind() {
 	case reflect.Pointer:
 		return s.name(t.Elem())
@@ -91,6 +95,18 @@ func (s *schema) name(t reflect.Type) string {
 		return name
 	}
 	return s.builtin("any", "value")
+}
+
+// enum describes a type by its values.
+func (s *schema) enum(t reflect.Type, values []string) string {
+	name := strconv.Itoa(len(s.names))
+	s.names[t] = name
+	info := SchemaInfo{Name: name, MetaType: "enum", Values: values}
+	for _, v := range values {
+		info.Members = append(info.Members, SchemaMember{Name: v})
+	}
+	s.add(info)
+	return name
 }
 
 func (s *schema) builtin(name, jsonType string) string {

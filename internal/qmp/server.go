@@ -2,7 +2,6 @@ package qmp
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -80,8 +79,13 @@ func NewServer(c Config) *Server {
 const negotiate = "qmp_capabilities"
 
 type capabilities struct {
-	Enable []string `json:"enable,omitempty"`
+	Enable []capability `json:"enable,omitempty"`
 }
+
+// capability is what a client may ask for: to use exec-oob.
+type capability string
+
+func (capability) QMPValues() []string { return []string{"oob"} }
 
 // CommandInfo is an element of what query-commands returns.
 type CommandInfo struct {
@@ -155,7 +159,7 @@ type timestamp struct {
 // wait for them. data may be nil.
 func (s *Server) Emit(name string, data any) {
 	now := time.Now()
-	line, err := json.Marshal(event{name, data, timestamp{now.Unix(), now.Nanosecond() / 1000}})
+	line, err := encode(event{name, data, timestamp{now.Unix(), now.Nanosecond() / 1000}})
 	if err != nil {
 		s.log.Error("an event can't be sent", "event", name, "err", err)
 		return

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -14,9 +15,6 @@ import (
 
 // maxWaiting is how many requests of a client wait; QEMU has as many.
 const maxWaiting = 8
-
-// capabilityOOB lets a client use exec-oob.
-const capabilityOOB = "oob"
 
 // session is a client.
 type session struct {
@@ -28,12 +26,13 @@ type session struct {
 	requests   chan request
 }
 
-// request is what a client sends.
+// request is what a client sends, or what is wrong with it.
 type request struct {
-	Execute   string          `json:"execute"`
-	ExecOOB   string          `json:"exec-oob"`
-	Arguments json.RawMessage `json:"arguments"`
-	ID        json.RawMessage `json:"id"`
+	err     error
+	command string
+	oob     bool // it is to be carried out out of band
+	args    map[string]any
+	id      json.RawMessage // nil: there is none
 }
 
 // response is what it gets for that.
@@ -57,7 +56,7 @@ func newSession(s *Server, conn io.ReadWriteCloser) *session {
 // serve is the life of the session.
 func (x *session) serve() {
 	var g greeting
-	g.QMP.Version, g.QMP.Capabilities = x.s.config.Version, []string{capabilityOOB}
+	g.QMP.Version, g.QMP.Capabilities = x.s.config.Version, capability("").QMPValues()
 	x.send(g)
 	var writing, working sync.WaitGroup
 	writing.Go(x.out.run)
@@ -74,47 +73,78 @@ func (x *session) serve() {
 
 // read takes requests until the client is gone.
 func (x *session) read() {
-	texts := &splitter{bufio.NewReader(x.conn)}
+	texts := newTexts(bufio.NewReader(x.conn), MaxRequest)
 	for {
-		text, err := texts.next(MaxRequest)
-		if errors.Is(err, errTooLarge) {
-			x.fail(nil, Errorf(GenericError, "JSON token size limit exceeded"))
-			x.out.drain(time.Now().Add(closeLimit))
-		}
-		if err != nil {
+		text, err := texts.next()
+		var broken *Error
+		switch {
+		case errors.As(err, &broken):
+			x.take(request{err: broken})
+			continue
+		case errors.Is(err, errTooLarge):
+			x.take(request{err: Errorf(GenericError, "JSON token size limit exceeded")})
+			return
+		case err != nil:
 			return
 		}
-		x.take(text)
+		r, err := x.request(text)
+		r.err = err
+		x.take(r)
 	}
 }
 
-// take handles a request as far as it does not have to wait for others.
-func (x *session) take(text []byte) {
+// request reads a request. The id is there with an error, too.
+func (x *session) request(text []byte) (request, error) {
 	var r request
-	members := map[string]json.RawMessage{}
-	if err := json.Unmarshal(text, &members); err != nil {
-		x.fail(nil, Errorf(GenericError, "JSON parse error, %v", err))
-		return
+	value, err := parse(text)
+	if err != nil {
+		return r, err
 	}
-	id := members["id"]
-	for name := range members {
-		if !slices.Contains([]string{"execute", "exec-oob", "arguments", "id"}, name) {
-			x.fail(id, Errorf(GenericError, "QMP input member '%s' is unexpected", name))
-			return
+	object, ok := value.(map[string]any)
+	if !ok {
+		return r, Errorf(GenericError, "QMP input must be a JSON object")
+	}
+	if id, ok := object["id"]; ok {
+		if r.id, err = encode(id); err != nil {
+			return r, err
 		}
 	}
-	if err := json.Unmarshal(text, &r); err != nil {
-		x.fail(id, Errorf(GenericError, "QMP input member 'execute' must be a string"))
-		return
+	var kinds []string
+	for _, name := range slices.Sorted(maps.Keys(object)) {
+		switch name {
+		case "execute", "exec-oob":
+			if name == "exec-oob" && !x.oob {
+				return r, Errorf(GenericError, "QMP input member 'exec-oob' is unexpected")
+			}
+			kinds = append(kinds, name)
+			if r.command, ok = object[name].(string); !ok {
+				return r, Errorf(GenericError, "QMP input member '%s' must be a string", name)
+			}
+			r.oob = name == "exec-oob"
+		case "arguments":
+			if r.args, ok = object[name].(map[string]any); !ok {
+				return r, Errorf(GenericError, "QMP input member 'arguments' must be an object")
+			}
+		case "id":
+		default:
+			return r, Errorf(GenericError, "QMP input member '%s' is unexpected", name)
+		}
 	}
+	switch len(kinds) {
+	case 0:
+		return r, Errorf(GenericError, "QMP input lacks member 'execute'")
+	case 2:
+		return r, Errorf(GenericError, "QMP input member 'execute' clashes with 'exec-oob'")
+	}
+	return r, nil
+}
+
+// take handles a request as far as it does not have to wait for others.
+func (x *session) take(r request) {
 	switch {
-	case r.Execute == "" && r.ExecOOB == "":
-		x.fail(id, Errorf(GenericError, "QMP input lacks member 'execute'"))
 	case !x.negotiated.Load():
 		x.begin(r)
-	case r.ExecOOB != "" && (r.Execute != "" || !x.oob):
-		x.fail(id, Errorf(GenericError, "QMP input member 'exec-oob' is unexpected"))
-	case r.ExecOOB != "":
+	case r.oob && r.err == nil:
 		x.passQueue(r)
 	default:
 		x.out.promise(1)
@@ -124,31 +154,28 @@ func (x *session) take(text []byte) {
 
 // begin is the negotiation.
 func (x *session) begin(r request) {
-	if r.Execute != negotiate {
-		x.fail(r.ID, Errorf(CommandNotFound, "Expecting capabilities negotiation with 'qmp_capabilities'"))
+	if r.err != nil {
+		x.fail(r.id, r.err)
+		return
+	}
+	if r.command != negotiate {
+		x.fail(r.id, Errorf(CommandNotFound, "Expecting capabilities negotiation with 'qmp_capabilities'"))
 		return
 	}
 	var c capabilities
-	if err := decode(r.Arguments, &c); err != nil {
-		x.fail(r.ID, err)
+	if err := decode(r.args, &c); err != nil {
+		x.fail(r.id, err)
 		return
-	}
-	for _, name := range c.Enable {
-		if name != capabilityOOB {
-			x.fail(r.ID, Errorf(GenericError, "Capability %q is not available", name))
-			return
-		}
 	}
 	x.oob = len(c.Enable) > 0
 	x.negotiated.Store(true)
-	x.send(response{Return: None{}, ID: r.ID})
+	x.send(response{Return: None{}, ID: r.id})
 }
 
 // passQueue carries out a request out of band.
 func (x *session) passQueue(r request) {
-	r.Execute = r.ExecOOB
-	if c, ok := x.s.commands[r.Execute]; ok && !c.oob {
-		x.fail(r.ID, Errorf(GenericError, "The command %s does not support OOB", r.Execute))
+	if c, ok := x.s.commands[r.command]; ok && !c.oob {
+		x.fail(r.id, Errorf(GenericError, "The command %s does not support OOB", r.command))
 		return
 	}
 	x.out.promise(1)
@@ -165,29 +192,33 @@ func (x *session) work() {
 }
 
 func (x *session) carryOut(r request) {
-	c, ok := x.s.commands[r.Execute]
-	if !ok {
-		x.fail(r.ID, Errorf(CommandNotFound, "The command %s has not been found", r.Execute))
+	if r.err != nil {
+		x.fail(r.id, r.err)
 		return
 	}
-	result, err := c.run(x.s.ctx, r.Arguments)
+	c, ok := x.s.commands[r.command]
+	if !ok {
+		x.fail(r.id, Errorf(CommandNotFound, "The command %s has not been found", r.command))
+		return
+	}
+	result, err := c.run(x.s.ctx, r.args)
 	if err != nil {
 		if errors.Is(err, context.Canceled) {
 			err = Errorf(GenericError, "The server ends")
 		}
-		x.fail(r.ID, err)
+		x.fail(r.id, err)
 		return
 	}
-	x.send(response{Return: result, ID: r.ID})
+	x.send(response{Return: result, ID: r.id})
 }
 
 func (x *session) fail(id json.RawMessage, err error) { x.send(response{Error: asError(err), ID: id}) }
 
 // send sends an answer, and waits until there is room for it.
 func (x *session) send(v any) {
-	line, err := json.Marshal(v)
+	line, err := encode(v)
 	if err != nil {
-		line, _ = json.Marshal(response{Error: asError(err)})
+		line, _ = encode(response{Error: asError(err)})
 	}
 	x.out.put(append(line, "\r\n"...))
 }
