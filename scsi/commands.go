@@ -57,7 +57,7 @@ var blockCommands = newCommandSet([]command{
 		[]byte{0x48, 0x1F, 0, 0, 0, 0, 0, 0, 0, 0}, nil, sanitizeExitFailure},
 	{OpLogSelect, noAction, "LOG SELECT", 0,
 		[]byte{0x4C, 0x03, 0xFF, 0xFF, 0, 0, 0, 0xFF, 0xFF, 0}, nil, logSelect},
-	{OpLogSense, noAction, "LOG SENSE", 0,
+	{OpLogSense, noAction, "LOG SENSE", duringSanitize,
 		[]byte{0x4D, 0x01, 0xFF, 0xFF, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0}, nil, logSense},
 	{OpModeSelect10, noAction, "MODE SELECT(10)", 0,
 		[]byte{0x55, 0x11, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0}, nil, modeSelect10},

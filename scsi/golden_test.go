@@ -52,7 +52,7 @@ var golden = []struct {
 		00 00 00 00 00 00 00 00 00 08 00 00 00 00 00 00
 		00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00`},
 	{"VPD block device characteristics", "12 01 b1 01 00 00",
-		"00 b1 00 3c 00 01 00 00" + strings.Repeat("00", 56)},
+		"00 b1 00 3c 00 01 00 40" + strings.Repeat("00", 56)},
 	{"VPD logical block provisioning", "12 01 b2 01 00 00", "00 b2 00 04 00 e4 02 00"},
 	{"REPORT LUNS", "a0 00 00 00 00 00 00 00 10 00 00 00", "00 00 00 08 00 00 00 00 00 00 00 00 00 00 00 00"},
 	{"REPORT LUNS, well known", "a0 00 01 00 00 00 00 00 10 00 00 00", "00 00 00 00 00 00 00 00"},

@@ -63,8 +63,9 @@ func TestSanitizeBlockErase(t *testing.T) {
 	}
 }
 
-// While the medium is sanitized nothing else gets at it, and what needs no
-// medium works.
+// While the medium is sanitized nothing else gets at it. But for commands that say
+// how the unit is, all others are refused, also those that would be for their CDB
+// (SBC-3).
 func TestSanitizeInProgress(t *testing.T) {
 	u, m := newUnit(t, nil)
 	running := Sense{Key: KeyNotReady, Code: ASCSanitizeInProgress, HasProgress: true}
@@ -74,11 +75,17 @@ func TestSanitizeInProgress(t *testing.T) {
 		m.during = nil
 		m.mu.Unlock()
 		defer m.mu.Lock()
-		for _, cdb := range [][]byte{turCDB, cdb10(OpRead10, 0, 0, 1), cdb10(OpWrite10, 0, 0, 1), blockEraseCDB, exitFailureCDB} {
+		for _, cdb := range [][]byte{turCDB, cdb10(OpRead10, 0, 0, 1), cdb10(OpWrite10, 0, 0, 1), blockEraseCDB, exitFailureCDB,
+			{byte(OpModeSense6), 0, 0x08, 0, 255, 0}, {byte(OpReserve6), 0, 0, 0, 0, 0},
+			{byte(OpStartStopUnit), 0, 0, 0, 0x12, 0}, // STANDBY, which there is not
+		} {
 			during = append(during, run(u, cdb, make([]byte, 512)))
 		}
 		wantGood(t, run(u, requestSenseCDB, sense), SenseSize)
 		wantGood(t, run(u, inquiryCDB, make([]byte, 36)), 36)
+		wantGood(t, run(u, []byte{byte(OpLogSense), 0, 0x40 | 0x0D, 0, 0, 0, 0, 0, 4, 0}, make([]byte, 4)), 4)
+		u.RaiseAttention(ASCCapacityDataHasChanged)
+		wantSense(t, run(u, turCDB), Sense{Key: KeyUnitAttention, Code: ASCCapacityDataHasChanged})
 	}
 	wantGood(t, run(u, blockEraseCDB), 0)
 	if len(during) == 0 {

@@ -40,6 +40,9 @@ const (
 	started
 	// writable: the command changes the medium.
 	writable
+	// duringSanitize: the command runs while SANITIZE does, as those with
+	// noAttention do (SBC-3).
+	duringSanitize
 	// addressed: the CDB has an address and a length where cdbExtent finds them.
 	addressed
 )

@@ -337,7 +337,8 @@ func (u *Unit) end(c *Command, s Sense) { c.end(s, u.descriptorSense.Load()) }
 
 // dispatch finds the command and runs it if nothing stands against it. What it
 // finds first is reported: no such unit, no such command, a CDB that is not
-// valid, an attention, the state of the unit.
+// valid, an attention, the state of the unit. But while SANITIZE runs nothing is
+// looked at that it stands against.
 func (u *Unit) dispatch(c *Command) Sense {
 	row, s := u.commands.find(u, c.CDB)
 	if c.LUN != 0 && (row == nil || row.needs&anyLUN == 0) {
@@ -345,6 +346,11 @@ func (u *Unit) dispatch(c *Command) Sense {
 	}
 	if row == nil {
 		return s
+	}
+	if row.needs&(noAttention|duringSanitize) == 0 && u.sanitizing.value.Load() == sanitizeRunning {
+		if s := u.admit(started); !s.OK() {
+			return s
+		}
 	}
 	if s := row.check(c.CDB); !s.OK() {
 		return s

@@ -107,10 +107,15 @@ func appendBlockLimits(u *Unit, b []byte) []byte {
 	return append(b, p[vpdHeader:]...)
 }
 
-// appendCharacteristics is the block device characteristics page (SBC-3).
+// appendCharacteristics is the block device characteristics page (SBC-3). After
+// BLOCK ERASE blocks can be read before they are written again.
 func appendCharacteristics(u *Unit, b []byte) []byte {
+	const readable = 0x40 // WABEREQ 1
 	var p [64]byte
 	binary.BigEndian.PutUint16(p[4:], u.config.RotationRate)
+	if canBlockErase(u) {
+		p[7] = readable
+	}
 	return append(b, p[vpdHeader:]...)
 }
 
