@@ -15,12 +15,13 @@ const seedSize = 64
 // pciPorts is where I/O BARs go, clear of the ports of the chipset.
 var pciPorts = pci.Space{Base: 0xC000, Size: 0x4000}
 
-// boot makes the machine ready for its first instruction.
+// boot makes the machine ready for its first instruction. For a BIOS there is nothing
+// to do: the processors are at its first instruction, where a reset puts them.
 //
 // Preconditions: RAM, devices and processors are in their reset state.
 func (m *Machine) boot() error {
 	if m.config.BIOS != nil {
-		return m.bootBIOS()
+		return nil
 	}
 	return m.bootKernel()
 }
