@@ -92,7 +92,10 @@ func (m *Machine) acpiConfig() acpi.Config {
 		c.PCI.Route = biosRoute
 		c.LevelIRQs = biosIRQs()
 	}
-	c.Mouse, c.VGA = true, m.chips.vga != nil
+	// Nobody types where there is no screen. A guest that is not told of a keyboard
+	// spares two hundred accesses to look for one.
+	screen := m.chips.vga != nil
+	c.Keyboard, c.Mouse, c.VGA = screen, screen, screen
 	c.PanicPort = portPanic
 	c.Serial = nil
 	for _, p := range serialPorts()[:len(m.config.Serial)] {
