@@ -2,14 +2,8 @@ package firmware
 
 import "fmt"
 
-// Where the ROM of a PC is seen: all of it below 4 GiB, and the end of it, which
-// has the code that runs in real mode, below 1 MiB too. SeaBIOS runs from all of
-// the 256 KiB there once it believes them to be RAM.
-const (
-	romEnd    = 1 << 32
-	shadowEnd = lowEnd
-	maxShadow = shadowEnd - VideoEnd
-)
+// romEnd is where the ROM of a PC ends.
+const romEnd = 1 << 32
 
 // Sizes that a ROM may have, in bytes: it ends above the hypervisor's pages.
 const (
@@ -53,23 +47,8 @@ func (r ROM) UEFI() bool { return r.uefi }
 // instruction of a processor.
 func (r ROM) Range() Range { return Range{romEnd - r.size, r.size} }
 
-// Shadow is the RAM below 1 MiB that has a copy of the end of the ROM when the
-// machine starts.
-func (r ROM) Shadow() Range {
-	n := min(r.size, maxShadow)
-	return Range{shadowEnd - n, n}
-}
-
 // Load writes the ROM into rom, which is the memory at its Range.
 func (r ROM) Load(rom Memory) error {
 	g := guest{mem: rom, ram: r.Range()}
 	return g.copyIn(r.src, 0, r.Range().Base, r.size)
-}
-
-// LoadShadow writes the copy below 1 MiB into ram. A restart needs it again,
-// because a BIOS keeps its variables in it.
-func (r ROM) LoadShadow(ram Memory) error {
-	shadow := r.Shadow()
-	g := guest{mem: ram, ram: shadow}
-	return g.copyIn(r.src, int64(r.size-shadow.Size), shadow.Base, shadow.Size)
 }

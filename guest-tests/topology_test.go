@@ -7,15 +7,15 @@ import (
 	"github.com/govmm/govmm/guest-tests/harness"
 )
 
-// TestTopology has Linux find four processors as they are put together, from
-// preallocated memory in a file.
+// TestTopology has Linux find four processors as they are put together, in
+// preallocated memory from a pool of huge pages.
 func TestTopology(t *testing.T) {
 	t.Parallel()
 	v, ok := vmm(t).(harness.Govmm)
 	if !ok {
 		t.Skip("the flags are govmm's")
 	}
-	v.Args = append(v.Args, "--cpus", "4,sockets=1,cores=2,threads=2", "--memory", "512M,prealloc,shared")
+	v.Args = append(v.Args, "--cpus", "4,sockets=1,cores=2,threads=2", "--memory", "512M,hugepages=2M,prealloc")
 	g := start(t, v, debian12(t, image(t, "64M")))
 	if g.hello.CPUs != 4 {
 		t.Errorf("the guest has %d processors, want 4", g.hello.CPUs)

@@ -48,7 +48,7 @@ func TestCapabilityList(t *testing.T) {
 }
 
 func TestNoCapabilities(t *testing.T) {
-	d := attach(t, newMachine(), 0, pci.NewHostBridge())
+	d := attach(t, newMachine(), 0, pci.NewHostBridge(nil))
 	if d.read(status, 2)&0x10 != 0 || d.read(0x34, 1) != 0 {
 		t.Error("a capability list is announced")
 	}

@@ -12,14 +12,45 @@ const (
 	subVendorVM, subDeviceVM = 0x1AF4, 0x1100
 )
 
-// NewHostBridge returns the host bridge function of the 440FX: place 00.0. Use
-// OnConfigWrite for its PAM (0x59 to 0x5F) and SMRAM (0x72) registers.
-func NewHostBridge() *Function {
+// PAM are the programmable attribute map registers of the 440FX (0x59 to 0x5F): they
+// say of the memory from PAMBase to PAMEnd, in units of PAMUnit bytes, whether
+// processors reach RAM there.
+type PAM [7]uint8
+
+// Where the registers have an effect.
+const (
+	PAMBase = 0xC0000
+	PAMEnd  = 0x100000
+	PAMUnit = 16 << 10
+
+	regPAM = 0x59
+)
+
+// RAM reports whether reads and writes at an address from PAMBase to PAMEnd go to
+// RAM, and not to the bus.
+func (p PAM) RAM(addr uint64) (reads, writes bool) {
+	const (
+		readEnable, writeEnable = 1 << 0, 1 << 1
+		biosBase                = 0xF0000 // one area, to PAMEnd
+		nibble                  = 4
+	)
+	bits := p[0] >> nibble
+	if addr < biosBase {
+		n := (addr - PAMBase) / PAMUnit
+		bits = p[1+n/2] >> (n % 2 * nibble)
+	}
+	return bits&readEnable != 0, bits&writeEnable != 0
+}
+
+// NewHostBridge returns the host bridge function of the 440FX: place 00.0. changed,
+// if not nil, gets the PAM registers whenever the guest writes or a reset changes
+// them, under the rules of OnConfigWrite.
+func NewHostBridge(changed func(PAM)) *Function {
 	regs := []Register{
 		{Offset: 0x50, Size: 2, Write: 0xFFFF}, // PMCCFG, DETURBO
 		{Offset: 0x57, Size: 1, Write: 0xFF},   // DRAM control
 		{Offset: 0x58, Size: 1, Write: 0xFF},   // DRAM timing
-		{Offset: 0x59, Size: 1, Write: 0x33 &^ 0x03},
+		{Offset: regPAM, Size: 1, Write: 0x33 &^ 0x03},
 		{Offset: 0x70, Size: 1, Write: 0xFF}, // multi-transaction timer
 		{Offset: 0x72, Size: 1, Reset: 0x02, Write: 0x78},
 	}
@@ -29,11 +60,27 @@ func NewHostBridge() *Function {
 	for off := 0x60; off <= 0x67; off++ { // DRAM row boundaries
 		regs = append(regs, Register{Offset: off, Size: 1, Write: 0xFF})
 	}
-	return NewFunction(Config{
+	f := NewFunction(Config{
 		Name: "440FX host bridge", Vendor: intel, Device: 0x1237,
 		SubVendor: subVendorVM, SubDevice: subDeviceVM,
 		Class: 0x060000, Revision: 2, Registers: regs,
 	})
+	if changed == nil {
+		return f
+	}
+	var pam PAM
+	f.OnConfigWrite(func(off int, value uint32) {
+		old := pam
+		for i := range pam {
+			if at := regPAM + i; at&^3 == off {
+				pam[i] = uint8(value >> (8 * (at & 3)))
+			}
+		}
+		if pam != old {
+			changed(pam)
+		}
+	})
+	return f
 }
 
 // PIRQRoute is a PIIX3 PIRQ route register (0x60 to 0x63).

@@ -13,7 +13,7 @@ func TestChipsetHeaders(t *testing.T) {
 		f        *pci.Function
 		want     map[int]uint32 // dwords at reset
 	}{
-		{0, 0, pci.NewHostBridge(), map[int]uint32{
+		{0, 0, pci.NewHostBridge(nil), map[int]uint32{
 			0x00: 0x12378086, 0x04: 0, 0x08: 0x06000002, 0x2C: 0x11001AF4, 0x3C: 0, 0x58: 0, 0x70: 0x00020000,
 		}},
 		{1, 0, pci.NewPIIX3(nil), map[int]uint32{
@@ -91,7 +91,7 @@ func TestPMBase(t *testing.T) {
 
 func TestPAMHook(t *testing.T) {
 	m := newMachine()
-	f := pci.NewHostBridge()
+	f := pci.NewHostBridge(nil)
 	var pam0 uint32
 	f.OnConfigWrite(func(off int, v uint32) {
 		if off == 0x58 {
@@ -103,5 +103,36 @@ func TestPAMHook(t *testing.T) {
 	if pam0 != 0x30 || d.read(0x59, 1) != 0x30 || d.read(0x5A, 1) != 0x33 {
 		t.Errorf("PAM0 is %#x for the hook, registers 59 and 5A are %#x and %#x",
 			pam0, d.read(0x59, 1), d.read(0x5A, 1))
+	}
+}
+
+// Each nibble of the PAM registers is for 16 KiB, but for the BIOS's 64 KiB. A write to
+// any of them, and a reset, tells of all.
+func TestPAM(t *testing.T) {
+	m := newMachine()
+	var pam pci.PAM
+	calls := 0
+	f := pci.NewHostBridge(func(p pci.PAM) { pam = p; calls++ })
+	attach(t, m, 0, f)
+	f.WriteConfig(0x58, []byte{0xff, 0x13, 0x21, 0x03})
+	f.WriteConfig(0x5f, []byte{0x30})
+	if want := (pci.PAM{0x10, 0x21, 0x03, 0, 0, 0, 0x30}); pam != want || calls != 2 {
+		t.Errorf("%d calls, the last with % x, want 2 and % x", calls, pam, want)
+	}
+	for addr, want := range map[uint64][2]bool{
+		0xc0000: {true, false}, 0xc3fff: {true, false}, 0xc4000: {false, true}, 0xc8000: {true, true}, 0xcc000: {false, false},
+		0xe8000: {false, false}, 0xec000: {true, true}, 0xf0000: {true, false}, 0xfffff: {true, false},
+	} {
+		if reads, writes := pam.RAM(addr); reads != want[0] || writes != want[1] {
+			t.Errorf("%#x: reads from RAM %v, writes to RAM %v, want %v", addr, reads, writes, want)
+		}
+	}
+	f.WriteConfig(0x58, []byte{0})
+	if calls != 2 {
+		t.Error("called for a register that is not one of them")
+	}
+	m.bus.Reset()
+	if pam != (pci.PAM{}) {
+		t.Errorf("% x after a reset", pam)
 	}
 }

@@ -2,7 +2,6 @@ package vmm
 
 import (
 	"encoding/binary"
-	"fmt"
 	"io"
 	"strings"
 
@@ -40,7 +39,8 @@ func (m *Machine) addBIOS(b *BIOS) error {
 	return m.addFirmwarePorts(b.Debug)
 }
 
-// addROM puts the BIOS below 4 GiB, where only the guest can read it.
+// addROM puts the BIOS below 4 GiB, where the guest can read it only, and its end
+// below 1 MiB.
 func (m *Machine) addROM(image firmware.Source) error {
 	var err error
 	if m.rom, err = firmware.OpenROM(image); err != nil {
@@ -54,7 +54,11 @@ func (m *Machine) addROM(image firmware.Source) error {
 	if err := m.rom.Load(rom); err != nil {
 		return err
 	}
-	return m.showMemory(rom, kvm.MemoryReadOnly)
+	slots := rom.Slots()
+	if err := m.showMemory(slots, kvm.MemoryReadOnly); err != nil {
+		return err
+	}
+	return m.addShadow(slots[0].Mem)
 }
 
 // addFirmwarePorts creates the devices that only firmware talks to.
@@ -117,24 +121,3 @@ func (m *Machine) firmwareConfig() (fwcfg.Config, error) {
 }
 
 func word(v uint16) []byte { return binary.LittleEndian.AppendUint16(nil, v) }
-
-// bootBIOS shadows the BIOS. The processors are at its first instruction, where a
-// reset puts them.
-//
-// The chipset is told that reads below 1 MiB go to RAM, as if the BIOS had
-// copied itself there. Its attributes of that memory are kept but have no
-// effect: all of it is RAM, and writable.
-//
-// Preconditions: RAM, devices and processors are in their reset state.
-func (m *Machine) bootBIOS() error {
-	const (
-		regPAM0  = 0x59
-		readsRAM = 0x10
-	)
-	if err := m.rom.LoadShadow(m.ram); err != nil {
-		return fmt.Errorf("BIOS: %w", err)
-	}
-	m.pciBus.Function(slotHostBridge, 0).WriteConfig(regPAM0, []byte{readsRAM})
-	m.log.Debug("BIOS loaded", "rom", m.rom.Range(), "shadow", m.rom.Shadow())
-	return nil
-}

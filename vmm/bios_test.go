@@ -10,8 +10,7 @@ import (
 
 const romSize = 64 << 10
 
-// tinyBIOS is a BIOS whose code runs from the ROM itself, not from the copy below
-// 1 MiB: it begins at offset 0, and the reset vector jumps there.
+// tinyBIOS is a BIOS whose code runs from the ROM below 4 GiB: it begins at offset 0, and the reset vector jumps there.
 func tinyBIOS(code ...byte) *bytes.Reader {
 	image := make([]byte, romSize)
 	copy(image, code)
@@ -21,7 +20,7 @@ func tinyBIOS(code ...byte) *bytes.Reader {
 }
 
 // A machine with a BIOS starts at the reset vector, with the ROM in place and
-// read-only, the copy below 1 MiB writable, and the firmware's ports there.
+// read-only, seen below 1 MiB as well, and the firmware's ports there.
 func TestBIOSStartsAtTheResetVector(t *testing.T) {
 	code := []byte{
 		0xBA, 0x02, 0x04, // mov dx, 0x402
@@ -32,11 +31,11 @@ func TestBIOSStartsAtTheResetVector(t *testing.T) {
 		0xEE,             // out dx, al: 0, as before
 		0xB8, 0x00, 0xF0, // mov ax, 0xf000
 		0x8E, 0xD8, // mov ds, ax
-		0xA0, 0x00, 0x00, // mov al, [0]: the copy
+		0xA0, 0x00, 0x00, // mov al, [0]
 		0xEE,                         // out dx, al: the first byte of this code
 		0xC6, 0x06, 0x00, 0x80, 0x77, // mov byte [0x8000], 0x77
 		0xA0, 0x00, 0x80, // mov al, [0x8000]
-		0xEE,       // out dx, al: 0x77
+		0xEE,       // out dx, al: 0, as before
 		0x31, 0xC0, // xor ax, ax
 		0xBA, 0x10, 0x05, // mov dx, 0x510
 		0xEF,             // out dx, ax: select the signature
@@ -52,7 +51,7 @@ func TestBIOSStartsAtTheResetVector(t *testing.T) {
 	var debug bytes.Buffer
 	m := newMachine(t, nil, Config{BIOS: &BIOS{Image: tinyBIOS(code...), Debug: &debug}})
 	runTo(t, m, Reset)
-	if want := "\xE9\x00\xBA\x77Q"; debug.String() != want {
+	if want := "\xE9\x00\xBA\x00Q"; debug.String() != want {
 		t.Errorf("the BIOS said %q, want %q", debug.String(), want)
 	}
 }

@@ -15,12 +15,13 @@ const seedSize = 64
 // pciPorts is where I/O BARs go, clear of the ports of the chipset.
 var pciPorts = pci.Space{Base: 0xC000, Size: 0x4000}
 
-// boot makes the machine ready for its first instruction.
+// boot makes the machine ready for its first instruction. For a BIOS there is nothing
+// to do: the processors are at its first instruction, where a reset puts them.
 //
 // Preconditions: RAM, devices and processors are in their reset state.
 func (m *Machine) boot() error {
 	if m.config.BIOS != nil {
-		return m.bootBIOS()
+		return nil
 	}
 	return m.bootKernel()
 }
@@ -91,7 +92,10 @@ func (m *Machine) acpiConfig() acpi.Config {
 		c.PCI.Route = biosRoute
 		c.LevelIRQs = biosIRQs()
 	}
-	c.Mouse, c.VGA = true, m.chips.vga != nil
+	// Nobody types where there is no screen. A guest that is not told of a keyboard
+	// spares two hundred accesses to look for one.
+	screen := m.chips.vga != nil
+	c.Keyboard, c.Mouse, c.VGA = screen, screen, screen
 	c.PanicPort = portPanic
 	c.Serial = nil
 	for _, p := range serialPorts()[:len(m.config.Serial)] {

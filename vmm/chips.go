@@ -147,7 +147,7 @@ func (m *Machine) addBridges() error {
 		slot, fn int
 		f        *pci.Function
 	}{
-		{slotHostBridge, 0, pci.NewHostBridge()},
+		{slotHostBridge, 0, pci.NewHostBridge(m.movePAM)},
 		{slotISA, functionISA, pci.NewPIIX3(m.moveLinks)},
 		{slotISA, functionPM, pci.NewPIIX4PM(m.movePM)},
 	} {

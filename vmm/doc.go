@@ -22,10 +22,11 @@
 //
 // # A start through a BIOS
 //
-// The BIOS is SeaBIOS: its ROM ends at 4 GiB, and a copy of its last 256 KiB lies
-// below 1 MiB, where all is RAM and stays writable whatever the guest asks of the
-// host bridge. It learns of the machine from the device of package fwcfg. There
-// is no system management mode, which SeaBIOS is told. The window of video memory is
+// The BIOS is SeaBIOS: its ROM ends at 4 GiB, and its last 128 KiB are seen below
+// 1 MiB as well, until it has the host bridge's PAM registers show the RAM that is
+// there, into which it copies itself and which it then protects. Without a BIOS that
+// memory is RAM whatever these registers say. The BIOS learns of the machine from the
+// device of package fwcfg. There is no system management mode, which SeaBIOS is told. The window of video memory is
 // plain memory. With a VGA BIOS there is an adapter, whose text Screen gives;
 // without one, SeaBIOS shows the text screen on COM1.
 //
@@ -60,7 +61,8 @@
 // lock of its own, over what it does and how it ended, which is held while vCPUs
 // are kicked, and one for each ISA interrupt, which is held while that is driven. The locks of
 // package pci may be held when the machine is called as its Platform; the machine
-// then only takes the lock of a bus.Space or of an ISA interrupt.
+// then only takes the lock of a bus.Space or of an ISA interrupt. They are held, too,
+// when it learns of PAM registers, for which it takes its own lock.
 //
 // # Not supported
 //

@@ -7,6 +7,7 @@ const (
 	holdReset    hold = 1 << iota // the machine is being reset
 	holdPause                     // somebody paused it
 	holdReaction                  // it is going to be paused
+	holdMemory                    // what is at some addresses changes
 )
 
 // hold keeps the processors out of the guest. It does not wait until they are.

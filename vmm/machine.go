@@ -28,6 +28,7 @@ type Machine struct {
 	leaves []kvm.CPUIDEntry // of the first processor
 	rom    firmware.ROM     // of a machine with a BIOS
 	video  *memory.Memory   // of a machine with a BIOS: the window of a VGA adapter
+	shadow shadow           // of a machine with a BIOS
 	ports  *bus.Space
 	mmio   *bus.Space
 
@@ -44,6 +45,7 @@ type Machine struct {
 	resetters []func()      // of the chips
 	resets    chan Cause    // a reset that Run has to carry out
 	pauses    chan Status   // a pause that Run has to carry out
+	remaps    chan struct{} // a change of memory that Run has to carry out
 	control   chan struct{} // full while the machine is paused, resumed or reset
 
 	started atomic.Bool
@@ -76,7 +78,7 @@ type Device interface {
 
 // New builds a machine without PCI devices. It must be closed.
 func New(c Config) (_ *Machine, err error) {
-	m := &Machine{config: c, log: c.Logger, resets: make(chan Cause, 1), pauses: make(chan Status, 1), control: make(chan struct{}, 1)}
+	m := &Machine{config: c, log: c.Logger, resets: make(chan Cause, 1), pauses: make(chan Status, 1), remaps: make(chan struct{}, 1), control: make(chan struct{}, 1)}
 	m.life, m.end = context.WithCancel(context.Background())
 	m.turn.L = &m.mu
 	if m.log == nil {
@@ -156,12 +158,19 @@ func (m *Machine) addMemory() (err error) {
 		return err
 	}
 	m.onRelease(ignoring(m.ram.Close))
-	return m.showMemory(m.ram, 0)
+	slots := m.ram.Slots()
+	if m.config.BIOS != nil {
+		i := slices.IndexFunc(slots, func(s memory.Slot) bool { return s.Base == pci.PAMBase })
+		s := &slots[i]
+		m.shadow.ram = s.Mem[:shadowSize:shadowSize]
+		s.Base, s.Mem = s.Base+shadowSize, s.Mem[shadowSize:]
+	}
+	return m.showMemory(slots, 0)
 }
 
-// showMemory enters the ranges of a memory into the guest's address space.
-func (m *Machine) showMemory(mem *memory.Memory, flags kvm.MemoryFlags) error {
-	for _, s := range mem.Slots() {
+// showMemory enters memory into the guest's address space.
+func (m *Machine) showMemory(slots []memory.Slot, flags kvm.MemoryFlags) error {
+	for _, s := range slots {
 		if err := m.vm.SetMemory(m.memorySlots, s.Base, s.Mem, flags); err != nil {
 			return err
 		}

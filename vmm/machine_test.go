@@ -358,3 +358,17 @@ func TestACPITablesCanBeFound(t *testing.T) {
 }
 
 var _ pci.Platform = (*platform)(nil)
+
+// A machine without a screen has no keyboard that a guest would look for.
+func TestKeyboardComesWithTheScreen(t *testing.T) {
+	m := newMachine(t, nil, Config{})
+	if c := m.acpiConfig(); c.Keyboard || c.Mouse || c.VGA {
+		t.Errorf("without a screen: %+v", c)
+	}
+	rom := make([]byte, 1024)
+	copy(rom, []byte{0x55, 0xAA, 2})
+	m = newMachine(t, nil, Config{BIOS: &BIOS{Image: tinyBIOS(), VGA: bytes.NewReader(rom)}})
+	if c := m.acpiConfig(); !c.Keyboard || !c.Mouse || !c.VGA {
+		t.Errorf("with a screen: %+v", c)
+	}
+}

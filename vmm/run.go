@@ -93,6 +93,10 @@ func (m *Machine) attend(ctx context.Context) {
 			m.finish(Stopped, HostEnd, nil)
 		case why := <-m.pauses:
 			m.pauseAsRequested(ctx, why)
+		case <-m.remaps:
+			if err := m.remap(); err != nil {
+				m.finish(Failed, HostError, err)
+			}
 		case cause := <-m.resets:
 			if err := m.restart(cause); err != nil {
 				m.finish(Failed, HostError, err)

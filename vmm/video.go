@@ -23,7 +23,7 @@ func (m *Machine) addVideoMemory() error {
 		return err
 	}
 	m.onRelease(ignoring(m.video.Close))
-	return m.showMemory(m.video, 0)
+	return m.showMemory(m.video.Slots(), 0)
 }
 
 // addVGA gives the machine a VGA adapter.

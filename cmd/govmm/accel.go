@@ -26,6 +26,7 @@ const (
 type nestFlags struct {
 	dir    string
 	memory byteSize
+	pool   uint64 // size of the huge pages that the memory is to come from, or 0
 	cpus   int
 }
 
@@ -48,6 +49,7 @@ func (f *nestFlags) config() nest.Config {
 		InitArgs: []string{nestInitName},
 		CPUs:     f.cpus,
 		Memory:   f.memory.bytes,
+		PoolPage: f.pool,
 	}
 }
 

@@ -15,10 +15,19 @@ type memoryFlag struct {
 	ram memory.Options
 }
 
-func (*memoryFlag) Type() string { return "size[,hugepages][,prealloc][,shared]" }
+func (*memoryFlag) Type() string { return "size[,hugepages[=2M|1G]][,prealloc][,shared]" }
+
+// poolPages are the sizes of huge pages that a host may have a pool of, and how they
+// are written.
+var poolPages = map[string]uint64{"2M": 2 << 20, "1G": 1 << 30}
 
 func (f *memoryFlag) String() string {
 	text := f.byteSize.String()
+	for size, page := range poolPages {
+		if f.ram.PoolPage == page {
+			text += "," + hugePagesKey + size
+		}
+	}
 	for _, o := range f.options() {
 		if *o.on {
 			text += "," + o.word
@@ -26,6 +35,10 @@ func (f *memoryFlag) String() string {
 	}
 	return text
 }
+
+// hugePagesKey comes before the size of the pages of a pool; without it, huge pages are
+// the host's business.
+const hugePagesKey = "hugepages="
 
 // memoryOption is a word after the size, and what it switches on.
 type memoryOption struct {
@@ -48,13 +61,19 @@ func (f *memoryFlag) Set(text string) error {
 		var word string
 		word, rest, more = strings.Cut(rest, ",")
 		known := false
+		if size, ok := strings.CutPrefix(word, hugePagesKey); ok {
+			if parsed.ram.PoolPage, known = poolPages[size]; !known {
+				return fmt.Errorf("%q: huge pages have 2M or 1G", word)
+			}
+			continue
+		}
 		for _, o := range parsed.options() {
 			if o.word == word {
 				*o.on, known = true, true
 			}
 		}
 		if !known {
-			return fmt.Errorf("%q: must be hugepages, prealloc or shared", word)
+			return fmt.Errorf("%q: must be hugepages, hugepages=2M, hugepages=1G, prealloc or shared", word)
 		}
 	}
 	*f = parsed

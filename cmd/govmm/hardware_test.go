@@ -20,8 +20,16 @@ func TestHardwareFlags(t *testing.T) {
 	if args := strings.Join(s.args(), " "); !strings.HasPrefix(args, "--memory 1G,hugepages,prealloc --cpus 8,sockets=2,cores=2,threads=2 ") {
 		t.Errorf("as arguments: %s", args)
 	}
+	s = parseRun(t, "--kernel", k, "--memory", "1G,shared,hugepages=2M")
+	if s.ram != (memory.Options{PoolPage: 2 << 20, Shared: true}) {
+		t.Errorf("memory %+v", s.ram)
+	}
+	if args := strings.Join(s.args(), " "); !strings.HasPrefix(args, "--memory 1G,hugepages=2M,shared ") {
+		t.Errorf("as arguments: %s", args)
+	}
 	for flag, want := range map[string]string{
-		"--memory=1G,fast":             `"fast": must be hugepages, prealloc or shared`,
+		"--memory=1G,fast":             `"fast": must be hugepages, hugepages=2M, hugepages=1G, prealloc or shared`,
+		"--memory=1G,hugepages=4K":     `"hugepages=4K": huge pages have 2M or 1G`,
 		"--memory=":                    "a size is a number",
 		"--cpus=many":                  `"many": must be a number`,
 		"--cpus=4,cores=0":             `"cores=0": must be`,

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/govmm/govmm/firmware"
@@ -198,7 +199,7 @@ func (s source) Name() string { return s.path }
 
 // openSource opens a file to read at any offset.
 func (c *closers) openSource(path string) (firmware.Source, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // of a pipe, nobody may hold the other end
 	if err != nil {
 		return nil, err
 	}

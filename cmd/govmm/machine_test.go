@@ -92,12 +92,18 @@ func TestRunRefusesBadFiles(t *testing.T) {
 	good := kernel(t, p)
 	dir := t.TempDir()
 	bad := write(t, "this is no kernel, and no disk image", dir, "bad")
+	pipe := filepath.Join(dir, "pipe") // which nobody writes to
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		args []string
 		want string
 	}{
 		{runArgs(bad), "kernel"},
 		{runArgs(dir), "not a regular file"},
+		{runArgs(pipe), "not a regular file"},
+		{runArgs(good, "--initrd", pipe), "not a regular file"},
 		{runArgs(good, "--disk", "path="+bad), bad},
 		{runArgs(good, "--serial", "unix:"+dir+"/none"), "unix:" + dir + "/none"},
 		{runArgs(good, "--serial", "file:"+dir+"/no/file"), dir + "/no/file"},

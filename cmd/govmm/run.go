@@ -244,7 +244,7 @@ func (a *app) run(ctx context.Context, f runFlags) error {
 // nestConfig is the nested machine for this guest.
 func (f *runFlags) nestConfig() nest.Config {
 	n := f.nest
-	n.memory, n.cpus = f.memory.byteSize, f.cpus.count
+	n.memory, n.pool, n.cpus = f.memory.byteSize, f.memory.ram.PoolPage, f.cpus.count
 	return n.config()
 }
 

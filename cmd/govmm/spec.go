@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"syscall"
 
 	"github.com/govmm/govmm/vmm/kvm"
 	"github.com/govmm/govmm/vmm/memory"
@@ -141,7 +142,7 @@ func (s *machineSpec) checkFiles() error {
 		}
 	}
 	for _, file := range files {
-		f, err := os.Open(file.path)
+		f, err := os.OpenFile(file.path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // of a pipe, nobody may hold the other end
 		if err != nil {
 			return fmt.Errorf("%s: %w", file.flag, err)
 		}

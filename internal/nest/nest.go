@@ -23,6 +23,7 @@ type Config struct {
 	InitArgs []string // the arguments that make Binary call Init
 	CPUs     int      // of the nest; 1 if zero
 	Memory   uint64   // bytes for the command, beside what the nest itself needs
+	PoolPage uint64   // size of the pages of a pool (hugetlb) for Memory, in bytes; 0: no pool
 
 	// Console gets what the kernel of the nest prints. If it is nil, only the
 	// end is kept, for the report of a failure.

@@ -42,7 +42,15 @@ func kernelParameters() []string {
 
 // qemuArgs is the command line of QEMU. The initramfs is at descriptor fd.
 func (cfg Config) qemuArgs(kernel string, tscKHz uint64, fd, streams int) []string {
-	parameters := append(kernelParameters(), fmt.Sprintf("tsc_early_khz=%d", tscKHz), "rdinit=/"+binaryName, "--")
+	parameters := append(kernelParameters(), fmt.Sprintf("tsc_early_khz=%d", tscKHz))
+	memory := cfg.Memory + overhead
+	if cfg.PoolPage > 0 {
+		// Memory may be taken in two parts, neither of whole pages.
+		pages := cfg.Memory/cfg.PoolPage + 2
+		parameters = append(parameters, fmt.Sprintf("hugepagesz=%dK", cfg.PoolPage>>10), fmt.Sprintf("hugepages=%d", pages))
+		memory = pages*cfg.PoolPage + overhead
+	}
+	parameters = append(parameters, "rdinit=/"+binaryName, "--")
 	args := []string{
 		"-no-user-config", "-nodefaults", "-display", "none", "-no-reboot",
 		// PIIX rather than Q35: thousands of configuration accesses fewer.
@@ -50,7 +58,7 @@ func (cfg Config) qemuArgs(kernel string, tscKHz uint64, fd, streams int) []stri
 		"-accel", "tcg,thread=multi",
 		"-cpu", cpuModel,
 		"-smp", fmt.Sprint(cfg.CPUs),
-		"-m", fmt.Sprintf("%dM", (cfg.Memory+overhead+1<<20-1)>>20),
+		"-m", fmt.Sprintf("%dM", (memory+1<<20-1)>>20),
 		"-kernel", kernel,
 		"-initrd", fmt.Sprintf("/proc/self/fd/%d", fd),
 		"-append", strings.Join(append(parameters, cfg.InitArgs...), " "),

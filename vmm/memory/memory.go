@@ -41,9 +41,16 @@ type Options struct {
 	// Prealloc takes all memory from the host at once, so that the guest never waits
 	// for a page, and a lack of memory shows at the start.
 	Prealloc bool
+	// PoolPage, if not 0, takes pages of that many bytes from the pool that the host
+	// reserved for them (hugetlb), 2 MiB or 1 GiB. They are a file, as with Shared,
+	// and as many as it takes are the memory's own from New on.
+	PoolPage uint64
 	// Shared backs it with an anonymous file that other processes can map.
 	Shared bool
 }
+
+// page is the size of the largest pages that the memory may be mapped with.
+func (o Options) page() uint64 { return max(hugePageSize, o.PoolPage) }
 
 // Slot is a range of RAM with the host memory behind it.
 type Slot struct {
@@ -71,13 +78,16 @@ func New(ranges []Range, o Options) (*Memory, error) {
 		}
 		return 1
 	})
-	offsets, total, err := place(ranges)
+	offsets, total, err := place(ranges, o.page())
 	if err != nil {
 		return nil, err
 	}
-	// The mapping is too large by a huge page, so that it can begin on one.
 	m := &Memory{options: o}
-	if err := m.mapBytes(int(total) + hugePageSize); err != nil {
+	if o.PoolPage == 0 {
+		// The mapping is too large by a huge page, so that it can begin on one.
+		total += hugePageSize
+	}
+	if err := m.mapBytes(int(total)); err != nil {
 		return nil, fmt.Errorf("map %d bytes of guest memory: %w", total, err)
 	}
 	mapping := m.mapping
@@ -95,12 +105,15 @@ func New(ranges []Range, o Options) (*Memory, error) {
 // mapBytes maps n bytes as the options say.
 func (m *Memory) mapBytes(n int) (err error) {
 	fd, flags := -1, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE
-	if m.options.Shared {
-		if fd, err = unix.MemfdCreate("guest-memory", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING); err != nil {
-			return err
+	if m.options.Shared || m.options.PoolPage > 0 {
+		if fd, err = unix.MemfdCreate("guest-memory", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|poolFlags(m.options.PoolPage)); err != nil {
+			return poolError(m.options.PoolPage, n, err)
 		}
 		m.file = os.NewFile(uintptr(fd), "guest-memory")
-		flags = unix.MAP_SHARED | unix.MAP_NORESERVE
+		flags = unix.MAP_SHARED
+		if m.options.PoolPage == 0 {
+			flags |= unix.MAP_NORESERVE
+		}
 		if err := m.file.Truncate(int64(n)); err != nil {
 			return errors.Join(err, m.file.Close())
 		}
@@ -111,7 +124,7 @@ func (m *Memory) mapBytes(n int) (err error) {
 		}
 	}
 	if m.mapping, err = unix.Mmap(fd, 0, n, unix.PROT_READ|unix.PROT_WRITE, flags); err != nil && m.file != nil {
-		err = errors.Join(err, m.file.Close())
+		err = errors.Join(poolError(m.options.PoolPage, n, err), m.file.Close())
 	}
 	return err
 }
@@ -129,8 +142,10 @@ func (m *Memory) populate() error {
 	return nil
 }
 
-// place gives each range an offset in the mapping, and checks the ranges.
-func place(ranges []Range) (offsets []uint64, total uint64, err error) {
+// place gives each range an offset in the mapping that is equal to its address modulo
+// the size of a huge page, and checks the ranges. Ranges that one such page can hold
+// share it.
+func place(ranges []Range, page uint64) (offsets []uint64, total uint64, err error) {
 	var end uint64 // first address after the range before
 	for i, r := range ranges {
 		switch {
@@ -141,15 +156,19 @@ func place(ranges []Range) (offsets []uint64, total uint64, err error) {
 		case i > 0 && r.Base < end:
 			return nil, 0, fmt.Errorf("memory range at %#x: overlaps the one before", r.Base)
 		}
+		if i > 0 && r.Base/page <= end/page {
+			total += r.Base - end
+		} else {
+			total = (total+page-1)&^(page-1) + r.Base%page
+		}
 		end = r.Base + r.Size
-		total = (total+hugePageSize-1)&^(hugePageSize-1) + r.Base%hugePageSize
 		offsets = append(offsets, total)
 		total += r.Size
 	}
 	if total == 0 {
 		return nil, 0, fmt.Errorf("memory without ranges")
 	}
-	return offsets, total, nil
+	return offsets, (total + page - 1) &^ (page - 1), nil
 }
 
 // advise tells the kernel how to treat the mapping.
@@ -170,8 +189,14 @@ func (m *Memory) advise(o Options) error {
 func (m *Memory) Slots() []Slot { return slices.Clone(m.slots) }
 
 // Clear makes all contents zero again, and gives the host memory back until it is
-// touched. The machine must not run, and no window may be in use.
+// touched, unless it is from a pool. The machine must not run, and no window may be in use.
 func (m *Memory) Clear() error {
+	if m.options.PoolPage > 0 {
+		for _, s := range m.slots {
+			clear(s.Mem) // pages that are given back may be gone
+		}
+		return nil
+	}
 	advice := unix.MADV_DONTNEED
 	if m.file != nil {
 		advice = unix.MADV_REMOVE // from the file, not from the mapping alone

@@ -3,8 +3,12 @@ package memory
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"math"
+	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"unsafe"
 
@@ -213,6 +217,99 @@ func BenchmarkAppend(b *testing.B) {
 	for b.Loop() {
 		windows, _ = m.Append(windows[:0], 1<<32, 4096)
 	}
+}
+
+// freePages is how many huge pages of 2 MiB the host has free in its pool.
+func freePages(t *testing.T) (n int) {
+	t.Helper()
+	text, err := os.ReadFile("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")
+	if err != nil {
+		t.Skip(err)
+	}
+	if n, err = strconv.Atoi(strings.TrimSpace(string(text))); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// Memory from a pool is there for as long as its owner lives, zero after Clear, and
+// gone with it. What the host does not have is refused at once.
+func TestPool(t *testing.T) {
+	ranges := []Range{{0, 0xa0000}, {0xc0000, 4<<20 - 0xc0000}, {1 << 32, 1 << 20}}
+	const pages, page = 3, 2 << 20
+	before := freePages(t)
+	m, err := New(append(ranges[:2:2], Range{1 << 32, uint64(before+1) * page}), Options{PoolPage: page})
+	if err == nil {
+		m.Close()
+		t.Fatalf("the host has %d pages, and gave more", before)
+	}
+	if want := fmt.Sprintf("%d huge pages of 2048 KiB are needed, the host has %d free", before+3, before); !strings.Contains(err.Error(), want) {
+		t.Errorf("%q does not say %q", err, want)
+	}
+	if before < pages {
+		t.Skipf("%d huge pages are free, %d are needed (sysctl vm.nr_hugepages=%d)", before, pages, pages)
+	}
+	if m, err = New(ranges, Options{PoolPage: page, Prealloc: true}); err != nil {
+		t.Fatal(err)
+	}
+	if free := freePages(t); free != before-pages {
+		t.Errorf("%d pages are free with the memory, %d without; want %d fewer", free, before, pages)
+	}
+	for range 2 {
+		for _, s := range m.Slots() {
+			if slices.ContainsFunc(s.Mem, func(b byte) bool { return b != 0 }) {
+				t.Error("memory is not zero")
+			}
+			s.Mem[0] = 1
+		}
+		if err := m.Clear(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := m.Close(); err != nil {
+		t.Error(err)
+	}
+	if free := freePages(t); free != before {
+		t.Errorf("%d pages are free again, want %d", free, before)
+	}
+}
+
+// Guest memory is not in a core dump of this process, of whatever kind it is.
+func TestNotInCoreDumps(t *testing.T) {
+	for _, o := range []Options{{}, {Shared: true}, {HugePages: true}} {
+		m, err := New([]Range{{0, 64 << 20}}, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := uintptr(unsafe.Pointer(&m.Slots()[0].Mem[0]))
+		if flags := mappingFlags(t, start); !slices.Contains(flags, "dd") {
+			t.Errorf("%+v: the mapping has the flags %v, without dd", o, flags)
+		}
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// mappingFlags are the VmFlags of the mapping that contains an address
+// (Documentation/filesystems/proc.rst).
+func mappingFlags(t *testing.T, addr uintptr) []string {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/smaps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inside := false
+	for line := range strings.Lines(string(text)) {
+		var from, to uintptr
+		if n, _ := fmt.Sscanf(line, "%x-%x ", &from, &to); n == 2 {
+			inside = addr >= from && addr < to
+		} else if flags, ok := strings.CutPrefix(line, "VmFlags:"); ok && inside {
+			return strings.Fields(flags)
+		}
+	}
+	t.Fatalf("no mapping at %#x", addr)
+	return nil
 }
 
 // However the host provides the memory, it is zero at first and after Clear, and
