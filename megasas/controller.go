@@ -29,6 +29,9 @@ type Config struct {
 	// its volumes: it should differ between the controllers of a machine. 0 is
 	// DefaultSASAddress.
 	SASAddress uint64
+	// Battery is how the battery is at first, on which the cache of volumes with
+	// raid.WriteBackWithBattery depends. The zero value is none.
+	Battery Battery
 	// NVRAM keeps settings, the event log and what drives count over their lives.
 	// nil keeps them as long as the Controller lives.
 	NVRAM NVRAM
@@ -78,6 +81,7 @@ type Controller struct {
 	dma       pci.DMA // set by Attach
 
 	settings  settings
+	battery   atomic.Uint32 // a Battery; written with settings.changing held
 	set       *raid.Set
 	logicals  [raid.MaxVolumes]atomic.Pointer[logical]
 	physicals [raid.MaxDrives]atomic.Pointer[physical]
@@ -149,6 +153,7 @@ func New(cfg Config) (*Controller, error) {
 	if err := c.loadNVRAM(); err != nil {
 		return nil, err
 	}
+	c.battery.Store(uint32(cfg.Battery))
 	c.logBoot()
 	c.set = raid.NewSet(c.logChange)
 	for i, d := range cfg.Drives {

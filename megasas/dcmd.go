@@ -66,12 +66,12 @@ var commands = [...]command{
 	{mfi.OpCfgForeignPreview, 0, foreignNotFound},
 	{mfi.OpCfgForeignImport, 0, foreignNotFound},
 	{mfi.OpCfgForeignClear, 0, foreignClear},
-	{mfi.OpBBUGetStatus, 0, noHardware},
-	{mfi.OpBBUGetCapacity, 0, noHardware},
-	{mfi.OpBBUGetDesign, 0, noHardware},
-	{mfi.OpBBUStartLearn, 0, noHardware},
-	{mfi.OpBBUGetProp, 0, noHardware},
-	{mfi.OpBBUSetProp, 0, noHardware},
+	{mfi.OpBBUGetStatus, 0, ofBattery(batteryStatus)},
+	{mfi.OpBBUGetCapacity, 0, ofBattery(batteryCapacity)},
+	{mfi.OpBBUGetDesign, 0, ofBattery(batteryDesignInfo)},
+	{mfi.OpBBUStartLearn, 0, startLearning},
+	{mfi.OpBBUGetProp, 0, ofBattery(func(*gauge) []byte { return batteryProperties.Marshal() })},
+	{mfi.OpBBUSetProp, 0, setBatteryProperties},
 }
 
 // dcmd carries out a management command.
@@ -127,5 +127,5 @@ func (r *request) statusOf(err error) mfi.Status {
 	return r.refuse(&mfi.Error{Status: status, Reason: err.Error()})
 }
 
-// noHardware is the answer about a battery or an alarm that the card is without.
+// noHardware is the answer about an alarm, which the card is without.
 func noHardware(*Controller, *request) mfi.Status { return mfi.StatusNoHWPresent }

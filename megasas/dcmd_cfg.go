@@ -26,7 +26,7 @@ func configRead(c *Controller, r *request) mfi.Status {
 		x.Arrays = append(x.Arrays, array)
 	}
 	for _, l := range v.Volumes {
-		x.LDs = append(x.LDs, ldConfig(&v, l))
+		x.LDs = append(x.LDs, c.ldConfig(&v, l))
 	}
 	return r.putOrRefuse(x.Marshal())
 }

@@ -59,6 +59,10 @@ func controllerInfo(c *Controller, r *request) mfi.Status {
 		AdapterOps2:       mfi.AdapterOps2JBOD,
 		MaxConfigPDs:      raid.MaxDrives,
 	}
+	if c.Battery() != NoBattery {
+		x.HWPresent |= mfi.HWBattery
+		x.AdapterOps |= mfi.AdapterOpsBattery
+	}
 	x.Levels[mfi.LimitsRAID0] = mfi.LevelLimits{Min: 1, Max: maxArms}
 	for _, d := range v.Drives {
 		if d.State == raid.Failed {

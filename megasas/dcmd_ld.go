@@ -54,7 +54,7 @@ func ldInfo(c *Controller, r *request) mfi.Status {
 		return mfi.StatusDeviceNotFound // it was deleted just now
 	}
 	x := mfi.LDInfo{
-		Config: ldConfig(&v, l),
+		Config: c.ldConfig(&v, l),
 		Blocks: l.Blocks,
 		VPD83:  inquiry(ld.unit, vpdIdentification, 64),
 	}
@@ -69,19 +69,19 @@ func ldProperties(c *Controller, r *request) mfi.Status {
 	if !ok {
 		return mfi.StatusDeviceNotFound
 	}
-	x := ldConfig(&v, l).Properties
+	x := c.ldConfig(&v, l).Properties
 	return r.putOrRefuse(x.Marshal())
 }
 
 // ldConfig describes a volume.
-func ldConfig(v *raid.View, l raid.VolumeStatus) mfi.LDConfig {
+func (c *Controller) ldConfig(v *raid.View, l raid.VolumeStatus) mfi.LDConfig {
 	return mfi.LDConfig{
 		Properties: mfi.LDProperties{
 			Target:        l.Target,
 			Sequence:      l.Sequence,
 			Name:          l.Name,
 			DefaultCache:  cacheBits(l.Cache),
-			CurrentCache:  cacheBits(cacheInForce(l.Cache)),
+			CurrentCache:  c.currentCache(l.Cache),
 			Access:        access(l),
 			DiskCache:     mfi.DiskCacheUnchanged,
 			NoBackgroundI: true,
@@ -109,12 +109,13 @@ func cacheBits(p raid.CachePolicy) uint8 {
 	return bits
 }
 
-// cacheInForce is what is done of a cache policy while there is no battery.
-func cacheInForce(p raid.CachePolicy) raid.CachePolicy {
-	if p == raid.WriteBackWithBattery {
-		return raid.WriteThrough
+// currentCache is the policy's bits as far as they are in force.
+func (c *Controller) currentCache(p raid.CachePolicy) uint8 {
+	bits := cacheBits(p)
+	if c.cacheInForce(p) == raid.WriteThrough {
+		bits &^= mfi.CacheWriteBack
 	}
-	return p
+	return bits
 }
 
 func access(l raid.VolumeStatus) uint8 {
@@ -170,7 +171,7 @@ func setLDProperties(c *Controller, r *request) mfi.Status {
 	if ld == nil {
 		return mfi.StatusDeviceNotFound
 	}
-	if err := ld.unit.SetWriteCache(cacheInForce(cache) == raid.WriteBack); err != nil {
+	if err := ld.unit.SetWriteCache(c.cacheInForce(cache) == raid.WriteBack); err != nil {
 		c.log.Error("flushing a volume failed", "target", target, "err", err)
 		return mfi.StatusFlushFailed
 	}

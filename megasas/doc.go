@@ -52,6 +52,7 @@
 //
 //	Controller.life     read by everything that touches guest memory for a
 //	                    frame, written where the reply ring changes hands
+//	settings.changing   volumes are made or set, or the battery changes
 //	nvram.mu            held while the NVRAM is saved; not by vCPU threads
 //	firmware.mu         state, diagnostic register
 //	raid.Set's          drives and volumes
@@ -67,9 +68,9 @@
 //
 // # Not here
 //
-// Package raid has no arrays of several drives and no hot spares, and there is no
-// battery: the commands about them are refused as a card without the hardware or
-// the feature does. Patrol reads are disabled, and cannot be
+// Package raid has no arrays of several drives and no hot spares: the commands about
+// them are refused as a card without the feature does. The battery (battery.go) is as
+// it is told to be: it does not age, and does not learn. Patrol reads are disabled, and cannot be
 // enabled. There is no expander for SMP frames to talk to. A volume is made anew
 // with the Controller: what a guest sets about it is not kept.
 //

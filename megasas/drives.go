@@ -67,6 +67,8 @@ func (c *Controller) CreateVolume(cfg raid.VolumeConfig) (target uint8, err erro
 
 // createVolumes makes several volumes, all or none.
 func (c *Controller) createVolumes(configs []raid.VolumeConfig) ([]*raid.Volume, error) {
+	c.settings.changing.Lock() // the battery stays as it is
+	defer c.settings.changing.Unlock()
 	var exposed []*logical
 	list, err := c.set.CreateVolumes(configs, func(v *raid.Volume, cfg raid.VolumeConfig) error {
 		ld, err := c.exposeVolume(v, cfg)
@@ -159,7 +161,7 @@ func (c *Controller) exposeVolume(v *raid.Volume, cfg raid.VolumeConfig) (*logic
 		Identity:     identity,
 		CDROM:        id.Media == raid.Optical,
 		RotationRate: rotation(id),
-		WriteBack:    cacheInForce(cfg.Cache) == raid.WriteBack,
+		WriteBack:    c.cacheInForce(cfg.Cache) == raid.WriteBack,
 		Initiator:    c.sas,
 		Counters:     &pd.vitals.counters, // what the volume moves, its drive moves
 		// The cache is the controller's, and the volume's property rules it.

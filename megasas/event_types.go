@@ -26,6 +26,9 @@ func (c *Controller) logBoot() {
 			Description: "Firmware version " + version,
 		})
 	}
+	if b := c.Battery(); b != NoBattery {
+		c.logBattery(NoBattery, b)
+	}
 }
 
 // logShutdown logs that the guest is going down.

@@ -39,6 +39,7 @@ type scriptStep struct {
 //	drop-interrupt         the interrupt for the next completion is lost
 //	stay-in-fault TIME     the next reset leaves the firmware in FAULT for a while,
 //	                       as 100s or 5m
+//	battery STATE          the battery is none, good, charging or failed from then on
 //	lock-diagnostic        no reset can be asked for by the diagnostic register,
 //	                       until the faults are cleared
 //
@@ -114,6 +115,16 @@ func (s *scriptStep) parseFault(name string, args []string) error {
 		s.rule = func() *faultRule { return new(faultRule) }
 	case name == "drop-interrupt" && len(args) == 0:
 		s.do = func(f *Faults) { f.DropInterrupt(1) }
+	case name == "battery" && len(args) == 1:
+		b, ok := BatteryStates()[args[0]]
+		if !ok {
+			return fmt.Errorf("battery %s: must be none, good, charging or failed", args[0])
+		}
+		s.do = func(f *Faults) {
+			if err := f.c.SetBattery(b); err != nil {
+				f.c.log.Error("flushing the volumes failed", "err", err)
+			}
+		}
 	case name == "lock-diagnostic" && len(args) == 0:
 		s.do = func(f *Faults) { f.LockDiagnostic(true) }
 	case name == "stay-in-fault" && len(args) == 1:

@@ -18,6 +18,7 @@ func TestFaultScript(t *testing.T) {
 		4 LD_READ: hold
 		1 CTRL_GET_PROPERTIES: answer INVALID_DCMD
 		1 PD_GET_LIST: lock-diagnostic
+		1 PD_GET_LIST: battery charging
 		5 LD_READ: fault 0x123
 		5 LD_READ: stay-in-fault 1ms
 	`)); err != nil {
@@ -33,6 +34,9 @@ func TestFaultScript(t *testing.T) {
 		t.Errorf("sense key %d, code %#x", key, code)
 	}
 	g.mustDCMD(mfi.OpPDGetList, 1024)
+	if b := g.c.Battery(); b != BatteryCharging {
+		t.Errorf("the battery is %v", b)
+	}
 	if g.unlock(); g.read(0xf8) != 0 {
 		t.Error("the diagnostic register can be unlocked")
 	}
@@ -81,6 +85,7 @@ func TestFaultScriptRefused(t *testing.T) {
 		"1 LD_READ: answer PERHAPS":             "no status is called PERHAPS",
 		"1 LD_READ: answer SCSI_IO_FAILED 3":    "sense data 3: must be as 3/11/00",
 		"1 LD_READ: stay-in-fault a little bit": "no such fault, or not with these values: stay-in-fault a little bit",
+		"1 LD_READ: battery dead":               "battery dead: must be none, good, charging or failed",
 		"1 LD_READ: lock-diagnostic 1":          "no such fault, or not with these values: lock-diagnostic 1",
 		"1 LD_READ: stay-in-fault long":         "time long: must be as 100s or 5m",
 	} {

@@ -8,8 +8,8 @@ import (
 
 // settings are what the guest can set about the card itself.
 type settings struct {
-	// changing is held while the properties of volumes are set, so that what was
-	// set last is in force.
+	// changing is held while volumes are made, their properties are set, or the
+	// battery changes, so that what was set last is in force.
 	changing sync.Mutex
 
 	mu    sync.Mutex

@@ -16,6 +16,8 @@ type controllerFlag struct {
 	text  string // as it was given
 	card  string // a key of cards; empty is the usual one
 	nvram string // file, or empty
+	// battery is how the battery is when the machine starts.
+	battery megasas.Battery
 	// faults is a file with what the controller does wrong, or empty.
 	faults string
 }
@@ -39,6 +41,13 @@ func (f *controllerFlag) Set(text string) error {
 			return fmt.Errorf("%q is not KEY=VALUE", element)
 		}
 		switch key {
+		case "bbu":
+			states := megasas.BatteryStates()
+			b, ok := states[value]
+			if !ok {
+				return fmt.Errorf("bbu=%s: must be %s", value, orList(slices.Sorted(maps.Keys(states))))
+			}
+			c.battery = b
 		case "card":
 			if cards[value] == nil {
 				return fmt.Errorf("card=%s: must be %s", value, orList(slices.Sorted(maps.Keys(cards))))
@@ -49,7 +58,7 @@ func (f *controllerFlag) Set(text string) error {
 		case "faults":
 			c.faults = value
 		default:
-			return fmt.Errorf("unknown key %q: must be card, faults or nvram", key)
+			return fmt.Errorf("unknown key %q: must be bbu, card, faults or nvram", key)
 		}
 	}
 	*f = c
@@ -58,7 +67,7 @@ func (f *controllerFlag) Set(text string) error {
 
 // config is the controller with its card and its NVRAM, without drives.
 func (f *controllerFlag) config() megasas.Config {
-	var c megasas.Config
+	c := megasas.Config{Battery: f.battery}
 	if f.card != "" {
 		c.Profile = cards[f.card]()
 	}
@@ -102,6 +111,9 @@ func completeController(_ *cobra.Command, _ []string, text string) ([]string, co
 	all := []string{"faults=", "nvram="}
 	for _, card := range slices.Sorted(maps.Keys(cards)) {
 		all = append(all, "card="+card)
+	}
+	for _, state := range slices.Sorted(maps.Keys(megasas.BatteryStates())) {
+		all = append(all, "bbu="+state)
 	}
 	for _, o := range all {
 		if strings.HasPrefix(o, last) {

@@ -6,24 +6,28 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/govmm/govmm/megasas"
+	"github.com/govmm/govmm/megasas/raid"
 )
 
 func TestControllerFlag(t *testing.T) {
 	dir := t.TempDir()
 	kernel := write(t, "", dir, "k")
-	s := parseRun(t, "--kernel", kernel, "--controller", "card=8708em2,nvram="+filepath.Join(dir, "card.nvram"))
+	s := parseRun(t, "--kernel", kernel, "--controller", "card=8708em2,bbu=charging,nvram="+filepath.Join(dir, "card.nvram"))
 	if again := parseRun(t, s.args()...); !reflect.DeepEqual(s, again) {
 		t.Errorf("%+v becomes %+v in the nested machine", s, again)
 	}
 	cfg := s.controller.config()
-	if cfg.Profile.Device != 0x0060 || cfg.NVRAM == nil {
+	if cfg.Profile.Device != 0x0060 || cfg.NVRAM == nil || cfg.Battery != megasas.BatteryCharging {
 		t.Errorf("the controller is %+v", cfg)
 	}
 	for text, want := range map[string]string{
 		"card=9361":     `card=9361: must be 8708em2, 9260-8i, h700 or h800`,
+		"bbu=old":       `bbu=old: must be charging, failed, good or none`,
 		"nvram":         `"nvram" is not KEY=VALUE`,
 		"nvram=":        `"nvram=" is not KEY=VALUE`,
-		"colour=orange": `unknown key "colour": must be card, faults or nvram`,
+		"colour=orange": `unknown key "colour": must be bbu, card, faults or nvram`,
 	} {
 		var f controllerFlag
 		if err := f.Set(text); err == nil || err.Error() != want {
@@ -36,6 +40,10 @@ func TestControllerFlag(t *testing.T) {
 	}
 	if err := os.WriteFile(filepath.Join(dir, "x.nvram"), nil, 0o600); err != nil {
 		t.Fatal(err)
+	}
+	got, _ = completeController(nil, nil, "bbu=f")
+	if want := []string{"bbu=failed"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("completes to %q, want %q", got, want)
 	}
 	got, _ = completeController(nil, nil, "nvram="+filepath.Join(dir, "x"))
 	if len(got) != 1 || !strings.HasSuffix(got[0], "x.nvram") {
@@ -52,6 +60,13 @@ func TestDriveKeys(t *testing.T) {
 	} {
 		if _, err := parseDisk(text); err == nil || err.Error() != want {
 			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+	}
+	for mode, want := range map[string]raid.CachePolicy{
+		"writeback": raid.WriteBack, "writeback-bbu": raid.WriteBackWithBattery, "writethrough": raid.WriteThrough,
+	} {
+		if d, err := parseDisk("path=a,cache=" + mode); err != nil || d.cache != want || d.medium.Direct || d.medium.NoFlush {
+			t.Errorf("cache=%s: %+v, %v", mode, d, err)
 		}
 	}
 	d, err := parseDisk("path=a,interface=sata,media=hdd,use=system")

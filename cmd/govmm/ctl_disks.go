@@ -93,6 +93,9 @@ func addDisk(ctx context.Context, m *qmp.Client, name, text string) error {
 			return fmt.Errorf("disk %q: %w", text, err)
 		}
 	}
+	if d.cache == raid.WriteBackWithBattery {
+		return fmt.Errorf("disk %q: cache=%s: only disks of the command line can have it", text, withBattery)
+	}
 	path, err := inPlace(spec.Path)
 	if err != nil {
 		return err

@@ -69,9 +69,17 @@ func (d *diskSpec) set(key, value string) error {
 	return nil
 }
 
-// setCache chooses a cache mode by QEMU's name for it. Making writes durable is
-// the volume's work, not the medium's.
+// withBattery is a cache mode of the controller's: writeback while it has a good
+// battery, writethrough otherwise.
+const withBattery = "writeback-bbu"
+
+// setCache chooses a cache mode by QEMU's name for it, or withBattery. Making writes
+// durable is the volume's work, not the medium's.
 func (d *diskSpec) setCache(mode string) error {
+	if mode == withBattery {
+		d.cache = raid.WriteBackWithBattery
+		return nil
+	}
 	medium := d.medium
 	through, err := medium.SetCacheMode(mode)
 	if err != nil {

@@ -97,6 +97,8 @@ Values of --disk are lists of KEY=VALUE, separated by commas:
                                   default), or when the host's kernel has it
   cache=directsync|none|unsafe    as writethrough or writeback, but past the
                                   page cache of the host; or never made durable
+  cache=writeback-bbu             writeback while the controller has a good battery,
+                                  writethrough otherwise
   serial=TEXT                     serial number of the drive
   id=NAME                         name of the disk for "govmm ctl"; disk1 for the first
   interface=sas|sata              what the drive speaks, to smartctl for one
@@ -109,6 +111,8 @@ Values of --disk are lists of KEY=VALUE, separated by commas:
 Keys of --controller:
   card=9260-8i|h700|h800|8708em2  LSI MegaRAID SAS 9260-8i (the default), Dell PERC
                                   H700 or H800, LSI MegaRAID SAS 8708EM2
+  bbu=none|good|charging|failed   the battery of its write cache, at first (default:
+                                  none); "govmm ctl fault" changes it
   nvram=FILE                      keeps the controller's settings, its event log and
                                   the drives' hours from run to run, in a file that
                                   no other machine uses; made if it is not there

@@ -28,6 +28,9 @@ const (
 	RAIDLevel6
 )
 
+// AdapterOpsBattery is the bit of AdapterOps that announces battery commands.
+const AdapterOpsBattery = 1 << 7
+
 // AdapterOps2JBOD is the bit of AdapterOps2 that announces system drives.
 const AdapterOps2JBOD = 1 << 11
 

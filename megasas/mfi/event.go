@@ -22,6 +22,11 @@ const (
 	EventPDStateChange      EventCode = 0x0072
 	EventLDCreated          EventCode = 0x008a // *
 	EventLDDeleted          EventCode = 0x008b // *
+	EventBatteryPresent     EventCode = 0x008d
+	EventBatteryAbsent      EventCode = 0x008e
+	EventBatteryCharging    EventCode = 0x0093
+	EventBBUEnabled         EventCode = 0x00c2
+	EventBBUDisabled        EventCode = 0x00c3
 	EventLDOptimal          EventCode = 0x00f9
 	EventLDOffline          EventCode = 0x00fc // *
 	EventPropertiesChanged  EventCode = 0x012f // *

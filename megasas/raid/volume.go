@@ -24,8 +24,8 @@ type CachePolicy uint8
 const (
 	WriteThrough CachePolicy = iota // when it is durable
 	WriteBack                       // when it is accepted
-	// WriteBackWithBattery is WriteBack while a battery keeps what was accepted.
-	// There is none: until there is, it is WriteThrough.
+	// WriteBackWithBattery is WriteBack while a battery keeps what was accepted, and
+	// WriteThrough otherwise.
 	WriteBackWithBattery
 )
 
