@@ -120,14 +120,16 @@ func (c *Controller) exposeDrive(d *raid.PhysicalDrive) error {
 			Serial:   id.Serial,
 			NAA:      driveName(id),
 		},
-		RotationRate: rotation(id),
-		WriteBack:    true, // a drive's own cache; the host flushes it
-		Initiator:    c.sas,
-		ATA:          ataOf(id, v.before),
-		Health:       v.health(id, c.sas),
-		Counters:     &v.counters,
-		CDROM:        id.Media == raid.Optical,
-		Limits:       scsi.Limits{MaxTransfer: c.p.MaxRequestSectors},
+		BlockSize:         id.BlockSize,
+		PhysicalBlockSize: id.PhysicalBlockSize,
+		RotationRate:      rotation(id),
+		WriteBack:         true, // a drive's own cache; the host flushes it
+		Initiator:         c.sas,
+		ATA:               ataOf(id, v.before),
+		Health:            v.health(id, c.sas),
+		Counters:          &v.counters,
+		CDROM:             id.Media == raid.Optical,
+		Limits:            scsi.Limits{MaxTransfer: c.maxBlocks(id)},
 	})
 	if err != nil {
 		return err
@@ -148,25 +150,26 @@ func (c *Controller) exposeVolume(v *raid.Volume, cfg raid.VolumeConfig) (*logic
 		Serial:   hex.EncodeToString(name),
 		NAA:      name,
 	}
-	limit := c.p.MaxRequestSectors
 	if id.Media == raid.Optical {
 		// The disc is no volume. It has a volume's target id, because that is
 		// where firmware which boots from the controller looks for it.
 		identity.Vendor, identity.Product, identity.Revision = id.Vendor, id.Product, id.Revision
-		limit /= opticalSectors
 	}
 	unit, err := scsi.NewUnit(scsi.UnitConfig{
-		Medium:       v,
-		Mapper:       v.Mapper(),
-		Identity:     identity,
-		CDROM:        id.Media == raid.Optical,
-		RotationRate: rotation(id),
-		WriteBack:    c.cacheInForce(cfg.Cache) == raid.WriteBack,
-		Initiator:    c.sas,
-		Counters:     &pd.vitals.counters, // what the volume moves, its drive moves
+		Medium:   v,
+		Mapper:   v.Mapper(),
+		Identity: identity,
+		CDROM:    id.Media == raid.Optical,
+		// A volume has the blocks of its drives.
+		BlockSize:         id.BlockSize,
+		PhysicalBlockSize: id.PhysicalBlockSize,
+		RotationRate:      rotation(id),
+		WriteBack:         c.cacheInForce(cfg.Cache) == raid.WriteBack,
+		Initiator:         c.sas,
+		Counters:          &pd.vitals.counters, // what the volume moves, its drive moves
 		// The cache is the controller's, and the volume's property rules it.
 		FixedWriteCache: true,
-		Limits:          scsi.Limits{MaxTransfer: limit},
+		Limits:          scsi.Limits{MaxTransfer: c.maxBlocks(id)},
 	})
 	if err != nil {
 		return nil, err
@@ -176,8 +179,18 @@ func (c *Controller) exposeVolume(v *raid.Volume, cfg raid.VolumeConfig) (*logic
 	return ld, nil
 }
 
-// opticalSectors is a block of a CD-ROM in units of raid.BlockSize.
-const opticalSectors = 4
+// opticalBlock is a block of a CD-ROM in bytes.
+const opticalBlock = 2048
+
+// maxBlocks is how many of its logical blocks can be moved to or from a drive in one
+// frame.
+func (c *Controller) maxBlocks(id raid.DriveIdentity) uint32 {
+	size := max(id.BlockSize, raid.BlockSize)
+	if id.Media == raid.Optical {
+		size = opticalBlock
+	}
+	return c.p.MaxRequestSectors / (size / raid.BlockSize)
+}
 
 // ataOf makes a SATA drive what it is to ATA commands.
 func ataOf(id raid.DriveIdentity, before driveRecord) *scsi.ATA {

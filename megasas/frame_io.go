@@ -30,10 +30,11 @@ func (r *request) transfer() mfi.Status {
 	// An extent that is not on the volume is the unit's to refuse, whatever the
 	// list looks like.
 	if end := ld.unit.Blocks(); uint64(blocks) <= end && lba <= end-uint64(blocks) {
-		if blocks > r.c.p.MaxRequestSectors {
+		length := uint64(blocks) * uint64(ld.unit.BlockSize())
+		if length > uint64(r.c.p.MaxRequestSectors)*raid.BlockSize {
 			return mfi.StatusInvalidParameter
 		}
-		if err := r.mapData(uint64(blocks) * uint64(ld.unit.BlockSize())); err != nil {
+		if err := r.mapData(length); err != nil {
 			return r.refuse(err)
 		}
 	}

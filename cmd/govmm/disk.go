@@ -18,10 +18,12 @@ type diskSpec struct {
 	medium block.Spec
 	cache  raid.CachePolicy
 	serial string
-	sata   bool   // or SAS
-	hdd    bool   // or solid state
-	system bool   // or a volume
-	id     string // name of drive and medium to those who control the machine; empty: by number
+	sata   bool // or SAS
+	hdd    bool // or solid state
+	system bool // or a volume
+	// logical and physical are the sizes of blocks in bytes, 0 if they were not given.
+	logical, physical uint32
+	id                string // name of drive and medium to those who control the machine; empty: by number
 
 	optical bool // the disc of --cdrom, which is no value of --disk
 }
@@ -37,6 +39,9 @@ func parseDisk(text string) (diskSpec, error) {
 		if err := d.set(key, rest[key]); err != nil {
 			return d, fmt.Errorf("--disk: disk %q: %w", text, err)
 		}
+	}
+	if d.physical != 0 && d.physical < d.logical {
+		return d, fmt.Errorf("--disk: disk %q: physical_block_size=%d: must not be less than logical_block_size=%d", text, d.physical, d.logical)
 	}
 	return d, nil
 }
@@ -61,6 +66,10 @@ func (d *diskSpec) set(key, value string) error {
 		return either(key, value, &d.sata, "sas", "sata")
 	case "media":
 		return either(key, value, &d.hdd, "ssd", "hdd")
+	case "logical_block_size":
+		return blockSize(key, value, &d.logical)
+	case "physical_block_size":
+		return blockSize(key, value, &d.physical)
 	case "use":
 		return either(key, value, &d.system, "volume", "system")
 	default:
@@ -105,6 +114,16 @@ func validName(text string) bool {
 	return text != ""
 }
 
+// blockSize sets the size of a block.
+func blockSize(key, value string, size *uint32) error {
+	sizes := map[string]uint32{"512": 512, "4096": 4096}
+	if sizes[value] == 0 {
+		return fmt.Errorf("%s=%s: must be 4096 or 512", key, value)
+	}
+	*size = sizes[value]
+	return nil
+}
+
 // either sets a switch by one of two words.
 func either(key, value string, on *bool, no, yes string) error {
 	words := []string{no, yes}
@@ -137,6 +156,9 @@ func (d diskSpec) identity(slot int) raid.DriveIdentity {
 		Interface: raid.SAS,
 		Enclosure: raid.NoEnclosure,
 		Slot:      uint8(slot),
+
+		BlockSize:         d.logical,
+		PhysicalBlockSize: d.physical,
 	}
 	if d.sata {
 		id.Vendor, id.Product, id.Interface = "ATA", "GOVMM SATA DISK", raid.SATA

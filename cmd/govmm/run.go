@@ -104,6 +104,9 @@ Values of --disk are lists of KEY=VALUE, separated by commas:
   interface=sas|sata              what the drive speaks, to smartctl for one
                                   (default: sas)
   media=ssd|hdd                   what the drive is made of (default: ssd)
+  logical_block_size=512|4096     bytes of a block (default: 512), for the guest and for
+  physical_block_size=512|4096    the medium (default: as the former): 512 and 4096
+                                  make a drive of advanced format (512e)
   use=volume|system               what the controller makes of it: a volume of
                                   RAID level 0 (the default), or nothing, so that
                                   the guest sees the drive as it is (JBOD)

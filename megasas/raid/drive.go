@@ -25,6 +25,9 @@ type DriveIdentity struct {
 	Media     MediaType
 	Interface Interface
 
+	BlockSize         uint32 // bytes of a logical block: 512 or 4096; 0 is 512
+	PhysicalBlockSize uint32 // likewise, at least BlockSize; 0 is as BlockSize
+
 	Enclosure uint16 // device id of the enclosure, or NoEnclosure
 	Slot      uint8
 }
@@ -81,6 +84,15 @@ func (id *DriveIdentity) check() error {
 				return fmt.Errorf("drive %s %q: printable ASCII only", f.name, f.value)
 			}
 		}
+	}
+	logical, physical := id.BlockSize, id.PhysicalBlockSize
+	switch {
+	case logical != 0 && logical != 512 && logical != 4096:
+		return fmt.Errorf("drive with logical blocks of %d bytes: must be 512 or 4096", logical)
+	case physical != 0 && physical != 512 && physical != 4096:
+		return fmt.Errorf("drive with physical blocks of %d bytes: must be 512 or 4096", physical)
+	case physical != 0 && physical < logical:
+		return fmt.Errorf("drive with logical blocks of %d bytes on physical ones of %d: must not be larger", logical, physical)
 	}
 	return nil
 }
