@@ -6,6 +6,7 @@ import (
 
 	"github.com/govmm/govmm/internal/block"
 	"github.com/govmm/govmm/internal/qmp"
+	"github.com/govmm/govmm/megasas"
 	"github.com/govmm/govmm/megasas/raid"
 	"github.com/govmm/govmm/qcow2"
 	"golang.org/x/sys/unix"
@@ -143,12 +144,17 @@ func driverOf(x disk) string {
 	return "qcow2" // the only one that is ever found out
 }
 
-func describeNode(x disk) *nodeInfo {
+// writesBack reports whether writes to a disk are complete before they are durable.
+func (c *control) writesBack(x disk) bool {
+	return x.spec.cache == raid.WriteBack || x.spec.cache == raid.WriteBackWithBattery && c.m.controller.Battery() == megasas.BatteryGood
+}
+
+func (c *control) describeNode(x disk) *nodeInfo {
 	path := x.spec.medium.Path
 	n := &nodeInfo{
 		File: path, Node: x.name, ReadOnly: x.medium.ReadOnly(), Driver: driverOf(x),
 		DetectZeroes: detectZeroesOff,
-		Cache:        cacheInfo{x.spec.cache == raid.WriteBack, x.spec.medium.Direct, x.spec.medium.NoFlush},
+		Cache:        cacheInfo{c.writesBack(x), x.spec.medium.Direct, x.spec.medium.NoFlush},
 		Image:        imageInfo{Filename: path, Format: driverOf(x), VirtualSize: x.medium.Size(), ActualSize: allocated(path)},
 	}
 	if path == "" {
@@ -177,7 +183,7 @@ func (c *control) queryBlock(context.Context, qmp.None) ([]blockInfo, error) {
 	for _, x := range c.m.disks.snapshot() {
 		if x.device != "" {
 			list = append(list, blockInfo{
-				Device: x.device, Qdev: x.device, Type: "unknown", IOStatus: ioStatusOK, Inserted: describeNode(x),
+				Device: x.device, Qdev: x.device, Type: "unknown", IOStatus: ioStatusOK, Inserted: c.describeNode(x),
 			})
 		}
 	}
@@ -187,7 +193,7 @@ func (c *control) queryBlock(context.Context, qmp.None) ([]blockInfo, error) {
 func (c *control) queryNodes(context.Context, qmp.None) ([]*nodeInfo, error) {
 	list := []*nodeInfo{}
 	for _, x := range c.m.disks.snapshot() {
-		list = append(list, describeNode(x))
+		list = append(list, c.describeNode(x))
 	}
 	return list, nil
 }

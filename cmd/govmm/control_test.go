@@ -149,6 +149,24 @@ func TestControl(t *testing.T) {
 	m.refused("does not answer", "status")
 }
 
+// A disk that is write-back with a battery is listed as what it is.
+func TestControlBattery(t *testing.T) {
+	for battery, mode := range map[string]string{"good": "writeback", "charging": "writethrough", "none": "writethrough"} {
+		other := filepath.Join(t.TempDir(), "b.qcow2")
+		if status, _, stderr := govmm("img", "create", "-q", other, "64M"); status != 0 {
+			t.Fatal(stderr)
+		}
+		m := startMachine(t, halting(), "--controller", "bbu="+battery, "--disk", "path="+other+",cache=writeback-bbu")
+		for line := range strings.Lines(m.ctl("disk", "list")) {
+			if f := strings.Fields(line); f[0] == "disk2" && f[3] != mode {
+				t.Errorf("with a battery that is %s: %s", battery, line)
+			}
+		}
+		m.ctl("quit")
+		m.wantEnd(0)
+	}
+}
+
 func TestControlShutdownAndEvents(t *testing.T) {
 	m := startMachine(t, listening(1))
 	c, err := qmp.Dial(t.Context(), m.socket)
