@@ -1,6 +1,7 @@
 package guesttests
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -100,11 +101,50 @@ func TestProbe(t *testing.T) {
 			t.Errorf("disks %v, want one", got)
 		}
 	})
+	t.Run("clocks", func(t *testing.T) {
+		sub := g.with(t)
+		checkClocks(sub)
+		checkStealTime(sub)
+	})
 	t.Run("msix", func(t *testing.T) {
 		sub := g.with(t)
 		checkInterrupts(sub, "MSI")
 	})
 	g.powerOff()
+}
+
+// checkClocks checks that the guest uses what makes time cheap in a virtual machine:
+// the paravirtual clock, the timer that takes a deadline in one register, and local
+// APICs without registers in memory.
+func checkClocks(g *guest) {
+	for file, want := range map[string]string{
+		"/sys/devices/system/clocksource/clocksource0/current_clocksource": "kvm-clock",
+		"/sys/devices/system/clockevents/clockevent0/current_device":       "lapic-deadline",
+	} {
+		if got := strings.TrimSpace(g.run("cat", file)); got != want {
+			g.Errorf("%s: %q, want %q", file, got, want)
+		}
+	}
+	flags := strings.Fields(g.run("grep", "-m1", "^flags", "/proc/cpuinfo"))
+	for _, flag := range []string{"hypervisor", "tsc_deadline_timer", "x2apic"} {
+		if !slices.Contains(flags, flag) {
+			g.Errorf("the processor has no %s", flag)
+		}
+	}
+	g.sh("dmesg | grep -q 'physical x2apic'") // the mode of the local APICs
+}
+
+// checkStealTime checks that the guest has told KVM where to write the time that it
+// was not given, by the register for that (Linux,
+// Documentation/virt/kvm/x86/msr.rst).
+func checkStealTime(g *guest) {
+	const register, enabled = 0x4b564d03, 1
+	g.sh(`insmod $(find /usr/lib/modules -name msr.ko)`)
+	out := g.sh(fmt.Sprintf("dd if=/dev/cpu/0/msr bs=8 count=1 iflag=skip_bytes skip=%d status=none | od -An -tx1", register))
+	first, _, _ := strings.Cut(strings.TrimSpace(out), " ")
+	if v, err := strconv.ParseUint(first, 16, 8); err != nil || v&enabled == 0 {
+		g.Errorf("the register of the steal time is % q, %v", out, err)
+	}
 }
 
 // checkInterrupts checks that direct reads raise interrupts of the given kind.
@@ -142,12 +182,16 @@ func TestBackportsKernel(t *testing.T) {
 	checkKernel(t, v, harness.Guest{Kernel: tree.VMLinux(), Initrd: initrd})
 }
 
-// TestBzImage boots the image as Debian ships it, compressed.
+// TestBzImage boots the image as Debian ships it, compressed, with a command line that
+// is as long as the kernel takes.
 func TestBzImage(t *testing.T) {
 	t.Parallel()
 	v := vmm(t)
 	tree, initrd := debian(t, harness.Debian12)
-	checkKernel(t, v, harness.Guest{Kernel: tree.Image(), Initrd: initrd})
+	guest := harness.Guest{Kernel: tree.Image(), Initrd: initrd, Disks: []harness.Disk{{}}, Append: "filler="}
+	const longest = 2047
+	guest.Append += strings.Repeat("x", longest-len(guest.CommandLine()))
+	checkKernel(t, v, guest)
 }
 
 // checkKernel boots a guest and checks the probe and a load on its disk.
@@ -155,7 +199,11 @@ func checkKernel(t *testing.T, v harness.VMM, guest harness.Guest) {
 	disk := image(t, "256M")
 	guest.Disks = []harness.Disk{{Path: disk}}
 	g := start(t, v, guest)
+	if got, want := g.run("cat", "/proc/cmdline"), guest.CommandLine()+"\n"; got != want {
+		t.Errorf("the kernel has the command line\n%swant\n%s", got, want)
+	}
 	t.Run("log", func(t *testing.T) { checkProbe(g.with(t)) })
+	t.Run("clocks", func(t *testing.T) { checkClocks(g.with(t)) })
 	t.Run("load", func(t *testing.T) { ioVerify(g.with(t), smallLoad) })
 	g.powerOff()
 	checkImage(t, disk)

@@ -98,6 +98,9 @@ func (m *Machine) connect(term Terminal) {
 // Started is when the VMM's process was started.
 func (m *Machine) Started() time.Time { return m.started }
 
+// PID is the number of the VMM's process.
+func (m *Machine) PID() int { return m.cmd.Process.Pid }
+
 // CommandLine returns what was run.
 func (m *Machine) CommandLine() string { return strings.Join(m.cmd.Args, " ") }
 

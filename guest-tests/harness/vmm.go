@@ -3,6 +3,7 @@ package harness
 import (
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // VMM knows the command line by which a virtual machine monitor runs a guest.
@@ -42,7 +43,8 @@ type Disk struct {
 const commandLine = "console=ttyS0 quiet mitigations=off nokaslr nowatchdog audit=0 apparmor=0 " +
 	"cryptomgr.notests no_timer_check tsc=reliable random.trust_cpu=1 panic=-1 reboot=t"
 
-func (g Guest) commandLine() string {
+// CommandLine is the whole kernel command line.
+func (g Guest) CommandLine() string {
 	return fmt.Sprintf("%s govmm.disks=%d %s", commandLine, len(g.Disks), g.Append)
 }
 
@@ -82,7 +84,7 @@ func (v Govmm) Command(g Guest, agentSocket string) []string {
 	argv := []string{v.Path, "run",
 		"--accel", accel,
 		"--memory", g.memory(), "--cpus", g.cpus(),
-		"--kernel", g.Kernel, "--initrd", g.Initrd, "--append", g.commandLine(),
+		"--kernel", g.Kernel, "--initrd", g.Initrd, "--append", g.CommandLine(),
 		"--serial", "stdio", "--serial", "unix:" + agentSocket,
 		"--on-reboot", "exit",
 	}
@@ -103,18 +105,35 @@ func (v Govmm) Command(g Guest, agentSocket string) []string {
 // QEMU runs the same guests on QEMU's emulation of the controller, for
 // comparison: a test that fails there too may well be wrong itself.
 type QEMU struct {
-	Path string // of qemu-system-x86_64
+	Path  string   // of qemu-system-x86_64
+	Accel string   // tcg if empty
+	Args  []string // further arguments
 }
 
 // Name implements VMM.
-func (v QEMU) Name() string { return "QEMU (TCG)" }
+func (v QEMU) Name() string { return "QEMU (" + strings.ToUpper(v.accel()) + ")" }
+
+func (v QEMU) accel() string {
+	if v.Accel == "" {
+		return "tcg"
+	}
+	return v.Accel
+}
+
+// cpu is the processor's model: what emulates one is told to keep to an old one.
+func (v QEMU) cpu() string {
+	if v.accel() == "tcg" {
+		return "EPYC"
+	}
+	return "host"
+}
 
 // Command implements VMM.
 func (v QEMU) Command(g Guest, agentSocket string) []string {
 	argv := []string{v.Path, "-nodefaults", "-display", "none", "-no-reboot",
-		"-M", "pc", "-accel", "tcg", "-cpu", "EPYC",
+		"-M", "pc", "-accel", v.accel(), "-cpu", v.cpu(),
 		"-m", g.memory(), "-smp", g.cpus(),
-		"-kernel", g.Kernel, "-initrd", g.Initrd, "-append", g.commandLine(),
+		"-kernel", g.Kernel, "-initrd", g.Initrd, "-append", g.CommandLine(),
 		"-serial", "stdio",
 		"-chardev", "socket,id=agent,path=" + agentSocket, "-serial", "chardev:agent",
 		"-device", "megasas-gen2,id=raid",
@@ -125,5 +144,5 @@ func (v QEMU) Command(g Guest, agentSocket string) []string {
 			"-drive", fmt.Sprintf("if=none,id=d%d,file=%s,format=%s,read-only=%s", i, d.Path, d.format(), onOff[d.ReadOnly]),
 			"-device", fmt.Sprintf("scsi-hd,bus=raid.0,scsi-id=%d,drive=d%d", i, i))
 	}
-	return argv
+	return append(argv, v.Args...)
 }
