@@ -111,6 +111,7 @@ func (c *Controller) exposeDrive(d *raid.PhysicalDrive) error {
 	unit, err := scsi.NewUnit(scsi.UnitConfig{
 		Medium: d,
 		Mapper: d.Mapper(),
+		Trier:  d.Trier(),
 		Identity: scsi.Identity{
 			Vendor:   id.Vendor,
 			Product:  id.Product,
@@ -156,6 +157,7 @@ func (c *Controller) exposeVolume(v *raid.Volume, cfg raid.VolumeConfig) (*logic
 	unit, err := scsi.NewUnit(scsi.UnitConfig{
 		Medium:       v,
 		Mapper:       v.Mapper(),
+		Trier:        v.Trier(),
 		Identity:     identity,
 		CDROM:        id.Media == raid.Optical,
 		RotationRate: rotation(id),
@@ -169,7 +171,7 @@ func (c *Controller) exposeVolume(v *raid.Volume, cfg raid.VolumeConfig) (*logic
 	if err != nil {
 		return nil, err
 	}
-	ld := &logical{v, unit}
+	ld := &logical{volume: v, unit: unit}
 	c.logicals[v.Target()].Store(ld)
 	return ld, nil
 }
