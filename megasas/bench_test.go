@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/govmm/govmm/megasas/mfi"
+	"github.com/govmm/govmm/megasas/raid"
 )
 
 // keepBusy keeps the given frames outstanding until n are done, by looking at
@@ -25,6 +26,7 @@ func (g *guest) keepBusy(addrs []uint64, n int) {
 			if g.tail++; g.tail == g.entries {
 				g.tail = 0
 			}
+			_ = g.mem.Store32(g.consumer, g.tail)
 			if posted < n {
 				g.post(addrs[context])
 				posted++
@@ -34,7 +36,9 @@ func (g *guest) keepBusy(addrs []uint64, n int) {
 }
 
 func busyGuest(tb testing.TB, cmd mfi.Cmd, depth int) (*guest, []uint64) {
-	g := running(tb, nullDisk(), 1008)
+	cfg := nullDisk()
+	cfg.Drives[0].Cache = raid.WriteBack
+	g := running(tb, cfg, 1008)
 	x, _ := g.blocks(cmd, 0, 4096)
 	var addrs []uint64
 	for i := range depth {
@@ -58,6 +62,7 @@ func BenchmarkCommand(b *testing.B) {
 			g.idle()
 			after := g.c.Stats()
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "commands/s")
+			b.ReportMetric(float64(after.Inline-before.Inline)/float64(b.N), "inline/op")
 			b.ReportMetric(float64(after.Interrupts-before.Interrupts)/float64(b.N), "interrupts/op")
 		})
 	}
@@ -71,6 +76,9 @@ func TestNoAllocations(t *testing.T) {
 		g.keepBusy(addrs, 2000) // every worker has seen work
 		if n := testing.AllocsPerRun(200, func() { g.keepBusy(addrs, 32) }); n > 0 {
 			t.Errorf("%v: %v allocations for 32 commands", cmd, n)
+		}
+		if n := testing.AllocsPerRun(200, func() { g.keepBusy(addrs[:1], 32) }); n > 0 {
+			t.Errorf("%v: %v allocations for 32 commands, one after another", cmd, n)
 		}
 	}
 }

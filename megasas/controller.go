@@ -93,6 +93,7 @@ type Controller struct {
 	queue chan post
 	// outstanding is how many frames wait for a worker or are being carried out.
 	outstanding atomic.Int64
+	inlining    inlining
 	replies     replies
 	events      *eventLog
 	waits       waits
@@ -141,6 +142,7 @@ func New(cfg Config) (*Controller, error) {
 	c.fw.boot = c.p.Boot
 	c.faults.c = c
 	c.replies.init()
+	c.inlining.init(c)
 	c.fn = c.newFunction()
 	c.irq.pin, c.irq.mask, c.irq.reply = c.fn, maskAll, c.p.layout.replyBit
 	c.events = newEventLog(c.now, c.eventAdded)
@@ -248,7 +250,9 @@ func (c *Controller) Close(ctx context.Context) error {
 			c.tasks.Wait()
 		}
 		c.awaitSettled()
+		c.life.Lock() // a vCPU may be in inline
 		c.closeUnits()
+		c.life.Unlock()
 		drained <- errors.Join(c.set.Flush(), c.saveNVRAM(true))
 	}()
 	select {

@@ -11,13 +11,17 @@
 // # A command's way
 //
 // The guest stores a frame's address into the inbound queue port. The vCPU
-// thread that did it only puts the address into a bounded queue (queue.go). A
+// thread that did it puts the address into a bounded queue (queue.go). A
 // worker fetches the frame into its own copy, once (request.go), checks and
 // carries it out (frame_io.go, passthru.go, dcmd.go and others), moving data
 // straight between the drive and the guest's pages (sgl.go). The result goes
 // into the frame in one store; the frame's context into the reply ring
 // (reply.go); then one interrupt is raised for all replies that were ready
 // together (interrupt.go). Reads and writes do not allocate.
+//
+// A read or write that waits for nothing, since the host has the bytes in memory,
+// does not go that way: the vCPU's thread carries it out, in less time than
+// waking a worker takes, and the guest goes on with the reply in its ring (inline.go).
 //
 // # Discs
 //
@@ -29,8 +33,8 @@
 //
 // Every frame belongs to the epoch in which it was posted. A reset starts a new
 // epoch on the vCPU thread, which at once silences the completions of older
-// frames, and leaves the rest to a goroutine: it waits until no worker touches
-// guest memory any more, and only then lets the firmware state become READY.
+// frames, and leaves the rest to a goroutine: it waits until no worker and no vCPU
+// touches guest memory for a frame any more, and only then lets the firmware state become READY.
 //
 // # Hot plugging
 //
@@ -63,8 +67,9 @@
 //	interrupts.mu       interrupt status and mask; held while package pci's
 //	                    Interrupt methods run, so that levels keep their order
 //
-// Register handlers run on vCPU threads. They never take life, never wait for
-// I/O, and take the other locks for a few instructions only.
+// Register handlers run on vCPU threads. They never wait for life or for I/O, and
+// take the other locks for a few instructions only. The one that carries out a
+// frame holds life as a worker does, if it is free.
 //
 // # Not here
 //

@@ -113,6 +113,7 @@ func (c *Controller) exposeDrive(d *raid.PhysicalDrive) error {
 	unit, err := scsi.NewUnit(scsi.UnitConfig{
 		Medium: d,
 		Mapper: d.Mapper(),
+		Trier:  d.Trier(),
 		Identity: scsi.Identity{
 			Vendor:   id.Vendor,
 			Product:  id.Product,
@@ -158,6 +159,7 @@ func (c *Controller) exposeVolume(v *raid.Volume, cfg raid.VolumeConfig) (*logic
 	unit, err := scsi.NewUnit(scsi.UnitConfig{
 		Medium:   v,
 		Mapper:   v.Mapper(),
+		Trier:    v.Trier(),
 		Identity: identity,
 		CDROM:    id.Media == raid.Optical,
 		// A volume has the blocks of its drives.
@@ -174,7 +176,7 @@ func (c *Controller) exposeVolume(v *raid.Volume, cfg raid.VolumeConfig) (*logic
 	if err != nil {
 		return nil, err
 	}
-	ld := &logical{v, unit}
+	ld := &logical{volume: v, unit: unit}
 	c.logicals[v.Target()].Store(ld)
 	return ld, nil
 }

@@ -12,6 +12,8 @@ import (
 type logical struct {
 	volume *raid.Volume
 	unit   *scsi.Unit
+
+	reads, writes luck // of inline
 }
 
 // maxSense is the most sense data to return: Linux copies as much as it is told

@@ -19,6 +19,10 @@ type disk struct {
 
 	// gate, if not nil, is called at the start of each read and write.
 	gate func()
+	// prompt says whether a transfer need not wait. nil says so every other time
+	// without a gate, and never with one.
+	prompt func() bool
+	tries  atomic.Int64
 }
 
 var errBroken = errors.New("the disk is broken")
@@ -47,6 +51,22 @@ func (d *disk) ReadV(bufs [][]byte, off int64) error {
 		off += int64(copy(b, d.data[off:]))
 	}
 	return nil
+}
+
+func (d *disk) isPrompt() bool {
+	n := d.tries.Add(1)
+	if d.prompt != nil {
+		return d.prompt()
+	}
+	return d.gate == nil && n%2 == 0
+}
+
+func (d *disk) TryReadV(bufs [][]byte, off int64) bool {
+	return d.isPrompt() && d.ReadV(bufs, off) == nil
+}
+
+func (d *disk) TryWriteV(bufs [][]byte, off int64) bool {
+	return d.isPrompt() && d.WriteV(bufs, off) == nil
 }
 
 func (d *disk) WriteV(bufs [][]byte, off int64) error {
@@ -95,6 +115,8 @@ func (null) Flush() error                         { return nil }
 func (null) ReadOnly() bool                       { return false }
 func (null) CanDiscard() bool                     { return false }
 func (null) DiscardZeroes() bool                  { return false }
+func (null) TryReadV([][]byte, int64) bool        { return true }
+func (null) TryWriteV([][]byte, int64) bool       { return true }
 
 // drive puts a medium into a slot.
 func drive(m scsi.Medium, slot uint8) raid.Drive {

@@ -19,12 +19,13 @@ const defaultWorkers = 32
 // post is a frame's address on its way to a worker. epoch 0 tells the worker to
 // end.
 type post struct {
-	addr  uint64
-	epoch uint64
+	addr    uint64
+	epoch   uint64
+	fetched *request // with the frame, if it was fetched already
 }
 
 // post takes a frame from the guest. It runs on the vCPU thread: it neither
-// waits nor allocates.
+// waits nor allocates. What can be done at once is done here.
 func (c *Controller) post(addr uint64) {
 	p := post{addr: addr, epoch: c.fw.epoch.Load()}
 	if !c.fw.accepting() || c.closed.Load() || !c.fn.BusMaster() {
@@ -34,12 +35,19 @@ func (c *Controller) post(addr uint64) {
 	if c.observer != nil {
 		c.observer.FramePosted(addr)
 	}
+	if c.inline(&p) {
+		c.stats.inline.Add(1)
+		return
+	}
 	select {
 	case c.queue <- p:
 		c.outstanding.Add(1)
-		c.stats.posted.Add(1)
+		c.stats.queued.Add(1)
 	default:
 		c.stats.dropped.Add(1)
+		if p.fetched != nil {
+			c.inlining.put(p.fetched)
+		}
 	}
 }
 
@@ -51,7 +59,12 @@ func (c *Controller) work() {
 			return
 		}
 		c.life.RLock()
-		r.begin(p)
+		if p.fetched != nil {
+			c.inlining.put(r)
+			r = p.fetched
+		} else {
+			r.begin(p)
+		}
 		exclusive := r.run()
 		c.life.RUnlock()
 		if exclusive {

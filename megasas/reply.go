@@ -16,13 +16,14 @@ type ring struct {
 	entries  uint32 // 0: there is none
 	base     uint64
 	producer uint64 // address of the index
+	consumer uint64 // address of the guest's index
 	next     uint32 // the index
 	wide     bool   // contexts of 64 bits
 }
 
 // openRing checks INIT's description and takes the index from guest memory.
 func openRing(dma pci.DMA, q mfi.QueueInfo, max uint16) (ring, error) {
-	r := ring{entries: q.Entries, base: q.Base, producer: q.Producer, wide: q.Flags&mfi.QueueWide != 0}
+	r := ring{entries: q.Entries, base: q.Base, producer: q.Producer, consumer: q.Consumer, wide: q.Flags&mfi.QueueWide != 0}
 	switch {
 	case q.Entries == 0 || q.Entries > uint32(max):
 		return ring{}, fmt.Errorf("reply queue of %d entries: 1 to %d", q.Entries, max)
@@ -95,10 +96,10 @@ func (q *replies) init() {
 }
 
 // reply posts the context of a finished frame. Its status is in guest memory
-// already.
+// already. With inline, it is called on a vCPU's thread.
 //
 // Preconditions: c.life is held for reading, and the frame is of this epoch.
-func (c *Controller) reply(context uint64) {
+func (c *Controller) reply(context uint64, inline bool) {
 	q := &c.replies
 	if q.ring.entries == 0 {
 		return // before INIT: the guest can only poll
@@ -114,7 +115,9 @@ func (c *Controller) reply(context uint64) {
 	}
 	q.posting = true
 	for len(q.pending) > 0 {
-		c.gather()
+		if !inline {
+			c.gather()
+		}
 		batch := q.pending
 		q.pending = q.spare[:0]
 		q.mu.Unlock()

@@ -13,6 +13,8 @@ type request struct {
 	c     *Controller
 	addr  uint64
 	epoch uint64
+	// inline is whether the frame is carried out on the vCPU's thread.
+	inline bool
 
 	buf   [mfi.MaxFrameLen]byte
 	frame mfi.Frame // the private copy, in buf
@@ -33,7 +35,7 @@ func newRequest(c *Controller) *request {
 
 func (r *request) begin(p post) {
 	r.addr, r.epoch = p.addr, p.epoch
-	r.frame = nil
+	r.frame, r.inline = nil, false
 }
 
 // stale reports whether a reset came since the frame was posted.
@@ -73,14 +75,11 @@ func (r *request) run() (exclusive bool) {
 	if r.stale() {
 		return false
 	}
-	if err := r.fetch(); err != nil {
-		if r.frame == nil {
-			r.c.stats.unreadable.Add(1)
-			r.c.warn("frame is not in memory", "addr", r.addr, "err", err)
+	if r.frame == nil { // it was not fetched by inline
+		if err := r.fetch(); err != nil {
+			r.unfetched(err)
 			return false
 		}
-		r.complete(r.refuse(err))
-		return false
 	}
 	if rule := r.c.faults.take(r.frame); rule != nil {
 		r.suffer(rule)
@@ -93,6 +92,16 @@ func (r *request) run() (exclusive bool) {
 		r.complete(status)
 	}
 	return false
+}
+
+// unfetched ends a frame that could not be fetched, or in part only.
+func (r *request) unfetched(err error) {
+	if r.frame == nil {
+		r.c.stats.unreadable.Add(1)
+		r.c.warn("frame is not in memory", "addr", r.addr, "err", err)
+		return
+	}
+	r.complete(r.refuse(err))
 }
 
 // runExclusive carries out a frame that run left over.
@@ -163,6 +172,6 @@ func (r *request) complete(status mfi.Status) {
 		})
 	}
 	if !f.Flags().Has(mfi.FlagDontPost) {
-		r.c.reply(uint64(f.ContextHigh())<<32 | uint64(f.Context()))
+		r.c.reply(uint64(f.ContextHigh())<<32|uint64(f.Context()), r.inline)
 	}
 }

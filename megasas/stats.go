@@ -9,6 +9,7 @@ import (
 // Stats counts what happened since the controller was made.
 type Stats struct {
 	Posted      uint64 // frames taken from the guest
+	Inline      uint64 // those of them that were carried out on the vCPU's thread
 	Dropped     uint64 // frames not taken: wrong state, queue full, no bus mastering
 	Unreadable  uint64 // frames whose header is not in guest memory
 	Completed   uint64 // frames whose status was stored
@@ -19,13 +20,15 @@ type Stats struct {
 }
 
 type counters struct {
-	posted, dropped, unreadable, completed, abandoned, batches, badAccesses atomic.Uint64
+	queued, inline, dropped, unreadable, completed, abandoned, batches, badAccesses atomic.Uint64
 }
 
 // Stats returns the counts.
 func (c *Controller) Stats() Stats {
+	inline := c.stats.inline.Load()
 	return Stats{
-		Posted:      c.stats.posted.Load(),
+		Posted:      c.stats.queued.Load() + inline,
+		Inline:      inline,
 		Dropped:     c.stats.dropped.Load(),
 		Unreadable:  c.stats.unreadable.Load(),
 		Completed:   c.stats.completed.Load(),

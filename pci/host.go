@@ -67,7 +67,8 @@ type Platform interface {
 // Region handles accesses to a decoded range. off is relative to its start; p
 // is 1, 2, 4 or 8 bytes, little-endian, and lies wholly inside the range.
 // Called by any vCPU at any time, several at once: a handler reads or changes
-// registers, queues work and returns, without I/O and without waiting.
+// registers, queues work and returns. It must not wait: I/O is done here only if it
+// is known to take microseconds.
 type Region interface {
 	Read(off uint64, p []byte)
 	Write(off uint64, p []byte)

@@ -31,12 +31,9 @@ func (e *epochs) init() { e.cond.L = &e.mu }
 // paused, and fails once it is closed.
 func (e *epochs) enter() (uint64, error) {
 	for {
-		t := e.now.Load()
-		e.active[t&1].n.Add(1)
-		if e.now.Load() == t && !e.shut.Load() {
+		if t, ok := e.tryEnter(); ok {
 			return t, nil
 		}
-		e.exit(t)
 		if e.shut.Load() {
 			e.mu.Lock()
 			for e.shut.Load() && !e.closed {
@@ -49,6 +46,17 @@ func (e *epochs) enter() (uint64, error) {
 			}
 		}
 	}
+}
+
+// tryEnter is enter for a request that must not wait.
+func (e *epochs) tryEnter() (t uint64, ok bool) {
+	t = e.now.Load()
+	e.active[t&1].n.Add(1)
+	if e.now.Load() == t && !e.shut.Load() {
+		return t, true
+	}
+	e.exit(t)
+	return 0, false
 }
 
 // exit ends a request.

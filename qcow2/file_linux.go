@@ -28,6 +28,8 @@ type OSFile struct {
 
 	noPunch atomic.Bool // the host refused hole punching once
 	noZero  atomic.Bool // the host refused zeroing ranges once
+
+	readWaits, writeWaits atomic.Bool // the host can't say whether a transfer would wait
 }
 
 // OpenFile opens path with the flags of os.OpenFile (os.O_RDONLY, os.O_RDWR,

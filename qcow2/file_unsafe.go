@@ -33,6 +33,26 @@ func pwritev(fd int, iov []unix.Iovec, off int64) (int, error) {
 	return int(n), nil
 }
 
+// preadvNowait is preadv that fails with EAGAIN where it would wait for the disk.
+func preadvNowait(fd int, iov []unix.Iovec, off int64) (int, error) {
+	n, _, e := unix.Syscall6(unix.SYS_PREADV2, uintptr(fd),
+		uintptr(unsafe.Pointer(unsafe.SliceData(iov))), uintptr(len(iov)), uintptr(off), 0, unix.RWF_NOWAIT)
+	if e != 0 {
+		return 0, e
+	}
+	return int(n), nil
+}
+
+// pwritevNowait is pwritev that fails with EAGAIN where it would wait.
+func pwritevNowait(fd int, iov []unix.Iovec, off int64) (int, error) {
+	n, _, e := unix.Syscall6(unix.SYS_PWRITEV2, uintptr(fd),
+		uintptr(unsafe.Pointer(unsafe.SliceData(iov))), uintptr(len(iov)), uintptr(off), 0, unix.RWF_NOWAIT)
+	if e != 0 {
+		return 0, e
+	}
+	return int(n), nil
+}
+
 // deviceSize is the capacity of a block device in bytes.
 func deviceSize(fd int) (int64, error) {
 	var n uint64

@@ -22,11 +22,15 @@ func (im *Image) begin(op string, bufs [][]byte, off, n int64, write bool) (*req
 		im.epochs.exit(t)
 		return nil, err
 	}
+	return im.newRequest(t, bufs, off, n), nil
+}
+
+func (im *Image) newRequest(epoch uint64, bufs [][]byte, off, n int64) *request {
 	rq := im.requests.Get().(*request)
-	rq.epoch = t
+	rq.epoch = epoch
 	rq.off, rq.n = off, n
 	rq.vec.bufs, rq.vec.skip = bufs, 0
-	return rq, nil
+	return rq
 }
 
 // admit refuses requests that the image can't serve.
@@ -57,13 +61,18 @@ func (im *Image) end(rq *request) {
 // finishWrite ends a request that may have changed something. When much has
 // collected in memory it commits first.
 func (im *Image) finishWrite(rq *request, err error) error {
-	im.markDirty(rq.off, rq.n)
-	im.writes.Add(1)
+	im.changed(rq)
 	if err == nil && im.changes.pressing.Load() {
 		err = im.flush()
 	}
 	im.end(rq)
 	return im.note(err)
+}
+
+// changed records that a request may have changed something.
+func (im *Image) changed(rq *request) {
+	im.markDirty(rq.off, rq.n)
+	im.writes.Add(1)
 }
 
 // clusterBuffer returns memory of one cluster, with any contents; the caller

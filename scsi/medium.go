@@ -36,3 +36,14 @@ type Medium interface {
 	// DiscardZeroes reports whether discarded ranges read back as zeroes.
 	DiscardZeroes() bool
 }
+
+// Trier is what a Medium has besides if it can tell beforehand that a transfer
+// would have to wait, for storage or for a lock.
+type Trier interface {
+	// TryReadV is ReadV if that takes microseconds and waits for nothing. It
+	// reports whether it was done; if not, bufs may hold anything, and ReadV says
+	// what there is to say.
+	TryReadV(bufs [][]byte, off int64) bool
+	// TryWriteV is such a WriteV; if it was not done, part of it may have been.
+	TryWriteV(bufs [][]byte, off int64) bool
+}

@@ -17,6 +17,9 @@ type UnitConfig struct {
 	// Mapper knows which of the Medium's bytes have storage. nil is the Medium,
 	// if it is one.
 	Mapper Mapper
+	// Trier makes transfers to the Medium that need not wait. nil is the Medium,
+	// if it is one.
+	Trier Trier
 	// BlockSize is the logical block length in bytes: a power of two from 512 to
 	// 4096. 0 is 512.
 	BlockSize uint32
@@ -96,6 +99,7 @@ type Unit struct {
 	medium   Medium
 	counters *Counters
 	mapper   Mapper // nil if nobody knows
+	trier    Trier  // nil: every transfer may wait
 	shift    uint   // log2 of the logical block length
 	commands *commandSet
 
@@ -144,6 +148,9 @@ func NewUnit(c UnitConfig) (*Unit, error) {
 	}
 	if u.mapper = c.Mapper; u.mapper == nil {
 		u.mapper, _ = c.Medium.(Mapper)
+	}
+	if u.trier = c.Trier; u.trier == nil {
+		u.trier, _ = c.Medium.(Trier)
 	}
 	u.scratch.New = func() any { return new([scratchSize]byte) }
 	u.writeBack.Store(c.WriteBack)

@@ -38,10 +38,15 @@ func (c *counterpart) Write(p []byte) (int, error) {
 func TestLoad(t *testing.T) {
 	cases := []ldload.Case{
 		{Depth: 32, Commands: 400},
-		{Depth: 1, Commands: 40, Dry: true},
-		{Depth: 1, Commands: 20, Dry: true, Interrupts: true},
+		{Depth: 1, Commands: 40, Target: ldload.Memory},
+		{Depth: 1, Commands: 20, Target: ldload.Memory, Interrupts: true},
+		{Depth: 1, Commands: 30, Target: ldload.Nowhere},
 		{Depth: 1, Commands: 50},
+		{Depth: 32, Commands: 100, Wait: ldload.Poll},
+		{Depth: 1, Commands: 60, Wait: ldload.Interrupt},
+		{Depth: 32, Commands: 64, Wait: ldload.Interrupt, Size: 64 << 10},
 		{Depth: 32, Commands: 32}, // each buffer is filled once: in the order of the volume
+		{Depth: 1, Commands: 8, Write: true, Size: 512},
 	}
 	g := newGuest(t)
 	in, out := io.Pipe()
@@ -51,19 +56,24 @@ func TestLoad(t *testing.T) {
 		c.Kernel = ldload.Kernel(preloaded, cases)
 		c.Serial = []vmm.SerialConfig{{In: in, Out: host}}
 	}
-	for i := range uint64(preloaded * blockSize / ldload.ReadSize) {
-		g.wantData("read", []mfi.SGE{{Addr: ldload.Buffers + ldload.ReadSize*i, Len: ldload.ReadSize}}, i*ldload.ReadSize/blockSize)
+	const size = ldload.DefaultSize
+	for i := range uint64(preloaded * blockSize / size) {
+		g.wantData("read", []mfi.SGE{{Addr: ldload.Buffers + ldload.MaxSize*i, Len: size}}, i*size/blockSize)
+	}
+	for i := range 8 { // the last case writes from its first buffer only
+		copy(g.disk.want[i*blockSize:], g.disk.want[:blockSize])
 	}
 	g.runTo(vmm.PowerOff)
 
 	want := regexp.MustCompile(`^ready 0\ndone 0 [0-9a-f]{8}\nready 1\ndone 1 00000000\nready 2\ndone 2 00000013\n` +
-		`ready 3\ndone 3 [0-9a-f]{8}\nready 4\ndone 4 [0-9a-f]{8}\n$`)
+		`ready 3\ndone 3 00000000\nready 4\ndone 4 [0-9a-f]{8}\nready 5\ndone 5 00000000\nready 6\ndone 6 0000003c\n` +
+		`ready 7\ndone 7 [0-9a-f]{8}\nready 8\ndone 8 [0-9a-f]{8}\nready 9\ndone 9 [0-9a-f]{8}\n$`)
 	if !want.MatchString(host.said.String()) {
 		t.Errorf("the guest said %q", &host.said)
 	}
 	stats := g.controller.Stats()
-	if stats.Posted != 1+50+400+32 {
-		t.Errorf("%d frames were posted, want INIT and 482 reads", stats.Posted)
+	if stats.Posted != 1+400+50+100+60+64+32+8 {
+		t.Errorf("%d frames were posted, want INIT and 714 commands", stats.Posted)
 	}
 	if stats.Interrupts == 0 {
 		t.Error("the controller raised no interrupt")

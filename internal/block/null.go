@@ -54,3 +54,9 @@ func (d *null) Status(off, n int64) (qcow2.Extent, error) {
 func (d *null) Allocated(off, n int64) (allocated bool, length int64, err error) {
 	return false, n, checkRange(off, n, d.size)
 }
+
+// TryReadV implements qcow2.Trier.
+func (d *null) TryReadV(bufs [][]byte, off int64) bool { return d.ReadV(bufs, off) == nil }
+
+// TryWriteV implements qcow2.Trier.
+func (d *null) TryWriteV(bufs [][]byte, off int64) bool { return d.WriteV(bufs, off) == nil }

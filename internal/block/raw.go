@@ -70,6 +70,16 @@ func (r *raw) WriteV(bufs [][]byte, off int64) error {
 	return r.io.WriteV(bufs, off)
 }
 
+// TryReadV implements qcow2.Trier.
+func (r *raw) TryReadV(bufs [][]byte, off int64) bool {
+	return r.debug == nil && r.check(off, vecLen(bufs), false) == nil && r.f.TryReadV(bufs, off)
+}
+
+// TryWriteV implements qcow2.Trier.
+func (r *raw) TryWriteV(bufs [][]byte, off int64) bool {
+	return r.debug == nil && r.check(off, vecLen(bufs), true) == nil && r.f.TryWriteV(bufs, off)
+}
+
 func (r *raw) WriteZeroes(off, n int64, unmap bool) error {
 	if err := r.check(off, n, true); err != nil || n == 0 {
 		return err

@@ -18,15 +18,15 @@ func TestKernelLeavesRoomForItsMemory(t *testing.T) {
 		}
 	}
 	const ringMax = 4 * (entriesMask + 1)
-	if ringBase+ringMax > Buffers || Buffers+MaxDepth*ReadSize > scratch {
+	if ringBase+ringMax > Buffers || Buffers+MaxDepth*MaxSize > scratch {
 		t.Error("ring, buffers and scratch memory overlap")
 	}
 }
 
 func TestWrongCasesAreRefused(t *testing.T) {
 	for name, f := range map[string]func(){
-		"span no power of two": func() { Kernel(24, nil) },
-		"span below a read":    func() { Kernel(4, nil) },
+		"span no power of two": func() { Kernel(24, []Case{{Depth: 1, Commands: 1}}) },
+		"span below a command": func() { Kernel(4, []Case{{Depth: 1, Commands: 1}}) },
 		"no depth":             func() { Kernel(8, []Case{{Commands: 1}}) },
 		"too deep":             func() { Kernel(8, []Case{{Depth: MaxDepth + 1, Commands: 1000}}) },
 		"not dry":              func() { Kernel(8, []Case{{Depth: 1, Commands: 1, Interrupts: true}}) },

@@ -22,15 +22,16 @@ import (
 func (l *load) run(number int, span uint32, c Case) {
 	label := func(name string) string { return fmt.Sprintf("%s %d", name, number) }
 	registers := uint64(regsBase)
-	if c.Dry {
+	if c.Target == Memory {
 		registers = scratch
 	}
-	l.Raw(0xfa) // cli: interrupts are taken only in hlt
-	if !c.Dry {
-		// The last interrupt of an earlier case may have been taken in a dry one.
+	l.Raw(0xfa) // cli
+	if c.Target == Controller {
+		// The last interrupt of an earlier case may have been taken in one that does
+		// not look at the registers.
 		l.Store32(regsBase+regClear, everything)
 	}
-	l.constant64(0x48, 0xbe, l.frames) // mov rsi, imm64
+	l.constant64(0x48, 0xbe, l.framesOf(c)) // mov rsi, imm64
 	l.constant64(0x48, 0xbf, registers)
 	l.constant64(0x48, 0xbd, ringBase)
 	l.constant64(0x49, 0xbc, l.indices)
@@ -43,23 +44,28 @@ func (l *load) run(number int, span uint32, c Case) {
 	l.Raw(0x41, 0x89, 0xc1)             // mov r9d, eax
 	l.Raw(0x45, 0x8b, 0x44, 0x24, 0x08) // mov r8d, [r12+8]
 
+	l.letIn(c)
 	l.Raw(0x31, 0xc0) // xor eax, eax
 	l.Label(label("fill"))
-	l.post()
+	l.post(c)
 	l.Raw(0xff, 0xc0)                // inc eax
 	l.Raw(0x83, 0xf8, byte(c.Depth)) // cmp eax, depth
 	l.JumpIf(payload.NotEqual, label("fill"))
-	if c.Dry {
+	if c.Target != Controller {
 		l.Jump(label("take"))
 	}
 
 	l.Label(label("wait"))
 	l.Raw(0xfa) // cli
 	l.compareIndices()
-	l.JumpIf(payload.NotEqual, label("take"))
-	l.Raw(0xfb, 0xf4) // sti; hlt
+	l.JumpIf(payload.NotEqual, label("awake"))
+	if c.Wait != Poll {
+		l.Raw(0xfb, 0xf4) // sti; hlt
+	}
 	l.Jump(label("wait"))
 
+	l.Label(label("awake"))
+	l.letIn(c)
 	l.Label(label("take"))
 	l.Raw(0x42, 0x8b, 0x44, 0x85, 0) // mov eax, [rbp+4*r8]
 	l.Raw(0x41, 0xff, 0xc0)          // inc r8d
@@ -75,7 +81,7 @@ func (l *load) run(number int, span uint32, c Case) {
 	l.Label(label("good"))
 	l.Raw(0x45, 0x85, 0xd2) // test r10d, r10d
 	l.JumpIf(payload.Equal, label("posted"))
-	l.post()
+	l.post(c)
 	l.Label(label("posted"))
 	l.Raw(0x41, 0xff, 0xcb) // dec r11d
 	l.JumpIf(payload.Equal, label("end"))
@@ -84,7 +90,7 @@ func (l *load) run(number int, span uint32, c Case) {
 	case c.Interrupts:
 		l.interruptItself()
 		l.Jump(label("take"))
-	case c.Dry:
+	case c.Target != Controller:
 		l.Jump(label("take"))
 	default:
 		l.JumpIf(payload.NotEqual, label("take"))
@@ -92,12 +98,20 @@ func (l *load) run(number int, span uint32, c Case) {
 	}
 
 	l.Label(label("end"))
-	if c.Dry {
+	l.Raw(0xfa) // cli
+	if c.Target != Controller {
 		l.restoreConsumer()
 		return // the frames were never answered
 	}
 	l.Raw(0x44, 0x89, 0xf8) // mov eax, r15d
 	l.Save32(l.errors)
+}
+
+// letIn lets interrupts in where the case has them at all times.
+func (l *load) letIn(c Case) {
+	if c.Wait == Interrupt {
+		l.Raw(0xfb) // sti
+	}
 }
 
 // frame makes RBX the address of the frame with the context in EAX.
@@ -108,15 +122,19 @@ func (l *load) frame() {
 }
 
 // post posts the frame with the context in EAX for the next blocks.
-func (l *load) post() {
+func (l *load) post(c Case) {
 	l.frame()
-	l.Raw(0xc6, 0x43, 0x02, 0xff)         // mov byte [rbx+2], 0xff: pending
-	l.Raw(0x44, 0x89, 0x6b, 0x20)         // mov [rbx+0x20], r13d: LBA
-	l.Raw(0x41, 0x83, 0xc5, ReadSize/512) // add r13d, blocks
-	l.Raw(0x45, 0x21, 0xf5)               // and r13d, r14d
-	l.Raw(0x83, 0xcb, 0x01)               // or ebx, 1
-	l.Raw(0x41, 0xff, 0xca)               // dec r10d
-	l.Raw(0x89, 0x5f, regPost)            // mov [rdi+regPost], ebx
+	l.Raw(0xc6, 0x43, 0x02, 0xff)                                                              // mov byte [rbx+2], 0xff: pending
+	l.Raw(0x44, 0x89, 0x6b, 0x20)                                                              // mov [rbx+0x20], r13d: LBA
+	l.Raw(binary.LittleEndian.AppendUint32([]byte{0x41, 0x81, 0xc5}, uint32(c.size()/512))...) // add r13d, blocks
+	l.Raw(0x45, 0x21, 0xf5)                                                                    // and r13d, r14d
+	l.Raw(0x83, 0xcb, 0x01)                                                                    // or ebx, 1
+	l.Raw(0x41, 0xff, 0xca)                                                                    // dec r10d
+	register := byte(regPost)
+	if c.Target == Nowhere {
+		register = regNone
+	}
+	l.Raw(0x89, 0x5f, register) // mov [rdi+register], ebx
 }
 
 // compareIndices compares the producer index with the consumer index.

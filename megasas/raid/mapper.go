@@ -5,21 +5,22 @@ import "github.com/govmm/govmm/scsi"
 // Mapper tells which of the drive's bytes have storage behind them. It is nil if
 // the drive's medium does not know.
 func (d *PhysicalDrive) Mapper() scsi.Mapper {
-	m := mapperOf(d.Drive)
-	if m == nil {
+	m, ok := besides[scsi.Mapper](d.Drive)
+	if !ok {
 		return nil
 	}
 	return driveMapper{d, m}
 }
 
-// mapperOf finds what a Drive knows, or the medium that NewDrive made it of.
-func mapperOf(d Drive) scsi.Mapper {
-	if made, ok := d.(drive); ok {
-		m, _ := made.Medium.(scsi.Mapper)
-		return m
+// besides finds what a Drive can do beyond being one, or the medium that NewDrive
+// made it of.
+func besides[T any](d Drive) (t T, ok bool) {
+	if made, is := d.(drive); is {
+		t, ok = made.Medium.(T)
+	} else {
+		t, ok = d.(T)
 	}
-	m, _ := d.(scsi.Mapper)
-	return m
+	return t, ok
 }
 
 // driveMapper passes through the drive's gate like all other I/O.

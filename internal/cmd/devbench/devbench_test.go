@@ -12,14 +12,15 @@ import (
 )
 
 // The guest's own instructions, those of its interrupts included, are not the
-// device's.
+// device's, and neither are exits.
 func TestDeviceTime(t *testing.T) {
-	var s sample
+	s := sample{cases: make([]caseSample, caseRows+1)}
 	s.cases[caseDry].cpu = 2000 * time.Microsecond        // 20 per command
 	s.cases[caseInterrupts].cpu = 5000 * time.Microsecond // and 30 per interrupt
-	s.cases[caseOne] = caseSample{cpu: 9000 * time.Microsecond, interrupts: 50}
-	if got := s.device(caseOne, 100); math.Abs(got-55) > 1e-9 {
-		t.Errorf("%v us, want 90 - 20 - 30/2", got)
+	s.cases[caseExits].cpu = 2400 * time.Microsecond      // and 4 per exit
+	s.cases[caseRows] = caseSample{cpu: 9000 * time.Microsecond, interrupts: 50, exits: 150}
+	if got := s.device(caseRows, 100); math.Abs(got-49) > 1e-9 {
+		t.Errorf("%v us, want 90 - 20 - 30/2 - 4*3/2", got)
 	}
 }
 
@@ -59,10 +60,11 @@ func TestTable(t *testing.T) {
 	}
 	defer b.close()
 	var out bytes.Buffer
-	if err := b.run(1, &out); err != nil {
+	if err := b.run(1, "", &out); err != nil {
 		t.Fatal(err)
 	}
-	if n := strings.Count(out.String(), ", depth "); n != 4 || strings.Contains(out.String(), "NaN") {
-		t.Errorf("%d rows, want 4:\n%s", n, &out)
+	want := 2*len(loads()) + len(durableLoads())
+	if n := strings.Count(out.String(), ", depth "); n != want || strings.Contains(out.String(), "NaN") {
+		t.Errorf("%d rows, want %d:\n%s", n, want, &out)
 	}
 }

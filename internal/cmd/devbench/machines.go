@@ -15,31 +15,61 @@ import (
 const (
 	diskMiB   = 64
 	memoryMiB = 16
-	span      = diskMiB << 20 / 512 // blocks that are read
+	span      = diskMiB << 20 / 512 // blocks that are used
 	deepest   = 32
+	large     = 64 << 10
 )
 
-// The cases of the guest program: the first warms up, the next two are what the
-// guest's own instructions cost, without interrupts and with one per command. The
-// last keeps the machine there until it was asked about those before.
+// The first cases of the guest program: the first warms up, the others are what a
+// command costs the guest itself: its instructions, one interrupt more, one exit
+// more.
 const (
-	caseDry        = 1
-	caseInterrupts = 2
-	caseOne        = 3
-	caseDeep       = 4
-	caseCount      = 5
-	caseEnd        = caseCount
+	caseWarm = iota
+	caseDry
+	caseInterrupts
+	caseExits
+	caseRows // from here on, the rows of the table
 )
 
-func cases(commands uint32) []ldload.Case {
-	return []ldload.Case{
-		{Depth: deepest, Commands: max(commands/8, deepest)},
-		caseDry:        {Depth: 1, Commands: commands, Dry: true},
-		caseInterrupts: {Depth: 1, Commands: commands, Dry: true, Interrupts: true},
-		caseOne:        {Depth: 1, Commands: commands},
-		caseDeep:       {Depth: deepest, Commands: commands},
-		caseEnd:        {Depth: 1, Commands: 1, Dry: true},
+// cases are what the guest does with a disk. The case after the rows keeps the
+// machine there until it was asked about those before.
+func (b *bench) cases(d *disk) []ldload.Case {
+	list := []ldload.Case{
+		caseWarm:       {Depth: deepest, Commands: max(b.commands/8, deepest)},
+		caseDry:        {Depth: 1, Commands: b.commands, Target: ldload.Memory},
+		caseInterrupts: {Depth: 1, Commands: b.commands, Target: ldload.Memory, Interrupts: true},
+		caseExits:      {Depth: 1, Commands: b.commands, Target: ldload.Nowhere},
 	}
+	for _, c := range d.rows {
+		c.Commands = b.commands
+		list = append(list, c)
+	}
+	return append(list, ldload.Case{Depth: 1, Commands: 1, Target: ldload.Memory})
+}
+
+// loads are what disks that complete at once are measured with.
+func loads() []ldload.Case {
+	var list []ldload.Case
+	for _, c := range []ldload.Case{
+		{},
+		{Wait: ldload.Interrupt},
+		{Wait: ldload.Poll},
+		{Size: large},
+		{Write: true},
+		{Write: true, Wait: ldload.Interrupt},
+		{Write: true, Size: large},
+	} {
+		for _, c.Depth = range []int{1, deepest} {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// durableLoads are what disks are measured with on which a write is durable when it
+// is complete.
+func durableLoads() []ldload.Case {
+	return []ldload.Case{{Write: true, Depth: 1}, {Write: true, Depth: deepest}, {Write: true, Size: large, Depth: 1}, {Write: true, Size: large, Depth: deepest}}
 }
 
 // The sides.
@@ -55,14 +85,15 @@ var sideNames = [sideCount]string{"govmm", "QEMU"}
 type bench struct {
 	ctx      context.Context
 	dir      string // of our own
-	program  [sideCount]string
+	programs [sideCount]string
 	commands uint32
 }
 
-// disk is a disk as both sides take it.
+// disk is a disk as both sides take it, and what is done with it.
 type disk struct {
-	name        string
-	govmm, qemu []string
+	name string
+	args [sideCount][]string
+	rows []ldload.Case
 }
 
 func newBench(ctx context.Context, dir, govmm string, commands uint32) (*bench, error) {
@@ -74,7 +105,7 @@ func newBench(ctx context.Context, dir, govmm string, commands uint32) (*bench, 
 	if err != nil {
 		return nil, err
 	}
-	b := &bench{ctx: ctx, dir: work, program: [sideCount]string{govmm, qemu}, commands: commands}
+	b := &bench{ctx: ctx, dir: work, programs: [sideCount]string{govmm, qemu}, commands: commands}
 	if err := b.prepare(); err != nil {
 		b.close()
 		return nil, err
@@ -87,15 +118,17 @@ func (b *bench) close() { os.RemoveAll(b.dir) }
 func (b *bench) kernel() string { return filepath.Join(b.dir, "load.elf") }
 func (b *bench) image() string  { return filepath.Join(b.dir, "disk.qcow2") }
 
-// prepare makes the guest program and an image with data everywhere.
-func (b *bench) prepare() error {
-	kernel, err := io.ReadAll(ldload.Kernel(span, cases(b.commands)))
+// program makes the guest program for a disk.
+func (b *bench) program(d *disk) error {
+	kernel, err := io.ReadAll(ldload.Kernel(span, b.cases(d)))
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(b.kernel(), kernel, 0o600); err != nil {
-		return err
-	}
+	return os.WriteFile(b.kernel(), kernel, 0o600)
+}
+
+// prepare makes an image with data everywhere.
+func (b *bench) prepare() error {
 	for _, args := range [][]string{
 		{"create", "-q", "-f", "qcow2", b.image(), fmt.Sprint(diskMiB, "M")},
 		{"bench", "-q", "-w", "-f", "qcow2", "-t", "writeback", "-c", fmt.Sprint(diskMiB), "-s", "1M", "--pattern", "0xa5", b.image()},
@@ -109,14 +142,21 @@ func (b *bench) prepare() error {
 
 // disks are those of the table.
 func (b *bench) disks() []disk {
+	image := func(cache string) [sideCount][]string {
+		return [sideCount][]string{
+			{"--disk", "path=" + b.image() + ",cache=" + cache},
+			{"-drive", "if=none,id=d,format=qcow2,cache=" + cache + ",file=" + b.image()},
+		}
+	}
 	return []disk{{
-		"qcow2",
-		[]string{"--disk", "path=" + b.image() + ",cache=writeback"},
-		[]string{"-drive", "if=none,id=d,format=qcow2,cache=writeback,file=" + b.image()},
+		"null", [sideCount][]string{
+			{"--disk", fmt.Sprintf("format=null,cache=writeback,size=%dM", diskMiB)},
+			{"-drive", fmt.Sprintf("if=none,id=d,driver=null-co,read-zeroes=on,size=%dM", diskMiB)},
+		}, loads(),
 	}, {
-		"null",
-		[]string{"--disk", fmt.Sprintf("format=null,size=%dM", diskMiB)},
-		[]string{"-drive", fmt.Sprintf("if=none,id=d,driver=null-co,read-zeroes=on,size=%dM", diskMiB)},
+		"qcow2", image("writeback"), loads(),
+	}, {
+		"qcow2, write-through", image("writethrough"), durableLoads(),
 	}}
 }
 

@@ -1,9 +1,9 @@
 // Command devbench measures govmm's controller beside that of QEMU (megasas-gen2):
 // the same guest program (package ldload) in both, in turn, each in a process of its
-// own, reading the same disk, and prints a table. Ratios are medians of those of
-// pairs: what else the host does meanwhile slows both sides.
+// own, on the same disk, and prints a table. Ratios are medians of those of pairs:
+// what else the host does meanwhile slows both sides.
 //
-//	devbench [-govmm FILE] [-rounds N] [-commands N] [-dir DIR]
+//	devbench [-govmm FILE] [-rounds N] [-commands N] [-dir DIR] [-disk NAME]
 //
 // It needs /dev/kvm, qemu-system-x86_64 and qemu-img, and 70 MB in DIR.
 package main
@@ -33,6 +33,7 @@ func run(ctx context.Context) error {
 	rounds := flag.Int("rounds", 5, "how often each side runs")
 	commands := flag.Int("commands", 4000, "commands of a measurement")
 	dir := flag.String("dir", os.TempDir(), "where the disk is made")
+	only := flag.String("disk", "", "the one disk to measure, by its name in the table")
 	flag.Parse()
 	if flag.NArg() > 0 || *rounds < 1 || *commands < deepest || *commands > 1e8 {
 		return fmt.Errorf("no arguments, at least one round, and %d to 100000000 commands are allowed", deepest)
@@ -46,24 +47,30 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer b.close()
-	return b.run(*rounds, os.Stdout)
+	return b.run(*rounds, *only, os.Stdout)
 }
 
-// run measures all disks and writes the table.
-func (b *bench) run(rounds int, out io.Writer) error {
+// run measures all disks, or only one, and writes the table.
+func (b *bench) run(rounds int, only string, out io.Writer) error {
 	fmt.Fprintln(out, header)
 	for _, d := range b.disks() {
+		if only != "" && only != d.name {
+			continue
+		}
+		if err := b.program(&d); err != nil {
+			return err
+		}
 		c := comparison{commands: float64(b.commands)}
 		for range rounds {
-			for side, args := range [][]string{d.govmm, d.qemu} {
-				s, err := b.measure(side, args)
+			for side := range sideCount {
+				s, err := b.measure(side, &d)
 				if err != nil {
 					return fmt.Errorf("%s: %s: %w", d.name, sideNames[side], err)
 				}
 				c.samples[side] = append(c.samples[side], s)
 			}
 		}
-		c.write(out, d.name)
+		c.write(out, &d)
 	}
 	return nil
 }

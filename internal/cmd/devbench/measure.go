@@ -26,7 +26,7 @@ const runLimit = 5 * time.Minute
 type sample struct {
 	start time.Duration // to the guest's first word
 	peak  int64         // largest resident size in bytes, the guest's memory included
-	cases [caseCount]caseSample
+	cases []caseSample
 }
 
 // caseSample is one case of one run.
@@ -47,11 +47,11 @@ type session struct {
 }
 
 // measure runs a machine once.
-func (b *bench) measure(side int, disk []string) (s sample, err error) {
+func (b *bench) measure(side int, d *disk) (s sample, err error) {
 	ctx, cancel := context.WithTimeout(b.ctx, runLimit)
 	defer cancel()
 	socket := filepath.Join(b.dir, sideNames[side]+".sock")
-	cmd := exec.CommandContext(ctx, b.program[side], b.arguments(side, disk, socket)...)
+	cmd := exec.CommandContext(ctx, b.programs[side], b.arguments(side, d.args[side], socket)...)
 	var complaints bytes.Buffer
 	cmd.Stderr = &complaints
 	in, err := cmd.StdinPipe()
@@ -66,6 +66,7 @@ func (b *bench) measure(side int, disk []string) (s sample, err error) {
 	if err := cmd.Start(); err != nil {
 		return s, err
 	}
+	s.cases = make([]caseSample, caseRows+len(d.rows))
 	m := session{side: side, pid: cmd.Process.Pid, in: in, out: bufio.NewReader(out)}
 	err = m.talk(ctx, begin, socket, &s)
 	if err != nil {
@@ -102,7 +103,7 @@ func (m *session) talk(ctx context.Context, begin time.Time, socket string, s *s
 			return err
 		}
 	}
-	if err := m.expect(fmt.Sprintf("ready %d", caseEnd)); err != nil {
+	if err := m.expect(fmt.Sprintf("ready %d", len(s.cases))); err != nil {
 		return err
 	}
 	m.control.Close()

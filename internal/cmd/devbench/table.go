@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+
+	"github.com/govmm/govmm/internal/ldload"
 )
 
 // comparison holds the samples of a disk, by side and round.
@@ -12,47 +14,80 @@ type comparison struct {
 	samples  [sideCount][]sample
 }
 
-// header names the columns: commands per second, CPU time per command of all that
-// is not the guest's own instructions, exits and interrupts per command, each of
-// both sides; and the ratios of the first two.
-const header = "4 KiB reads           govmm/s    QEMU/s  ratio    us CPU    QEMU  ratio     exits  QEMU   interrupts  QEMU"
+// header names the columns, each of both sides: commands per second; CPU time per
+// command in microseconds, of the device and in all; exits and interrupts per
+// command. Ratios are those of govmm's figure to QEMU's.
+const header = "                                   govmm/s    QEMU/s  ratio    device    QEMU  ratio    in all    QEMU  ratio     exits  QEMU  interrupts  QEMU"
+
+// rowName tells the rows of a disk apart.
+func rowName(c ldload.Case) string {
+	name := "read"
+	if c.Write {
+		name = "write"
+	}
+	if c.Size == large {
+		name += " 64k"
+	} else {
+		name += " 4k"
+	}
+	name += fmt.Sprintf(", depth %d", c.Depth)
+	switch c.Wait {
+	case ldload.Poll:
+		name += ", polling"
+	case ldload.Interrupt:
+		name += ", interruptible"
+	}
+	return name
+}
 
 // write writes the lines of a disk.
-func (c *comparison) write(out io.Writer, name string) {
-	for _, row := range []struct{ number, depth int }{{caseOne, 1}, {caseDeep, deepest}} {
+func (c *comparison) write(out io.Writer, d *disk) {
+	fmt.Fprintln(out, d.name)
+	for i, row := range d.rows {
+		number := caseRows + i
 		of := func(f func(c caseSample) float64) func(s *sample) float64 {
-			return func(s *sample) float64 { return f(s.cases[row.number]) }
+			return func(s *sample) float64 { return f(s.cases[number]) }
 		}
 		rate := of(func(o caseSample) float64 { return c.commands / o.took.Seconds() })
 		exits := of(func(o caseSample) float64 { return float64(o.exits) / c.commands })
 		interrupts := of(func(o caseSample) float64 { return float64(o.interrupts) / c.commands })
-		cpu := func(s *sample) float64 { return s.device(row.number, c.commands) }
-		fmt.Fprintf(out, "%-20s %8.0f %9.0f %6.2f  %8.1f %7.1f %6.2f  %8.2f %5.2f   %10.2f %5.2f\n",
-			fmt.Sprintf("%s, depth %d", name, row.depth),
+		all := func(s *sample) float64 { return s.perCommand(number, c.commands) }
+		device := func(s *sample) float64 { return s.device(number, c.commands) }
+		fmt.Fprintf(out, "  %-32s %7.0f %9.0f %6.2f  %8.1f %7.1f %6.2f  %8.1f %7.1f %6.2f  %8.2f %5.2f  %10.2f %5.2f\n",
+			rowName(row),
 			c.median(sideGovmm, rate), c.median(sideQEMU, rate), c.ratio(rate),
-			c.median(sideGovmm, cpu), c.median(sideQEMU, cpu), c.ratio(cpu),
+			c.median(sideGovmm, device), c.median(sideQEMU, device), c.ratio(device),
+			c.median(sideGovmm, all), c.median(sideQEMU, all), c.ratio(all),
 			c.median(sideGovmm, exits), c.median(sideQEMU, exits),
 			c.median(sideGovmm, interrupts), c.median(sideQEMU, interrupts))
 	}
 	start := func(s *sample) float64 { return s.start.Seconds() * 1000 }
 	peak := func(s *sample) float64 { return float64(s.peak) / (1 << 20) }
-	guest := func(number int) func(s *sample) float64 {
-		return func(s *sample) float64 { return float64(s.cases[number].cpu.Microseconds()) / c.commands }
+	dry := func(s *sample) float64 { return s.perCommand(caseDry, c.commands) }
+	beyond := func(number int) func(s *sample) float64 {
+		return func(s *sample) float64 { return s.perCommand(number, c.commands) - dry(s) }
 	}
-	fmt.Fprintf(out, "%s: %.0f ms to the guest's first word (QEMU %.0f), %.0f MiB resident at most, what is touched of the guest's %d included (QEMU %.0f)\n",
-		name, c.median(sideGovmm, start), c.median(sideQEMU, start), c.median(sideGovmm, peak), memoryMiB, c.median(sideQEMU, peak))
-	fmt.Fprintf(out, "%s: %.1f us CPU of the guest's own per command (QEMU %.1f), %.1f with an interrupt (QEMU %.1f): not in the table\n",
-		name, c.median(sideGovmm, guest(caseDry)), c.median(sideQEMU, guest(caseDry)),
-		c.median(sideGovmm, guest(caseInterrupts)), c.median(sideQEMU, guest(caseInterrupts)))
+	fmt.Fprintf(out, "  %.0f ms to the guest's first word (QEMU %.0f), %.0f MiB resident at most, what is touched of the guest's %d included (QEMU %.0f)\n",
+		c.median(sideGovmm, start), c.median(sideQEMU, start), c.median(sideGovmm, peak), memoryMiB, c.median(sideQEMU, peak))
+	fmt.Fprintf(out, "  not the device's are %.1f us CPU of a command's instructions (QEMU %.1f), %.1f of an interrupt (QEMU %.1f), %.1f of an exit (QEMU %.1f)\n",
+		c.median(sideGovmm, dry), c.median(sideQEMU, dry),
+		c.median(sideGovmm, beyond(caseInterrupts)), c.median(sideQEMU, beyond(caseInterrupts)),
+		c.median(sideGovmm, beyond(caseExits)), c.median(sideQEMU, beyond(caseExits)))
+}
+
+// perCommand is the CPU time per command in microseconds.
+func (s *sample) perCommand(number int, commands float64) float64 {
+	return float64(s.cases[number].cpu.Nanoseconds()) / 1000 / commands
 }
 
 // device is the CPU time per command, in microseconds, of all that is not the
-// guest's own instructions.
+// guest's: its instructions, interrupts, and the bare exits that its accesses are.
 func (s *sample) device(number int, commands float64) float64 {
-	perCommand := func(number int) float64 { return float64(s.cases[number].cpu.Microseconds()) / commands }
+	dry := s.perCommand(caseDry, commands)
 	one := &s.cases[number]
-	interrupt := perCommand(caseInterrupts) - perCommand(caseDry)
-	return perCommand(number) - perCommand(caseDry) - interrupt*float64(one.interrupts)/commands
+	return s.perCommand(number, commands) - dry -
+		(s.perCommand(caseInterrupts, commands)-dry)*float64(one.interrupts)/commands -
+		(s.perCommand(caseExits, commands)-dry)*float64(one.exits)/commands
 }
 
 // median is that of a figure of a side.
