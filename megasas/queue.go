@@ -1,5 +1,7 @@
 package megasas
 
+import "time"
+
 // frameCountMask is the part of a queue port value that is not the frame's
 // address: the count of extra frames, which is never right, and bit 0, which is
 // always set.
@@ -21,6 +23,7 @@ const defaultWorkers = 32
 type post struct {
 	addr  uint64
 	epoch uint64
+	at    time.Time // zero if nobody wants to know
 }
 
 // post takes a frame from the guest. It runs on the vCPU thread: it neither
@@ -28,18 +31,26 @@ type post struct {
 func (c *Controller) post(addr uint64) {
 	p := post{addr: addr, epoch: c.fw.epoch.Load()}
 	if !c.fw.accepting() || c.closed.Load() || !c.fn.BusMaster() {
-		c.stats.dropped.Add(1)
+		c.lose(addr, "the firmware takes no frames")
 		return
 	}
 	if c.observer != nil {
-		c.observer.FramePosted(addr)
+		p.at = c.now()
 	}
 	select {
 	case c.queue <- p:
 		c.outstanding.Add(1)
 		c.stats.posted.Add(1)
 	default:
-		c.stats.dropped.Add(1)
+		c.lose(addr, "more frames than may be outstanding")
+	}
+}
+
+// lose counts a frame that is not taken.
+func (c *Controller) lose(addr uint64, reason string) {
+	c.stats.dropped.Add(1)
+	if c.observer != nil {
+		c.observer.FrameLost(addr, reason)
 	}
 }
 

@@ -110,6 +110,8 @@ func TestControl(t *testing.T) {
 	m.want(m.ctl("disk", "list"), "disk1  64M   qcow2   writethrough  "+m.disk, "data   64M   qcow2   writeback     "+other)
 	m.refused("Duplicate nodes", "disk", "add", "data", "path="+other)
 	m.refused("no such file", "disk", "add", "x", "path="+other+".none")
+	m.refused("only the keys path, format", "disk", "add", "x", "path="+other+",key-file=x")
+	m.refused("unknown key \"media\": must be path, format", "disk", "add", "x", "path="+other+",media=hdd")
 	m.refused("Invalid node-name", "disk", "add", "1 2", "path="+other)
 	m.ctl("disk", "resize", "data", "128M")
 	m.refused("can't become smaller", "disk", "resize", "data", "64M")

@@ -28,8 +28,8 @@ func (c *ctl) diskCommand() *cobra.Command {
 		&cobra.Command{
 			Use: "add NAME path=FILE[,KEY=VALUE]...", Short: "Put a disk into a free slot of the controller", Args: cobra.ExactArgs(2),
 			Long: `add opens an image and puts it into a free slot of the controller, where the guest
-finds it without having to look. The keys are path, format, readonly, cache and
-serial, as those of "govmm run --disk".`,
+finds it without having to look. The keys are path, format, size, readonly, cache
+and serial, as those of "govmm run --disk".`,
 			RunE: func(cmd *cobra.Command, args []string) error {
 				return c.do(cmd.Context(), func(ctx context.Context, m *qmp.Client) error { return addDisk(ctx, m, args[0], args[1]) })
 			},
@@ -87,11 +87,14 @@ func addDisk(ctx context.Context, m *qmp.Client, name, text string) error {
 	d := diskSpec{text: text, medium: spec, cache: raid.WriteThrough}
 	for _, key := range slices.Sorted(maps.Keys(rest)) {
 		if key != "cache" && key != "serial" {
-			return fmt.Errorf("disk %q: unknown key %q", text, key)
+			return fmt.Errorf("disk %q: unknown key %q: must be path, format, size, readonly, cache or serial", text, key)
 		}
 		if err := d.set(key, rest[key]); err != nil {
 			return fmt.Errorf("disk %q: %w", text, err)
 		}
+	}
+	if known := (block.Spec{Path: spec.Path, Format: spec.Format, ReadOnly: spec.ReadOnly, Size: spec.Size}); known != spec {
+		return fmt.Errorf("disk %q: only the keys path, format, size, readonly, cache and serial are allowed here", text)
 	}
 	path, err := inPlace(spec.Path)
 	if err != nil {

@@ -98,6 +98,9 @@ func (a *app) buildMachine(spec machineSpec, quit func()) (_ *machine, err error
 	}
 	controller := spec.controller.config()
 	controller.Drives, controller.Logger = drives, spec.log.logger(logController, a.stderr)
+	if controller.Observer, err = m.host.openTrace(spec.controller, controller.Logger); err != nil {
+		return nil, err
+	}
 	m.control = newControl(m, spec, spec.log.logger(logControl, a.stderr))
 	if err := m.control.listen(spec.qmp); err != nil {
 		return nil, err
