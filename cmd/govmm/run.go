@@ -177,7 +177,7 @@ Exit status:
 
 // register gives the command the flags, and f their defaults.
 func (f *runFlags) register(cmd *cobra.Command) {
-	f.memory = memoryFlag{byteSize: byteSize{bytes: 512 << 20, unit: 1 << 20}}
+	f.memory = memoryFlag{byteSize: byteSize{bytes: 512 << 20, unit: memoryUnit}}
 	f.cpus = cpusFlag{count: 1}
 	f.accel = choice{value: accelAuto, allowed: []string{accelAuto, accelKVM, accelNested}}
 	f.serial = serialFlag{specs: []serialSpec{{kind: serialStdio}}}

@@ -30,6 +30,9 @@ type machineSpec struct {
 	log                     logConfig
 }
 
+// memoryUnit is that of --memory without a unit.
+const memoryUnit = 1 << 20
+
 // minMemory is less than any kernel of these days can start in.
 const minMemory = 16 << 20
 
@@ -153,7 +156,7 @@ func (s *machineSpec) checkFiles() error {
 // args are the arguments of "govmm run" for this machine.
 func (s *machineSpec) args() []string {
 	args := []string{
-		"--memory", (&memoryFlag{byteSize{bytes: s.memory}, s.ram}).String(),
+		"--memory", (&memoryFlag{byteSize{s.memory, memoryUnit}, s.ram}).String(),
 		"--cpus", (&cpusFlag{s.cpus, s.topology}).String(),
 	}
 	if s.kernel != "" {
