@@ -24,7 +24,7 @@ they describe, with everything that they leave open filled in. "govmm run -f" ru
 what was printed.`,
 		Example: `  govmm config --disk path=debian.qcow2 --memory 1G > machine.yaml
   govmm run -f machine.yaml`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.readFile(cmd); err != nil {
 				return err
@@ -51,11 +51,23 @@ what was printed.`,
 }
 
 // readFile applies the file that was named, if one was.
-func (f *runFlags) readFile(cmd *cobra.Command) error {
-	if f.file == "" {
+func (f *runFlags) readFile(cmd *cobra.Command) (err error) {
+	if f.file != "" {
+		f.lines, err = readMachineFile(cmd, f.file)
+	}
+	return err
+}
+
+// locate adds the place in the file to an error about a flag that came from there.
+func (f *runFlags) locate(err error) error {
+	if err == nil {
 		return nil
 	}
-	return readMachineFile(cmd, f.file)
+	word, _, _ := strings.Cut(strings.TrimLeft(err.Error(), "-"), " ")
+	if line, ok := f.lines[strings.TrimSuffix(word, ":")]; ok {
+		return fmt.Errorf("%s:%d: %w", f.file, line, err)
+	}
+	return err
 }
 
 // describeMachine turns arguments into words and values, in their order. A flag that

@@ -37,6 +37,7 @@ type runFlags struct {
 	qmp                     socketSpec
 	log                     logFlags
 	file                    string
+	lines                   map[string]int // of file, by flag
 	nest                    nestFlags
 }
 
@@ -163,7 +164,7 @@ Exit status:
   Two disks, the second one read-only, and 2 GiB of memory:
     govmm run --kernel vmlinuz --disk path=a.qcow2 \
         --disk path=b.raw,format=raw,readonly=on --memory 2G`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.readFile(cmd); err != nil {
 				return err

@@ -38,6 +38,11 @@ const minMemory = 16 << 20
 
 // machine checks the flags and fills in what they leave open.
 func (f *runFlags) machine() (machineSpec, error) {
+	spec, err := f.resolve()
+	return spec, f.locate(err)
+}
+
+func (f *runFlags) resolve() (machineSpec, error) {
 	spec := machineSpec{
 		kernel: f.kernel, initrd: f.initrd, cmdline: f.cmdline,
 		bios: f.firmware, biosDebug: f.biosDebug, boot: f.boot,
