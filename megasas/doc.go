@@ -50,6 +50,9 @@
 // do about it can be tested: commands that never end or end badly, interrupts
 // that are lost, firmware that stops and a reset that does not help.
 //
+// [Config.Observer] sees every frame and every state of the firmware; [Trace] is one
+// that writes lines of them.
+//
 // # Locks
 //
 // Locks are taken in this order:

@@ -165,6 +165,9 @@ func (f *Faults) boot(steps []BootStep) []BootStep {
 func (r *request) suffer(rule *faultRule) {
 	a := rule.answer
 	if a == nil {
+		if r.c.observer != nil {
+			r.c.observer.FrameHeld(r.fetched())
+		}
 		return
 	}
 	r.scsiStatus = a.SCSIStatus

@@ -30,6 +30,6 @@ func (r *request) initialize() mfi.Status {
 		r.epoch = c.fw.epoch.Load()
 	}
 	c.replies.ring = q
-	c.fw.word.Store(c.p.Limits.Word(mfi.StateOperational, c.p.IEEE))
+	c.setState(c.p.Limits.Word(mfi.StateOperational, c.p.IEEE))
 	return mfi.StatusOK
 }

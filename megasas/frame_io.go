@@ -103,6 +103,7 @@ func leftWhile(err error) (status mfi.Status, gone bool) {
 // putSense writes sense data where the frame says, as much as the guest has
 // room for. A bad address costs the guest its sense data and nothing else.
 func (r *request) putSense(sense []byte) {
+	r.sense = sense
 	n := min(len(sense), int(r.frame.SenseLen()), maxSense)
 	if n > 0 && r.c.dma.WriteAt(sense[:n], r.frame.SenseAddr()) != nil {
 		n = 0

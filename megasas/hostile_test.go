@@ -1,9 +1,12 @@
 package megasas
 
 import (
+	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -285,6 +288,9 @@ func FuzzFrame(f *testing.F) {
 		f.Add([]byte(mfi.Fields{Cmd: mfi.CmdDCMD, Opcode: c.op, DataLen: 4096, SGL: []mfi.SGE{{Addr: 0x2000, Len: 4096}}}.Marshal()))
 	}
 	cfg, _ := oneDisk()
+	var lines bytes.Buffer
+	trace := NewTrace(&lines, TraceConfig{JSON: true})
+	cfg.Observer = trace
 	c, err := New(cfg)
 	if err != nil {
 		f.Fatal(err)
@@ -306,6 +312,13 @@ func FuzzFrame(f *testing.F) {
 		if r.run() {
 			r.runExclusive()
 		}
+		trace.flush()
+		for line := range strings.Lines(lines.String()) {
+			if !json.Valid([]byte(line)) {
+				t.Errorf("the trace of frame %x has %q", frame, line)
+			}
+		}
+		lines.Reset()
 		held := len(c.heldWaits())
 		c.waits.forget()
 		word := binary.LittleEndian.Uint32(mem[0x1000:])

@@ -76,6 +76,7 @@ func (c *Controller) inline(p *post) bool {
 		c.inlining.put(r)
 		return false
 	}
+	r.show()
 	if !r.tryTransfer() {
 		p.fetched = r
 		return false

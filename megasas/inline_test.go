@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -65,6 +66,39 @@ func (g *guest) pollNow(x mfi.Fields) (uint64, mfi.Status) {
 	addr := g.put(x)
 	g.post(addr)
 	return addr, g.status(addr)
+}
+
+// An observer sees each frame once, whoever fetches it and carries it out.
+func TestInlineIsSeenByTheObserver(t *testing.T) {
+	var w watcher
+	cfg, d := oneDisk()
+	cfg.Observer = &w
+	wait := false
+	d.prompt = func() bool { return !wait }
+	g := running(t, cfg, 1008)
+	x, _ := g.blocks(mfi.CmdLDRead, 0, 512)
+	for _, wait = range []bool{false, true} {
+		if _, s := g.poll(x); s != mfi.StatusOK {
+			t.Fatal(s)
+		}
+	}
+	if err := g.c.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if n := g.inlined(); n != 1 || d.tries.Load() != 2 {
+		t.Fatalf("%d frames on the vCPU's thread of %d that were tried, want 1 of 2", n, d.tries.Load())
+	}
+	isRead := MatchCommand(mfi.CmdLDRead)
+	w.fetched = slices.DeleteFunc(w.fetched, func(f FrameFetched) bool { return !isRead(f.Frame) })
+	w.done = slices.DeleteFunc(w.done, func(f FrameDone) bool { return !isRead(f.Frame) })
+	if len(w.fetched) != 2 || len(w.done) != 2 || len(w.lost) != 0 {
+		t.Fatalf("%d frames fetched, %d done and %q lost, want 2, 2 and none", len(w.fetched), len(w.done), w.lost)
+	}
+	for i, f := range w.done {
+		if f.Addr != w.fetched[i].Addr || f.Posted.IsZero() || f.Status != mfi.StatusOK {
+			t.Errorf("frame %d: %+v", i, f)
+		}
+	}
 }
 
 // Everything else is a worker's, with the answer that it always had.

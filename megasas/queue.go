@@ -1,5 +1,7 @@
 package megasas
 
+import "time"
+
 // frameCountMask is the part of a queue port value that is not the frame's
 // address: the count of extra frames, which is never right, and bit 0, which is
 // always set.
@@ -21,7 +23,8 @@ const defaultWorkers = 32
 type post struct {
 	addr    uint64
 	epoch   uint64
-	fetched *request // with the frame, if it was fetched already
+	at      time.Time // zero if nobody wants to know
+	fetched *request  // with the frame, if it was fetched already
 }
 
 // post takes a frame from the guest. It runs on the vCPU thread: it neither
@@ -29,11 +32,11 @@ type post struct {
 func (c *Controller) post(addr uint64) {
 	p := post{addr: addr, epoch: c.fw.epoch.Load()}
 	if !c.fw.accepting() || c.closed.Load() || !c.fn.BusMaster() {
-		c.stats.dropped.Add(1)
+		c.lose(addr, "the firmware takes no frames")
 		return
 	}
 	if c.observer != nil {
-		c.observer.FramePosted(addr)
+		p.at = c.now()
 	}
 	if c.inline(&p) {
 		c.stats.inline.Add(1)
@@ -44,10 +47,18 @@ func (c *Controller) post(addr uint64) {
 		c.outstanding.Add(1)
 		c.stats.queued.Add(1)
 	default:
-		c.stats.dropped.Add(1)
 		if p.fetched != nil {
 			c.inlining.put(p.fetched)
 		}
+		c.lose(addr, "more frames than may be outstanding")
+	}
+}
+
+// lose counts a frame that is not taken.
+func (c *Controller) lose(addr uint64, reason string) {
+	c.stats.dropped.Add(1)
+	if c.observer != nil {
+		c.observer.FrameLost(addr, reason)
 	}
 }
 

@@ -3,6 +3,7 @@ package megasas
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -114,24 +115,43 @@ func TestAnyRegisterInAnyState(t *testing.T) {
 	g.alive()
 }
 
-// watcher counts what an Observer is told.
+// watcher keeps what an Observer is told.
 type watcher struct {
-	mu     sync.Mutex
-	posted []uint64
-	done   []FrameDone
+	mu      sync.Mutex
+	fetched []FrameFetched
+	done    []FrameDone
+	lost    []string
+	states  []mfi.State
 }
 
-func (w *watcher) FramePosted(addr uint64) {
+func (w *watcher) FrameFetched(f FrameFetched) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.posted = append(w.posted, addr)
+	f.Frame = bytes.Clone(f.Frame)
+	w.fetched = append(w.fetched, f)
 }
 
 func (w *watcher) FrameDone(d FrameDone) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	d.Frame = bytes.Clone(d.Frame)
+	d.Frame, d.Sense = bytes.Clone(d.Frame), bytes.Clone(d.Sense)
 	w.done = append(w.done, d)
+}
+
+func (w *watcher) FrameHeld(f FrameFetched) { w.lose(fmt.Sprintf("%#x is held", f.Addr)) }
+
+func (w *watcher) FrameLost(addr uint64, reason string) { w.lose(fmt.Sprintf("%#x %s", addr, reason)) }
+
+func (w *watcher) lose(text string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lost = append(w.lost, text)
+}
+
+func (w *watcher) StateChanged(word uint32) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.states = append(w.states, mfi.State(word)&mfi.StateMask)
 }
 
 func TestObserver(t *testing.T) {
@@ -144,14 +164,14 @@ func TestObserver(t *testing.T) {
 	if err := g.c.Close(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	if len(w.posted) != 2 || len(w.done) != 2 {
-		t.Fatalf("%d frames posted and %d done, want 2", len(w.posted), len(w.done))
+	if len(w.fetched) != 2 || len(w.done) != 2 {
+		t.Fatalf("%d frames fetched and %d done, want 2", len(w.fetched), len(w.done))
 	}
 	list, bad := w.done[0], w.done[1]
-	if list.Addr != w.posted[0] || list.Frame.Opcode() != mfi.OpLDGetList || list.Status != mfi.StatusOK || !list.Polled {
+	if list.Addr != w.fetched[0].Addr || list.Posted.IsZero() || list.Frame.Opcode() != mfi.OpLDGetList || list.Status != mfi.StatusOK || !list.Polled {
 		t.Errorf("first frame %+v", list)
 	}
-	if bad.Frame.CDB()[0] != 0xff || bad.Status != mfi.StatusSCSIDoneWithError || bad.SCSIStatus != 2 {
+	if bad.Frame.CDB()[0] != 0xff || bad.Status != mfi.StatusSCSIDoneWithError || bad.SCSIStatus != 2 || len(bad.Sense) == 0 {
 		t.Errorf("second frame %+v", bad)
 	}
 }

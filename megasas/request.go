@@ -2,6 +2,7 @@ package megasas
 
 import (
 	"errors"
+	"time"
 
 	"github.com/govmm/govmm/megasas/mfi"
 	"github.com/govmm/govmm/scsi"
@@ -10,9 +11,10 @@ import (
 // request is a frame being carried out, and its result. Each worker has one and
 // uses it again and again.
 type request struct {
-	c     *Controller
-	addr  uint64
-	epoch uint64
+	c      *Controller
+	addr   uint64
+	epoch  uint64
+	posted time.Time // zero if there is no observer
 	// inline is whether the frame is carried out on the vCPU's thread.
 	inline bool
 
@@ -24,6 +26,7 @@ type request struct {
 
 	senseLen   uint8 // that was written, or as the guest gave it
 	scsiStatus scsi.Status
+	sense      []byte // for the observer
 }
 
 // windowsHint is room for the windows of a full scatter-gather list.
@@ -34,8 +37,8 @@ func newRequest(c *Controller) *request {
 }
 
 func (r *request) begin(p post) {
-	r.addr, r.epoch = p.addr, p.epoch
-	r.frame, r.inline = nil, false
+	r.addr, r.epoch, r.posted = p.addr, p.epoch, p.at
+	r.frame, r.inline, r.sense = nil, false, nil
 }
 
 // stale reports whether a reset came since the frame was posted.
@@ -73,6 +76,7 @@ func (r *request) fetch() error {
 // Preconditions: c.life is held for reading.
 func (r *request) run() (exclusive bool) {
 	if r.stale() {
+		r.lose("a reset came before it was looked at")
 		return false
 	}
 	if r.frame == nil { // it was not fetched by inline
@@ -80,6 +84,7 @@ func (r *request) run() (exclusive bool) {
 			r.unfetched(err)
 			return false
 		}
+		r.show()
 	}
 	if rule := r.c.faults.take(r.frame); rule != nil {
 		r.suffer(rule)
@@ -97,12 +102,30 @@ func (r *request) run() (exclusive bool) {
 // unfetched ends a frame that could not be fetched, or in part only.
 func (r *request) unfetched(err error) {
 	if r.frame == nil {
+		r.lose("not in memory")
 		r.c.stats.unreadable.Add(1)
 		r.c.warn("frame is not in memory", "addr", r.addr, "err", err)
 		return
 	}
+	r.show()
 	r.complete(r.refuse(err))
 }
+
+// show shows the frame to the observer, as it was fetched.
+func (r *request) show() {
+	if r.c.observer != nil {
+		r.c.observer.FrameFetched(r.fetched())
+	}
+}
+
+// lose tells the observer that nothing becomes of the frame.
+func (r *request) lose(reason string) {
+	if r.c.observer != nil {
+		r.c.observer.FrameLost(r.addr, reason)
+	}
+}
+
+func (r *request) fetched() FrameFetched { return FrameFetched{r.addr, r.posted, r.frame} }
 
 // runExclusive carries out a frame that run left over.
 //
@@ -153,6 +176,7 @@ func (r *request) refuse(err error) mfi.Status {
 func (r *request) complete(status mfi.Status) {
 	if r.stale() {
 		r.c.stats.abandoned.Add(1)
+		r.lose("a reset came before it was completed")
 		return
 	}
 	f := r.frame
@@ -164,11 +188,11 @@ func (r *request) complete(status mfi.Status) {
 	r.c.stats.completed.Add(1)
 	if r.c.observer != nil {
 		r.c.observer.FrameDone(FrameDone{
-			Addr:       r.addr,
-			Frame:      f,
-			Status:     status,
-			SCSIStatus: r.scsiStatus,
-			Polled:     f.Flags().Has(mfi.FlagDontPost),
+			FrameFetched: r.fetched(),
+			Status:       status,
+			SCSIStatus:   r.scsiStatus,
+			Sense:        r.sense,
+			Polled:       f.Flags().Has(mfi.FlagDontPost),
 		})
 	}
 	if !f.Flags().Has(mfi.FlagDontPost) {

@@ -30,7 +30,17 @@ type firmware struct {
 // takes writes.
 var unlockSequence = [...]uint32{0x00, 0x04, 0x0b, 0x02, 0x07, 0x0d}
 
-func (fw *firmware) state() mfi.State { return mfi.State(fw.word.Load()) & 0xf0000000 }
+func (fw *firmware) state() mfi.State { return mfi.State(fw.word.Load()) & mfi.StateMask }
+
+// setState changes the firmware state word.
+//
+// Preconditions: c.fw.mu is held.
+func (c *Controller) setState(word uint32) {
+	c.fw.word.Store(word)
+	if c.observer != nil {
+		c.observer.StateChanged(word)
+	}
+}
 
 // accepting reports whether frames may be posted.
 func (fw *firmware) accepting() bool {
@@ -121,7 +131,7 @@ func (c *Controller) startReset() {
 // Preconditions: c.fw.mu is held.
 func (c *Controller) abandon(busy mfi.State) {
 	if busy != c.fw.state() {
-		c.fw.word.Store(uint32(busy))
+		c.setState(uint32(busy))
 	}
 	c.fw.epoch.Add(1)
 	c.waits.forget()
@@ -175,7 +185,7 @@ func (c *Controller) bootUp(epoch uint64) bool {
 		}
 		step := c.fw.boot[0]
 		c.fw.boot = c.fw.boot[1:]
-		c.fw.word.Store(uint32(step.State))
+		c.setState(uint32(step.State))
 		if step.State == mfi.StateWaitHandshake || step.State == mfi.StateBootMessagePending {
 			c.stopSettling()
 			c.fw.mu.Unlock()
@@ -204,7 +214,7 @@ func (c *Controller) pause(d time.Duration) {
 // Preconditions: c.fw.mu is held.
 func (c *Controller) becomeReady() {
 	c.irq.reset(false) // of what frames of the old epoch raised
-	c.fw.word.Store(c.p.Limits.Word(mfi.StateReady, c.p.AnnounceMSIX))
+	c.setState(c.p.Limits.Word(mfi.StateReady, c.p.AnnounceMSIX))
 	c.stopSettling()
 }
 
@@ -248,5 +258,5 @@ func (c *Controller) awaitSettled() {
 func (c *Controller) halt(code uint16, sub uint8) {
 	c.fw.halted = true
 	c.abandon(mfi.StateFault)
-	c.fw.word.Store(mfi.FaultWord(code, sub))
+	c.setState(mfi.FaultWord(code, sub))
 }

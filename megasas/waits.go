@@ -65,7 +65,7 @@ func eventWait(c *Controller, r *request) (mfi.Status, bool) {
 		return mfi.StatusInvalidParameter, true
 	}
 	w := &wait{first: first, filter: filter}
-	w.c, w.addr, w.epoch = c, r.addr, r.epoch
+	w.c, w.addr, w.epoch, w.posted = c, r.addr, r.epoch, r.posted
 	w.senseLen, w.scsiStatus = r.senseLen, r.scsiStatus
 	w.frame = slices.Clone(r.frame)
 	c.waits.held = append(c.waits.held, w)

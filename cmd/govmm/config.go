@@ -3,6 +3,9 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -21,7 +24,7 @@ they describe, with everything that they leave open filled in. "govmm run -f" ru
 what was printed.`,
 		Example: `  govmm config --disk path=debian.qcow2 --memory 1G > machine.yaml
   govmm run -f machine.yaml`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.readFile(cmd); err != nil {
 				return err
@@ -30,16 +33,15 @@ what was printed.`,
 			if err != nil {
 				return err
 			}
-			words := describeMachine(cmd, append([]string{"--accel", f.accel.value}, spec.args()...))
+			here := []string{"--accel", f.accel.value} // what the nested machine need not know
+			if f.nest.dir != "" {
+				here = append(here, "--nest-dir", f.nest.dir)
+			}
+			words := describeMachine(cmd, append(here, spec.args()...))
 			if output.value == "json" {
 				return writeJSON(a, words)
 			}
-			text, err := yaml.Marshal(words)
-			if err != nil {
-				return err
-			}
-			_, err = a.stdout.Write(text)
-			return err
+			return writeYAML(a, words)
 		},
 	}
 	f.register(cmd)
@@ -49,11 +51,23 @@ what was printed.`,
 }
 
 // readFile applies the file that was named, if one was.
-func (f *runFlags) readFile(cmd *cobra.Command) error {
-	if f.file == "" {
+func (f *runFlags) readFile(cmd *cobra.Command) (err error) {
+	if f.file != "" {
+		f.lines, err = readMachineFile(cmd, f.file)
+	}
+	return err
+}
+
+// locate adds the place in the file to an error about a flag that came from there.
+func (f *runFlags) locate(err error) error {
+	if err == nil {
 		return nil
 	}
-	return readMachineFile(cmd, f.file)
+	word, _, _ := strings.Cut(strings.TrimLeft(err.Error(), "-"), " ")
+	if line, ok := f.lines[strings.TrimSuffix(word, ":")]; ok {
+		return fmt.Errorf("%s:%d: %w", f.file, line, err)
+	}
+	return err
 }
 
 // describeMachine turns arguments into words and values, in their order. A flag that
@@ -81,6 +95,41 @@ func describeMachine(cmd *cobra.Command, args []string) yaml.MapSlice {
 		words[j].Value = append(list, value)
 	}
 	return words
+}
+
+// writeYAML prints words as a file of YAML.
+func writeYAML(a *app, words yaml.MapSlice) error {
+	var b strings.Builder
+	for _, w := range words {
+		list, ok := w.Value.([]any)
+		if !ok {
+			fmt.Fprintf(&b, "%s: %s\n", w.Key, yamlScalar(w.Value))
+			continue
+		}
+		fmt.Fprintf(&b, "%s:\n", w.Key)
+		for _, v := range list {
+			fmt.Fprintf(&b, "  - %s\n", yamlScalar(v))
+		}
+	}
+	_, err := io.WriteString(a.stdout, b.String())
+	return err
+}
+
+// plainYAML is text that YAML takes for text without quotes around it.
+var plainYAML = regexp.MustCompile(`^([A-Za-z/][A-Za-z0-9/._=,+-]*|[0-9]+[KMGTPE])$`)
+
+// yamlScalar writes text, or true. JSON's strings are YAML's, and no word in them is
+// taken for something else.
+func yamlScalar(v any) string {
+	text, ok := v.(string)
+	switch {
+	case !ok:
+		return fmt.Sprint(v)
+	case plainYAML.MatchString(text) && !slices.Contains([]string{"true", "false", "yes", "no", "on", "off", "null", "y", "n"}, strings.ToLower(text)):
+		return text
+	}
+	quoted, _ := json.Marshal(text)
+	return string(quoted)
 }
 
 // writeJSON prints words as a JSON object, in their order.

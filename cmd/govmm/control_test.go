@@ -111,6 +111,8 @@ func TestControl(t *testing.T) {
 	m.refused("Duplicate nodes", "disk", "add", "data", "path="+other)
 	m.refused("no such file", "disk", "add", "x", "path="+other+".none")
 	m.refused("cache=writeback-bbu: only disks of the command line", "disk", "add", "x", "path="+other+",cache=writeback-bbu")
+	m.refused("only the keys path, format", "disk", "add", "x", "path="+other+",key-file=x")
+	m.refused("unknown key \"media\": must be path, format", "disk", "add", "x", "path="+other+",media=hdd")
 	m.refused("Invalid node-name", "disk", "add", "1 2", "path="+other)
 	m.ctl("disk", "resize", "data", "128M")
 	m.refused("can't become smaller", "disk", "resize", "data", "64M")

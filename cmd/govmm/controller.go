@@ -1,12 +1,15 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"slices"
 	"strings"
 
+	"github.com/govmm/govmm/internal/block"
 	"github.com/govmm/govmm/megasas"
 	"github.com/spf13/cobra"
 )
@@ -20,6 +23,9 @@ type controllerFlag struct {
 	battery megasas.Battery
 	// faults is a file with what the controller does wrong, or empty.
 	faults string
+	// trace is a file to write what the frames are to, or empty.
+	trace     string
+	traceJSON bool
 }
 
 // cards are the controllers that there are.
@@ -35,11 +41,16 @@ func (f *controllerFlag) Type() string   { return "KEY=VALUE,..." }
 
 func (f *controllerFlag) Set(text string) error {
 	c := controllerFlag{text: text}
-	for _, element := range strings.Split(text, ",") {
+	seen := map[string]bool{}
+	for _, element := range block.SplitCommas(text) {
 		key, value, ok := strings.Cut(element, "=")
-		if !ok || value == "" {
+		switch {
+		case !ok || value == "":
 			return fmt.Errorf("%q is not KEY=VALUE", element)
+		case seen[key]:
+			return fmt.Errorf("%s is given twice", key)
 		}
+		seen[key] = true
 		switch key {
 		case "bbu":
 			states := megasas.BatteryStates()
@@ -57,9 +68,18 @@ func (f *controllerFlag) Set(text string) error {
 			c.nvram = value
 		case "faults":
 			c.faults = value
+		case "trace":
+			c.trace = value
+		case "trace-format":
+			if err := either(key, value, &c.traceJSON, "text", "json"); err != nil {
+				return err
+			}
 		default:
-			return fmt.Errorf("unknown key %q: must be bbu, card, faults or nvram", key)
+			return fmt.Errorf("unknown key %q: must be bbu, card, faults, nvram, trace or trace-format", key)
 		}
+	}
+	if seen["trace-format"] && c.trace == "" {
+		return errors.New("trace-format: there is no trace=FILE")
 	}
 	*f = c
 	return nil
@@ -93,6 +113,24 @@ func (f *controllerFlag) arrange(c *megasas.Controller) error {
 	return nil
 }
 
+// openTrace opens what the controller's frames are written to.
+func (c *closers) openTrace(f controllerFlag, log *slog.Logger) (megasas.Observer, error) {
+	if f.trace == "" {
+		return nil, nil
+	}
+	file, err := os.Create(f.trace)
+	if err != nil {
+		return nil, fmt.Errorf("--controller: trace: %w", err)
+	}
+	c.add(file.Close)
+	t := megasas.NewTrace(file, megasas.TraceConfig{
+		JSON:   f.traceJSON,
+		Failed: func(err error) { log.Warn("the trace ends", "err", err) },
+	})
+	c.add(t.Close)
+	return t, nil
+}
+
 // completeController completes the keys of --controller, and files.
 func completeController(_ *cobra.Command, _ []string, text string) ([]string, cobra.ShellCompDirective) {
 	done, last := "", text
@@ -100,7 +138,7 @@ func completeController(_ *cobra.Command, _ []string, text string) ([]string, co
 		done, last = text[:i+1], text[i+1:]
 	}
 	var options []string
-	for _, key := range []string{"faults=", "nvram="} {
+	for _, key := range []string{"faults=", "nvram=", "trace="} {
 		if prefix, ok := strings.CutPrefix(last, key); ok {
 			for _, file := range completeFile(prefix) {
 				options = append(options, done+key+file)
@@ -108,7 +146,7 @@ func completeController(_ *cobra.Command, _ []string, text string) ([]string, co
 			return options, cobra.ShellCompDirectiveNoSpace
 		}
 	}
-	all := []string{"faults=", "nvram="}
+	all := []string{"faults=", "nvram=", "trace=", "trace-format=text", "trace-format=json"}
 	for _, card := range slices.Sorted(maps.Keys(cards)) {
 		all = append(all, "card="+card)
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/govmm/govmm/internal/payload"
 	"github.com/govmm/govmm/megasas"
 	"github.com/govmm/govmm/megasas/raid"
 )
@@ -23,11 +24,14 @@ func TestControllerFlag(t *testing.T) {
 		t.Errorf("the controller is %+v", cfg)
 	}
 	for text, want := range map[string]string{
-		"card=9361":     `card=9361: must be 8708em2, 9260-8i, h700 or h800`,
-		"bbu=old":       `bbu=old: must be charging, failed, good or none`,
-		"nvram":         `"nvram" is not KEY=VALUE`,
-		"nvram=":        `"nvram=" is not KEY=VALUE`,
-		"colour=orange": `unknown key "colour": must be bbu, card, faults or nvram`,
+		"card=9361":                    `card=9361: must be 8708em2, 9260-8i, h700 or h800`,
+		"nvram":                        `"nvram" is not KEY=VALUE`,
+		"nvram=":                       `"nvram=" is not KEY=VALUE`,
+		"colour=orange":                `unknown key "colour": must be bbu, card, faults, nvram, trace or trace-format`,
+		"nvram=a,nvram=b":              `nvram is given twice`,
+		"trace=x,trace-format=xml":     `trace-format=xml: must be json or text`,
+		"trace-format=json,nvram=a,,b": `trace-format: there is no trace=FILE`,
+		"bbu=old":                      `bbu=old: must be charging, failed, good or none`,
 	} {
 		var f controllerFlag
 		if err := f.Set(text); err == nil || err.Error() != want {
@@ -48,6 +52,29 @@ func TestControllerFlag(t *testing.T) {
 	got, _ = completeController(nil, nil, "nvram="+filepath.Join(dir, "x"))
 	if len(got) != 1 || !strings.HasSuffix(got[0], "x.nvram") {
 		t.Errorf("completes to %q", got)
+	}
+}
+
+// A frame trace of a machine that is run has what its guest did.
+func TestControllerTrace(t *testing.T) {
+	dir := t.TempDir()
+	trace, p := filepath.Join(dir, "a,b"), payload.New()
+	p.PowerOff()
+	k := kernel(t, p)
+	for format, want := range map[string]string{"text": " state READY word=0x", "json": `"event":"state","state":"READY","word":"0x`} {
+		status, _, stderr := govmm(runArgs(k, "--disk", "format=null,size=1M", "--controller", "trace-format="+format+",trace="+strings.ReplaceAll(trace, ",", ",,"))...)
+		text, err := os.ReadFile(trace)
+		if status != 0 || err != nil || !strings.Contains(string(text), want) {
+			t.Errorf("status %d, %s, %v, trace %q", status, stderr, err, text)
+		}
+	}
+	if status, _, stderr := govmm(runArgs(k, "--controller", "trace="+dir+"/none/x")...); status != exitFailure || !strings.Contains(stderr, "--controller: trace: open "+dir+"/none/x: no such file") {
+		t.Errorf("status %d, %q", status, stderr)
+	}
+	// The machine runs on if its trace can't be written, and says so in the end.
+	status, _, stderr := govmm(runArgs(k, "--disk", "format=null,size=1M", "--controller", "trace=/dev/full")...)
+	if status != exitFailure || strings.Count(stderr, "no space left on device") != 2 {
+		t.Errorf("status %d, %q", status, stderr)
 	}
 }
 

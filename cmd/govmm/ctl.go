@@ -65,19 +65,11 @@ prints is JSON, as QMP has it. Programs can also speak QMP at the socket themsel
 // tree are the commands after the path.
 func (c *ctl) tree() *cobra.Command {
 	c.output = choice{value: "text", allowed: []string{"text", "json"}}
-	root := &cobra.Command{
-		Use:           "govmm ctl " + orPath(c.path),
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return fmt.Errorf("unknown command %q (\"govmm ctl --help\" lists them)", args[0])
-			}
-			return nil
-		},
-		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
-	}
+	root := group("ctl", "")
+	root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: "govmm ctl " + orPath(c.path)}
+	root.SilenceErrors, root.SilenceUsage = true, true
+	root.CompletionOptions = cobra.CompletionOptions{DisableDefaultCmd: true}
+	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(&cobra.Command{Hidden: true})
 	root.PersistentFlags().Var(&c.output, "output", "how to print")
 	root.AddCommand(
@@ -158,7 +150,7 @@ func (c *ctl) print(v any, text func(w io.Writer)) error {
 // plainCommand has one command carried out that takes and returns nothing.
 func (c *ctl) plainCommand(name, short, command string) *cobra.Command {
 	return &cobra.Command{
-		Use: name, Short: short, Args: cobra.NoArgs,
+		Use: name, Short: short, Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.do(cmd.Context(), func(ctx context.Context, m *qmp.Client) error {
 				return m.Do(ctx, command, nil, nil)
@@ -169,7 +161,7 @@ func (c *ctl) plainCommand(name, short, command string) *cobra.Command {
 
 func (c *ctl) statusCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "status", Short: "Say what the machine is doing", Args: cobra.NoArgs,
+		Use: "status", Short: "Say what the machine is doing", Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.do(cmd.Context(), func(ctx context.Context, m *qmp.Client) error {
 				var s struct {
@@ -210,7 +202,7 @@ func (c *ctl) statusCommand() *cobra.Command {
 func (c *ctl) shutdownCommand() *cobra.Command {
 	var wait bool
 	cmd := &cobra.Command{
-		Use: "shutdown [--wait]", Short: "Press the power button, for the guest to shut down", Args: cobra.NoArgs,
+		Use: "shutdown [--wait]", Short: "Press the power button, for the guest to shut down", Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.do(cmd.Context(), func(ctx context.Context, m *qmp.Client) error {
 				if err := m.Do(ctx, "system_powerdown", nil, nil); err != nil || !wait {
@@ -235,7 +227,7 @@ func (c *ctl) shutdownCommand() *cobra.Command {
 
 func (c *ctl) qmpCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "qmp COMMAND [JSON]", Short: "Have any QMP command carried out", Args: cobra.RangeArgs(1, 2),
+		Use: "qmp COMMAND [JSON]", Short: "Have any QMP command carried out", Args: arguments(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var arguments json.RawMessage
 			if len(args) == 2 {
@@ -262,7 +254,7 @@ func (c *ctl) qmpCommand() *cobra.Command {
 
 func (c *ctl) eventsCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "events", Short: "Print what happens, until the machine ends", Args: cobra.NoArgs,
+		Use: "events", Short: "Print what happens, until the machine ends", Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
 			m, err := qmp.Dial(ctx, c.path)
@@ -304,7 +296,7 @@ func (c *ctl) printEvent(e qmp.Event) {
 
 func (c *ctl) statsCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "stats", Short: "Print counters of the machine and its controller", Args: cobra.NoArgs,
+		Use: "stats", Short: "Print counters of the machine and its controller", Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.do(cmd.Context(), func(ctx context.Context, m *qmp.Client) error {
 				var s statsInfo

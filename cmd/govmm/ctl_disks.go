@@ -19,29 +19,28 @@ import (
 )
 
 func (c *ctl) diskCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "disk", Short: "Add, remove, list and resize disks"}
-	cmd.AddCommand(
+	return group("disk", "Add, remove, list and resize disks",
 		&cobra.Command{
-			Use: "list", Short: "List the disks", Args: cobra.NoArgs,
+			Use: "list", Short: "List the disks", Args: arguments(0, 0),
 			RunE: func(cmd *cobra.Command, _ []string) error { return c.do(cmd.Context(), c.listDisks) },
 		},
 		&cobra.Command{
-			Use: "add NAME path=FILE[,KEY=VALUE]...", Short: "Put a disk into a free slot of the controller", Args: cobra.ExactArgs(2),
+			Use: "add NAME path=FILE[,KEY=VALUE]...", Short: "Put a disk into a free slot of the controller", Args: arguments(2, 2),
 			Long: `add opens an image and puts it into a free slot of the controller, where the guest
-finds it without having to look. The keys are path, format, readonly, cache and
-serial, as those of "govmm run --disk".`,
+finds it without having to look. The keys are path, format, size, readonly, cache
+and serial, as those of "govmm run --disk".`,
 			RunE: func(cmd *cobra.Command, args []string) error {
 				return c.do(cmd.Context(), func(ctx context.Context, m *qmp.Client) error { return addDisk(ctx, m, args[0], args[1]) })
 			},
 		},
 		&cobra.Command{
-			Use: "remove NAME", Short: "Take a disk out, when what is under way on it has ended", Args: cobra.ExactArgs(1),
+			Use: "remove NAME", Short: "Take a disk out, when what is under way on it has ended", Args: arguments(1, 1),
 			RunE: func(cmd *cobra.Command, args []string) error {
 				return c.do(cmd.Context(), func(ctx context.Context, m *qmp.Client) error { return removeDisk(ctx, m, args[0]) })
 			},
 		},
 		&cobra.Command{
-			Use: "resize NAME SIZE", Short: "Make a disk larger", Args: cobra.ExactArgs(2),
+			Use: "resize NAME SIZE", Short: "Make a disk larger", Args: arguments(2, 2),
 			RunE: func(cmd *cobra.Command, args []string) error {
 				size, err := parseSize(args[1], 1)
 				if err != nil {
@@ -53,7 +52,6 @@ serial, as those of "govmm run --disk".`,
 			},
 		},
 	)
-	return cmd
 }
 
 func (c *ctl) listDisks(ctx context.Context, m *qmp.Client) error {
@@ -87,7 +85,7 @@ func addDisk(ctx context.Context, m *qmp.Client, name, text string) error {
 	d := diskSpec{text: text, medium: spec, cache: raid.WriteThrough}
 	for _, key := range slices.Sorted(maps.Keys(rest)) {
 		if key != "cache" && key != "serial" {
-			return fmt.Errorf("disk %q: unknown key %q", text, key)
+			return fmt.Errorf("disk %q: unknown key %q: must be path, format, size, readonly, cache or serial", text, key)
 		}
 		if err := d.set(key, rest[key]); err != nil {
 			return fmt.Errorf("disk %q: %w", text, err)
@@ -95,6 +93,9 @@ func addDisk(ctx context.Context, m *qmp.Client, name, text string) error {
 	}
 	if d.cache == raid.WriteBackWithBattery {
 		return fmt.Errorf("disk %q: cache=%s: only disks of the command line can have it", text, withBattery)
+	}
+	if known := (block.Spec{Path: spec.Path, Format: spec.Format, ReadOnly: spec.ReadOnly, Size: spec.Size}); known != spec {
+		return fmt.Errorf("disk %q: only the keys path, format, size, readonly, cache and serial are allowed here", text)
 	}
 	path, err := inPlace(spec.Path)
 	if err != nil {
@@ -149,10 +150,9 @@ func removeDisk(ctx context.Context, m *qmp.Client, name string) error {
 }
 
 func (c *ctl) snapshotCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "snapshot", Short: "Create, delete and list snapshots in qcow2 images"}
-	cmd.AddCommand(
+	return group("snapshot", "Create, delete and list snapshots in qcow2 images",
 		&cobra.Command{
-			Use: "create DISK NAME", Short: "Keep the present contents of a disk in its image", Args: cobra.ExactArgs(2),
+			Use: "create DISK NAME", Short: "Keep the present contents of a disk in its image", Args: arguments(2, 2),
 			RunE: func(cmd *cobra.Command, args []string) error {
 				return c.do(cmd.Context(), func(ctx context.Context, m *qmp.Client) error {
 					return m.Do(ctx, "blockdev-snapshot-internal-sync", snapshotArgs{args[0], args[1]}, nil)
@@ -160,7 +160,7 @@ func (c *ctl) snapshotCommand() *cobra.Command {
 			},
 		},
 		&cobra.Command{
-			Use: "delete DISK NAME", Short: "Delete a snapshot", Args: cobra.ExactArgs(2),
+			Use: "delete DISK NAME", Short: "Delete a snapshot", Args: arguments(2, 2),
 			RunE: func(cmd *cobra.Command, args []string) error {
 				return c.do(cmd.Context(), func(ctx context.Context, m *qmp.Client) error {
 					return m.Do(ctx, "blockdev-snapshot-delete-internal-sync", snapshotDeleteArgs{Device: args[0], Name: args[1]}, nil)
@@ -168,13 +168,12 @@ func (c *ctl) snapshotCommand() *cobra.Command {
 			},
 		},
 		&cobra.Command{
-			Use: "list DISK", Short: "List the snapshots of a disk", Args: cobra.ExactArgs(1),
+			Use: "list DISK", Short: "List the snapshots of a disk", Args: arguments(1, 1),
 			RunE: func(cmd *cobra.Command, args []string) error {
 				return c.do(cmd.Context(), func(ctx context.Context, m *qmp.Client) error { return c.listSnapshots(ctx, m, args[0]) })
 			},
 		},
 	)
-	return cmd
 }
 
 func (c *ctl) listSnapshots(ctx context.Context, m *qmp.Client, name string) error {

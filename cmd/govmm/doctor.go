@@ -63,7 +63,7 @@ virtualization, and govmm runs on that, some ten times slower.
 Exit status: 0 if a stock operating system can be run in one of these ways, else 1.`,
 		Example: `  govmm doctor
   govmm doctor --output json`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: func(*cobra.Command, []string) error {
 			cfg := flags.config()
 			present, accessible := deviceAccess(kvm.DevicePath)

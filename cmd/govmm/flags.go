@@ -50,8 +50,15 @@ type byteSize struct {
 	unit  uint64 // of a number without one
 }
 
-func (s *byteSize) String() string { return formatSize(s.bytes) }
-func (s *byteSize) Type() string   { return "size" }
+// String is what Set takes.
+func (s *byteSize) String() string {
+	if s.unit > 1 && s.bytes%1024 != 0 {
+		return formatSize(s.bytes) + "B"
+	}
+	return formatSize(s.bytes)
+}
+
+func (s *byteSize) Type() string { return "size" }
 
 func (s *byteSize) Set(text string) error {
 	n, err := parseSize(text, s.unit)

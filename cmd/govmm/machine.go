@@ -50,6 +50,11 @@ func (a *app) runHere(ctx context.Context, spec machineSpec) error {
 		say:     func(text string) { fmt.Fprintln(a.stderr, "govmm:", text) },
 	}.watch()()
 
+	stats, err := openStats(spec.stats)
+	if err != nil {
+		return err
+	}
+	defer stats.Close()
 	makeRoomFor(spec.cpus)
 	m, err := a.buildMachine(spec, func() { cancel(errQuit) })
 	if err != nil {
@@ -62,10 +67,8 @@ func (a *app) runHere(ctx context.Context, spec machineSpec) error {
 	if err = errors.Join(err, m.close()); err != nil {
 		return err
 	}
-	if spec.stats != "" {
-		if err := report.save(spec.stats); err != nil {
-			return err
-		}
+	if err := report.save(stats); err != nil {
+		return err
 	}
 	return outcomeStatus(outcome, m.vm.ExitValue(), context.Cause(ctx))
 }
@@ -99,6 +102,9 @@ func (a *app) buildMachine(spec machineSpec, quit func()) (_ *machine, err error
 	}
 	controller := spec.controller.config()
 	controller.Drives, controller.Logger = drives, spec.log.logger(logController, a.stderr)
+	if controller.Observer, err = m.host.openTrace(spec.controller, controller.Logger); err != nil {
+		return nil, err
+	}
 	m.control = newControl(m, spec, spec.log.logger(logControl, a.stderr))
 	if err := m.control.listen(spec.qmp); err != nil {
 		return nil, err
@@ -165,12 +171,32 @@ func (m *machine) report(outcome vmm.Outcome, took time.Duration) runReport {
 	return runReport{outcome.String(), took.Seconds(), m.vm.Stats(), m.controller.Stats()}
 }
 
-func (r runReport) save(path string) error {
-	text, err := json.MarshalIndent(r, "", "    ")
-	if err != nil {
-		return err
+// openStats opens the file of --stats, so that figures are not lost for want of one
+// in the end; nil if there is none.
+func openStats(path string) (*os.File, error) {
+	if path == "" {
+		return nil, nil
 	}
-	return os.WriteFile(path, append(text, '\n'), 0o666)
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, fmt.Errorf("--stats: %w", err)
+	}
+	return f, nil
+}
+
+// save writes the figures to a file, unless that is nil.
+func (r runReport) save(f *os.File) error {
+	if f == nil {
+		return nil
+	}
+	text, err := json.MarshalIndent(r, "", "    ")
+	if err == nil {
+		_, err = f.Write(append(text, '\n'))
+	}
+	if err != nil {
+		return fmt.Errorf("--stats: %w", err)
+	}
+	return nil
 }
 
 // closers undo what was opened, last first.

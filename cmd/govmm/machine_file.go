@@ -1,10 +1,10 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -24,27 +24,28 @@ const maxMachineFile = 1 << 20
 // readMachineFile applies a file of YAML (or JSON, which is YAML) to the flags of a
 // command: its words are the names of flags, its values theirs. A list gives a flag
 // several times; a map in place of a value of the form KEY=VALUE,... is that. Flags
-// that were given on the command line prevail.
-func readMachineFile(cmd *cobra.Command, path string) error {
+// that were given on the command line prevail. The lines of those that did not are
+// returned.
+func readMachineFile(cmd *cobra.Command, path string) (lines map[string]int, err error) {
 	text, err := readSmall(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	file, err := parser.ParseBytes(text, 0)
 	if err != nil {
-		return fmt.Errorf("%s: %w", path, oneLine(err))
+		return nil, parseError(path, err)
 	}
-	r := machineReader{path: path, flags: cmd.Flags(), given: map[string]bool{}}
+	r := machineReader{path: path, flags: cmd.Flags(), given: map[string]bool{}, lines: map[string]int{}}
 	cmd.Flags().Visit(func(f *pflag.Flag) { r.given[f.Name] = true })
 	for _, doc := range file.Docs {
 		if doc.Body == nil {
 			continue
 		}
 		if err := r.words(doc.Body); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return r.lines, nil
 }
 
 // readSmall reads a file that is not huge.
@@ -61,11 +62,17 @@ func readSmall(path string) ([]byte, error) {
 	return text, err
 }
 
-// oneLine is the first line of a parser's error, which has the place in it. The rest
-// shows the text around.
-func oneLine(err error) error {
+// place is how the parser says where it met an error, before it says what; what
+// follows in further lines shows the text around.
+var place = regexp.MustCompile(`^\[(\d+):\d+\] (.*)`)
+
+// parseError is a parser's error in one line.
+func parseError(path string, err error) error {
 	line, _, _ := strings.Cut(err.Error(), "\n")
-	return errors.New(line)
+	if m := place.FindStringSubmatch(line); m != nil {
+		return fmt.Errorf("%s:%s: %s", path, m[1], m[2])
+	}
+	return fmt.Errorf("%s: %s", path, line)
 }
 
 // machineReader applies YAML to flags.
@@ -74,15 +81,19 @@ type machineReader struct {
 	flags *pflag.FlagSet
 	given map[string]bool // on the command line
 	seen  []string
+	lines map[string]int // of the words that count
 }
 
 // wrong is an error at a place in the file.
 func (r *machineReader) wrong(t *token.Token, format string, args ...any) error {
-	line := 0
-	if t != nil && t.Position != nil {
-		line = t.Position.Line
+	return fmt.Errorf("%s:%d: %w", r.path, lineOf(t), fmt.Errorf(format, args...))
+}
+
+func lineOf(t *token.Token) int {
+	if t == nil || t.Position == nil {
+		return 0
 	}
-	return fmt.Errorf("%s:%d: %w", r.path, line, fmt.Errorf(format, args...))
+	return t.Position.Line
 }
 
 // words applies the outermost map.
@@ -101,6 +112,9 @@ func (r *machineReader) words(n ast.Node) error {
 			return r.wrong(e.Key.GetToken(), "%s is there twice", name)
 		}
 		r.seen = append(r.seen, name)
+		if !r.given[name] {
+			r.lines[name] = lineOf(e.Key.GetToken())
+		}
 		if err := r.apply(f, e.Value); err != nil {
 			return err
 		}
@@ -136,13 +150,13 @@ func (r *machineReader) apply(f *pflag.Flag, n ast.Node) error {
 		if r.given[f.Name] {
 			continue
 		}
-		if err := r.flags.Set(f.Name, text); err != nil {
-			// pflag says which flag it was; that is in the file.
-			_, reason, ok := strings.Cut(err.Error(), " flag: ")
-			if !ok {
-				reason = err.Error()
+		if f.Name == "disk" { // the flag itself takes anything
+			if _, err := parseDisk(text); err != nil {
+				return r.wrong(v.GetToken(), "%s", strings.TrimPrefix(err.Error(), "--disk: "))
 			}
-			return r.wrong(v.GetToken(), "%s %q: %s", f.Name, text, reason)
+		}
+		if err := r.flags.Set(f.Name, text); err != nil {
+			return r.wrong(v.GetToken(), "%s %q: %s", f.Name, text, flagReason(err))
 		}
 	}
 	return nil

@@ -18,7 +18,7 @@ func (a *app) manCommand() *cobra.Command {
 		Use:    "man DIR",
 		Short:  "Write the manual pages of all commands to a directory",
 		Hidden: true,
-		Args:   cobra.ExactArgs(1),
+		Args:   arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := os.MkdirAll(args[0], 0o755); err != nil {
 				return err

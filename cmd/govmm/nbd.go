@@ -56,7 +56,7 @@ server-key.pem and, to check the clients' certificates, ca-cert.pem.`,
 		Example: `  govmm nbd --socket /tmp/disk.sock disk.qcow2
   nbdcopy 'nbd+unix:///?socket=/tmp/disk.sock' disk.raw
   govmm nbd --port 10809 --read-only path=a.qcow2,export=a path=b.img,format=raw,export=b`,
-		Args: cobra.MinimumNArgs(1),
+		Args: arguments(1, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.serveNBD(cmd.Context(), &f, args)
 		},

@@ -17,7 +17,7 @@ func (a *app) nestInitCommand() *cobra.Command {
 		Use:    nestInitName,
 		Short:  "Be process 1 of the nested machine",
 		Hidden: true,
-		Args:   cobra.NoArgs,
+		Args:   arguments(0, 0),
 		RunE:   func(*cobra.Command, []string) error { return nest.Init() },
 	}
 }
@@ -27,7 +27,7 @@ func (a *app) terminalGuardCommand() *cobra.Command {
 		Use:    terminalGuardName,
 		Short:  "Restore the terminal when the parent process has died",
 		Hidden: true,
-		Args:   cobra.NoArgs,
+		Args:   arguments(0, 0),
 		RunE:   func(*cobra.Command, []string) error { return console.Guard() },
 	}
 }
@@ -46,7 +46,7 @@ command.`,
 		Example: `  govmm nest-exec -- govmm doctor
   govmm nest-exec -- /bin/sh`,
 		Hidden: true,
-		Args:   cobra.MinimumNArgs(1),
+		Args:   arguments(1, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if args[0] == "govmm" {
 				args[0] = nest.Self

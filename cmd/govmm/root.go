@@ -9,6 +9,7 @@ import (
 
 	"github.com/govmm/govmm/internal/block"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // app is what the commands share.
@@ -93,9 +94,8 @@ driver.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return fmt.Errorf("%w (see \"%s --help\")", err, cmd.CommandPath())
-	})
+	root.SetFlagErrorFunc(flagError)
+	root.SetHelpCommand(helpCommand())
 	root.AddCommand(
 		a.runCommand(),
 		a.ctlCommand(),
@@ -110,4 +110,81 @@ driver.`,
 		a.terminalGuardCommand(),
 	)
 	return root
+}
+
+// flagError says what is wrong with a flag.
+func flagError(cmd *cobra.Command, err error) error {
+	var bad *pflag.InvalidValueError
+	if errors.As(err, &bad) {
+		err = fmt.Errorf("--%s %q: %s", bad.GetFlag().Name, bad.GetValue(), flagReason(err))
+	}
+	return fmt.Errorf("%w (see \"%s --help\")", err, cmd.CommandPath())
+}
+
+// flagReason is why a flag refuses a value, without flag and value.
+func flagReason(err error) string {
+	var bad *pflag.InvalidValueError
+	if !errors.As(err, &bad) {
+		return err.Error()
+	}
+	switch kind := bad.GetFlag().Value.Type(); kind {
+	case "bool":
+		return "must be true or false"
+	case "duration":
+		return "must be a time, as in 30s or 2m"
+	case "int":
+		return "must be a number"
+	case "uint16":
+		return "must be a number from 0 to 65535"
+	}
+	return bad.Unwrap().Error()
+}
+
+// arguments checks the number of a command's arguments: no fewer than least, and no
+// more than most unless that is negative.
+func arguments(least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) < least:
+			return fmt.Errorf("an argument is missing: %s", cmd.UseLine())
+		case most >= 0 && len(args) > most:
+			return fmt.Errorf("unexpected argument %q: %s", args[most], cmd.UseLine())
+		}
+		return nil
+	}
+}
+
+// group is a command that only has others below it.
+func group(use, short string, commands ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: use, Short: short,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("unknown command %q (\"%s --help\" lists them)", args[0], cmd.CommandPath())
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(commands...)
+	return cmd
+}
+
+// helpCommand is "govmm help", which knows what is no command.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [command]",
+		Short: "Help about any command",
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, text string) ([]string, cobra.ShellCompDirective) {
+			return completeTree(cmd.Root(), args, text), cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			found, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return fmt.Errorf("unknown command %q (\"govmm help\" lists them)", strings.Join(args, " "))
+			}
+			found.InitDefaultHelpFlag()
+			return found.Help()
+		},
+	}
 }

@@ -37,6 +37,7 @@ type runFlags struct {
 	qmp                     socketSpec
 	log                     logFlags
 	file                    string
+	lines                   map[string]int // of file, by flag
 	nest                    nestFlags
 }
 
@@ -123,6 +124,10 @@ Keys of --controller:
                                   drivers do about it: lines "N COMMAND: FAULT", as
                                   "100 LD_WRITE: fault 0x123", "7 LD_READ: hold" or
                                   "9 LD_READ: answer SCSI_IO_FAILED"
+  trace=FILE                      writes a line for each frame that the guest posts,
+                                  decoded, one for what becomes of it and when, and
+                                  one for each state of the firmware
+  trace-format=text|json          for people (the default), or a JSON object a line
 
 Values of --serial, once for COM1 and again for COM2:
   stdio        this terminal, or standard input and output
@@ -158,10 +163,15 @@ Exit status:
   Install a system from its disc on an empty disk, on the machine's screen:
     govmm run --disk path=new.qcow2 --cdrom installer.iso --display text
 
+  See what a driver does when the 100th write is never answered:
+    echo "100 LD_WRITE: hold" > faults
+    govmm run --kernel vmlinuz --initrd initrd.img --disk path=disk.qcow2 \
+        --controller faults=faults,trace=frames
+
   Two disks, the second one read-only, and 2 GiB of memory:
     govmm run --kernel vmlinuz --disk path=a.qcow2 \
         --disk path=b.raw,format=raw,readonly=on --memory 2G`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.readFile(cmd); err != nil {
 				return err
@@ -175,7 +185,7 @@ Exit status:
 
 // register gives the command the flags, and f their defaults.
 func (f *runFlags) register(cmd *cobra.Command) {
-	f.memory = memoryFlag{byteSize: byteSize{bytes: 512 << 20, unit: 1 << 20}}
+	f.memory = memoryFlag{byteSize: byteSize{bytes: 512 << 20, unit: memoryUnit}}
 	f.cpus = cpusFlag{count: 1}
 	f.accel = choice{value: accelAuto, allowed: []string{accelAuto, accelKVM, accelNested}}
 	f.serial = serialFlag{specs: []serialSpec{{kind: serialStdio}}}

@@ -31,11 +31,19 @@ type machineSpec struct {
 	log                     logConfig
 }
 
+// memoryUnit is that of --memory without a unit.
+const memoryUnit = 1 << 20
+
 // minMemory is less than any kernel of these days can start in.
 const minMemory = 16 << 20
 
 // machine checks the flags and fills in what they leave open.
 func (f *runFlags) machine() (machineSpec, error) {
+	spec, err := f.resolve()
+	return spec, f.locate(err)
+}
+
+func (f *runFlags) resolve() (machineSpec, error) {
 	spec := machineSpec{
 		kernel: f.kernel, initrd: f.initrd, cmdline: f.cmdline,
 		bios: f.firmware, biosDebug: f.biosDebug, boot: f.boot,
@@ -154,7 +162,7 @@ func (s *machineSpec) checkFiles() error {
 // args are the arguments of "govmm run" for this machine.
 func (s *machineSpec) args() []string {
 	args := []string{
-		"--memory", (&memoryFlag{byteSize{bytes: s.memory}, s.ram}).String(),
+		"--memory", (&memoryFlag{byteSize{s.memory, memoryUnit}, s.ram}).String(),
 		"--cpus", (&cpusFlag{s.cpus, s.topology}).String(),
 	}
 	if s.kernel != "" {

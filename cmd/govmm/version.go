@@ -25,7 +25,7 @@ func (a *app) versionCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Say what this is and what it was built from",
-		Args:  cobra.NoArgs,
+		Args:  arguments(0, 0),
 		RunE: func(*cobra.Command, []string) error {
 			v := buildVersion(debug.ReadBuildInfo())
 			return output.print(a.stdout, v, v.write)

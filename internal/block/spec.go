@@ -92,7 +92,7 @@ type Spec struct {
 func ParseSpec(s string) (spec Spec, rest map[string]string, err error) {
 	rest = make(map[string]string)
 	seen := make(map[string]bool)
-	for i, element := range splitCommas(s) {
+	for i, element := range SplitCommas(s) {
 		key, value, ok := strings.Cut(element, "=")
 		if !ok && i == 0 {
 			key, value = "path", element
@@ -190,8 +190,8 @@ func (s *Spec) validate() error {
 	return nil
 }
 
-// splitCommas splits at single commas; two stand for one in a value.
-func splitCommas(s string) []string {
+// SplitCommas splits at single commas; two stand for one in a value.
+func SplitCommas(s string) []string {
 	var list []string
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {

@@ -115,10 +115,22 @@ func (p *parser) array() (any, error) {
 	}
 }
 
+// number takes a number. The texts have none that does not end well.
 func (p *parser) number() json.Number {
-	n := 0
-	for n < len(p.rest) && (isDigit(p.rest[n]) || bytes.IndexByte([]byte("+-.eE"), p.rest[n]) >= 0) {
+	n := 1 // a sign, or a digit
+	digits := func() {
+		for n < len(p.rest) && isDigit(p.rest[n]) {
+			n++
+		}
+	}
+	digits()
+	if n < len(p.rest) && p.rest[n] == '.' {
 		n++
+		digits()
+	}
+	if n < len(p.rest) && (p.rest[n] == 'e' || p.rest[n] == 'E') {
+		n += 2 // a sign, or a digit
+		digits()
 	}
 	number := json.Number(p.rest[:n])
 	p.rest = p.rest[n:]

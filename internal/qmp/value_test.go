@@ -63,6 +63,8 @@ func TestTextsAsQEMUReadsThem(t *testing.T) {
 		"{\"id\":+1}":                           {"stray '+'", "expecting value"},
 		"{\"id\":1.}{}":                         {"stray '1.}'", "{}"},
 		"{\"id\":-}{}":                          {"stray '-}'", "{}"},
+		"{\"id\":1E5e3}":                        {"expected separator in dict"},
+		"[-0.5E-07,0,-1e+5]":                    {"[-0.5E-07,0,-1e+5]"},
 		"{\"id\":%d}":                           {"stray '%'", "expecting value"},
 		"{\"id\":True}":                         {"stray 'T'", "expecting value"},
 		"{\"id\":1 /* x */}":                    {"stray '/'", "expecting value"},

@@ -1,9 +1,6 @@
 package mfi
 
-import (
-	"fmt"
-	"strings"
-)
+import "fmt"
 
 // Flags is the halfword at offset 10 of a frame.
 type Flags uint16
@@ -24,19 +21,27 @@ var flagNames = [...]string{"DONT_POST", "SGL64", "SENSE64", "WRITE", "READ", "I
 func (fl Flags) Has(f Flags) bool { return fl&f == f }
 
 // String lists the flags that are set, joined by "|".
-func (fl Flags) String() string {
-	if fl == 0 {
-		return "0"
-	}
-	var s []string
+func (fl Flags) String() string { return string(fl.Append(nil)) }
+
+// Append appends what String returns.
+func (fl Flags) Append(b []byte) []byte {
+	start := len(b)
 	for i, n := range flagNames {
-		if b := Flags(1) << i; fl.Has(b) {
-			s = append(s, n)
-			fl &^= b
+		if f := Flags(1) << i; fl.Has(f) {
+			if len(b) > start {
+				b = append(b, '|')
+			}
+			b = append(b, n...)
+			fl &^= f
 		}
 	}
-	if fl != 0 {
-		s = append(s, fmt.Sprintf("%#x", uint16(fl)))
+	switch {
+	case fl != 0 && len(b) > start:
+		return fmt.Appendf(b, "|%#x", uint16(fl))
+	case fl != 0:
+		return fmt.Appendf(b, "%#x", uint16(fl))
+	case len(b) == start:
+		return append(b, '0')
 	}
-	return strings.Join(s, "|")
+	return b
 }

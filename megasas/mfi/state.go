@@ -20,6 +20,9 @@ const (
 	StateFault              State = 0xf0000000
 )
 
+// StateMask are the bits of a firmware state word that are the state.
+const StateMask State = 0xf0000000
+
 // String returns the state's name, or its number if it has none.
 func (s State) String() string {
 	switch s {
