@@ -146,11 +146,16 @@ func (r *ring) transfer(write bool, bufs [][]byte, skip int, off int64) (n int, 
 	}
 }
 
-// submit hands all that waits to the kernel, also what others add meanwhile.
+// submit hands all that waits to the kernel, also what others add meanwhile. It
+// lets those go first who are ready to run: what they have for the ring costs no
+// system call of its own then.
 //
 // Preconditions: mu is held, but not throughout.
 func (r *ring) submit() {
 	r.submitting = true
+	r.mu.Unlock()
+	runtime.Gosched()
+	r.mu.Lock()
 	for r.waiting > 0 {
 		n := r.waiting
 		r.mu.Unlock()

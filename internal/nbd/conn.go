@@ -48,6 +48,7 @@ type conn struct {
 	pace    [commands]atomic.Int64 // moving mean of what a small request takes, in nanoseconds
 	waiting atomic.Int32           // workers that wait for recv
 	workers atomic.Int32
+	busy    atomic.Int32 // workers that carry out a request
 	crew    sync.WaitGroup
 	budget  budget
 
@@ -178,7 +179,9 @@ func (w *worker) next() bool {
 		w.done = true
 		return false
 	}
+	c.busy.Add(1)
 	w.carryOut(rq)
+	c.busy.Add(-1)
 	return true
 }
 

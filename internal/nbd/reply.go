@@ -3,6 +3,7 @@ package nbd
 import (
 	"encoding/binary"
 	"net"
+	"runtime"
 	"sync"
 )
 
@@ -91,7 +92,9 @@ type sender struct {
 	flat []byte
 }
 
-// send writes replies, or leaves them to the one who is writing.
+// send writes replies, or leaves them to the one who is writing. While other
+// requests are carried out it lets those go first who are ready to run: where
+// several end together, their replies leave together.
 func (s *sender) send(c *conn, replies []reply) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -100,6 +103,11 @@ func (s *sender) send(c *conn, replies []reply) {
 		return
 	}
 	s.writing = true
+	if c.busy.Load() > 1 {
+		s.mu.Unlock()
+		runtime.Gosched()
+		s.mu.Lock()
+	}
 	for len(s.pending) > 0 {
 		out, err := s.pending, s.err
 		s.pending, s.spare = s.spare[:0], nil

@@ -31,8 +31,8 @@ func nbdRows() []nbdRow {
 			}
 			add("4k read", nbdRead, row{image: full, count: 120000, size: 4 * kib, step: scatter4K})
 			add("4k write", nbdWrite, row{image: full, count: 80000, size: 4 * kib, step: scatter4K})
-			add("4k fresh write", nbdWrite, row{image: empty, count: 40000, size: 4 * kib, step: 64 * kib, fresh: true})
-			add("4k fresh write, scattered", nbdWrite, row{image: empty, count: 16000, size: 4 * kib, step: scatter64K, fresh: true})
+			add("4k fresh write", nbdWrite, row{image: empty, count: 16000, size: 4 * kib, step: 64 * kib, fresh: true})
+			add("4k fresh write, scattered", nbdWrite, row{image: empty, count: 8000, size: 4 * kib, step: scatter64K, fresh: true})
 			add("64k read", nbdRead, row{image: full, count: 32000, size: 64 * kib})
 			add("64k write", nbdWrite, row{image: full, count: 16000, size: 64 * kib})
 			add("1M read", nbdRead, row{image: full, count: 3000, size: mib})
