@@ -12,6 +12,7 @@ type cache struct {
 	pageSize int64
 	g        *geometry       // of the L2 tables; nil: pages stay as they are
 	dirty    []*page         // pages that became dirty; some may be clean again
+	last     *page           // that again found; nil: none is known
 	loads    map[int64]*load // reads in progress
 	spare    [][]byte
 	idle     []*page // what evicted pages were
@@ -63,6 +64,17 @@ func (c *cache) get(off int64) *page {
 		p.used.Store(true)
 	}
 	return p
+}
+
+// again is get for who asks for the same page many times in a row. It needs
+// Image.mu exclusively.
+func (c *cache) again(off int64) *page {
+	if c.last == nil || c.last.off != off {
+		c.last = c.get(off)
+	} else if !c.last.used.Load() {
+		c.last.used.Store(true)
+	}
+	return c.last
 }
 
 // insert adds a page with the contents of buf, which the cache then owns.
@@ -160,7 +172,7 @@ func (c *cache) dropTable(off, n int64) {
 // reset forgets all pages.
 func (c *cache) reset() {
 	clear(c.pages)
-	c.ring, c.dirty, c.hand, c.units = nil, nil, 0, 0
+	c.ring, c.dirty, c.hand, c.units, c.last = nil, nil, 0, 0, nil
 }
 
 // change returns the contents of p, to be changed: a copy, if a commit is writing
@@ -251,6 +263,7 @@ func (c *cache) retire(p *page) {
 // remove takes element i out of the ring.
 func (c *cache) remove(i int) {
 	delete(c.pages, c.ring[i].off)
+	c.last = nil
 	c.units -= c.ring[i].units()
 	last := len(c.ring) - 1
 	c.ring[i] = c.ring[last]

@@ -33,7 +33,10 @@ func newZstdCodec(clusterSize int64) *zstdCodec {
 		encoder: sync.OnceValues(func() (*zstd.Encoder, error) {
 			return zstd.NewWriter(nil,
 				zstd.WithEncoderConcurrency(runtime.GOMAXPROCS(0)),
-				zstd.WithEncoderLevel(zstd.SpeedDefault),
+				// As fast as the C library's default level; the next one of
+				// this encoder makes data 5 % smaller in twice the time.
+				zstd.WithEncoderLevel(zstd.SpeedFastest),
+				zstd.WithAllLitEntropyCompression(true),
 				zstd.WithWindowSize(int(max(clusterSize, zstd.MinWindowSize))),
 				zstd.WithSingleSegment(true),
 				zstd.WithEncoderCRC(false))

@@ -19,7 +19,7 @@ func (im *Image) refPage(c int64) (*page, int64, error) {
 	perPage := im.countsPerPage()
 	i := c & (1<<im.g.refBlockBits - 1)
 	at := int64(block) + i/perPage*im.g.pageSize
-	p := im.refs.get(at)
+	p := im.refs.again(at)
 	if p == nil {
 		im.at(EventRefblockLoad)
 		buf := im.refs.buffer()

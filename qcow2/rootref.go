@@ -1,6 +1,9 @@
 package qcow2
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // gain counts one more reference to everything that an L1 table refers to: L2
 // tables, and what these refer to.
@@ -142,4 +145,16 @@ func (r *rootChange) countOf(c int64) (p *page, i int64, count uint64, err error
 		return nil, 0, 0, fmt.Errorf("%w: cluster %#x is in use, but its refcount is 0", ErrCorrupt, c<<im.g.clusterBits)
 	}
 	return p, i, count, nil
+}
+
+// differing returns what two L1 tables refer to that the other one does not: the
+// entries of the same L2 table at the same place are left out of both.
+func differing(a, b []uint64) (onlyA, onlyB []uint64) {
+	onlyA, onlyB = slices.Clone(a), slices.Clone(b)
+	for i := range min(len(a), len(b)) {
+		if a[i]&entryOffset == b[i]&entryOffset {
+			onlyA[i], onlyB[i] = 0, 0
+		}
+	}
+	return onlyA, onlyB
 }

@@ -130,10 +130,11 @@ func (im *Image) ApplySnapshot(idOrName string) error {
 			return fmt.Errorf("read L1 table of snapshot: %w", err)
 		}
 		l1 := im.activeRoot(saved, s.diskSize)
-		if err := r.lose(im.l1); err != nil {
+		mine, theirs := differing(im.l1, l1)
+		if err := r.lose(mine); err != nil {
 			return err
 		}
-		if err := r.gain(l1); err != nil {
+		if err := r.gain(theirs); err != nil {
 			return err
 		}
 		if err := r.dropL1(); err != nil {

@@ -78,8 +78,17 @@ type piece struct {
 	skip   bool  // nothing to do
 }
 
-// pieceBytes is how much is copied at a time.
-const pieceBytes = 2 << 20
+// pieceBytes is how much is copied at a time, unless clusters or runs of zeroes
+// are looked at that are larger.
+const (
+	pieceBytes    = 512 << 10
+	maxPieceBytes = 2 << 20
+)
+
+// step is the size of pieces; none crosses a multiple of it.
+func (c *copying) step() int64 {
+	return max(pieceBytes, c.cluster, min(c.job.sparse, maxPieceBytes))
+}
 
 // run copies everything.
 func (c *copying) run() error {
@@ -88,7 +97,7 @@ func (c *copying) run() error {
 	var crew sync.WaitGroup
 	for range c.job.workers {
 		crew.Go(func() {
-			buf := make([]byte, pieceBytes)
+			buf := make([]byte, c.step())
 			for {
 				p, ok := c.take()
 				if !ok {
@@ -179,10 +188,10 @@ func (c *copying) look(off int64) (piece, error) {
 // whole clusters, which may hold data and holes.
 func (c *copying) cut(p piece, left int64) piece {
 	if c.cluster == 0 {
-		p.n = min(p.n, pieceBytes-p.off%pieceBytes)
+		p.n = min(p.n, c.step()-p.off%c.step())
 		return p
 	}
-	step := max(pieceBytes, c.cluster)
+	step := c.step()
 	end := (p.off + p.n + c.cluster - 1) / c.cluster * c.cluster
 	p.n = min(end-p.off, step-p.off%step, c.total-p.off)
 	p.zero = false

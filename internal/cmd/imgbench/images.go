@@ -37,13 +37,13 @@ func (s *sides) createFull(file string, gibibytes int) error {
 	if err := s.create(file, fmt.Sprint(gibibytes, "G")); err != nil {
 		return err
 	}
-	return s.fill(file, gibibytes*gib/mib, "1M")
+	return s.fill(file, "qcow2", gibibytes*gib/mib, "1M", "1M")
 }
 
-// fill writes count requests of a size to an image.
-func (s *sides) fill(file string, count int, size string) error {
-	err := s.tool("qemu-img", "bench", "-q", "-w", "-f", "qcow2", "-t", "writeback", "-c", fmt.Sprint(count), "-d", "8",
-		"-s", size, "--pattern", "0xa5", file)
+// fill writes count requests of a size, a step apart, to an image.
+func (s *sides) fill(file, format string, count int, size, step string) error {
+	err := s.tool("qemu-img", "bench", "-q", "-w", "-f", format, "-t", "writeback", "-c", fmt.Sprint(count), "-d", "8",
+		"-s", size, "-S", step, "--pattern", "0xa5", file)
 	if err != nil {
 		return err
 	}
@@ -59,13 +59,13 @@ func makeChain(s *sides, file string) error {
 	if err := s.tool("qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", middle); err != nil {
 		return err
 	}
-	if err := s.fill(middle, 1000, "64k"); err != nil {
+	if err := s.fill(middle, "qcow2", 1000, "64k", "64k"); err != nil {
 		return err
 	}
 	if err := s.tool("qemu-img", "create", "-q", "-f", "qcow2", "-b", middle, "-F", "qcow2", file); err != nil {
 		return err
 	}
-	return s.fill(file, 500, "64k")
+	return s.fill(file, "qcow2", 500, "64k", "64k")
 }
 
 func makeZero(s *sides, file string) error {
@@ -88,23 +88,8 @@ func makeSparse(s *sides, file string) error {
 // makeCompressed compresses 256 MiB that shrink to about a third.
 func (s *sides) makeCompressed(file, method string) error {
 	raw := file + ".raw"
-	var text bytes.Buffer
-	for state := uint64(1); text.Len() < mib; {
-		state = state*6364136223846793005 + 1442695040888963407
-		fmt.Fprintf(&text, "%d block %x of the disk\n", text.Len(), state>>40)
-	}
-	out, err := os.Create(raw)
-	if err != nil {
-		return err
-	}
 	defer os.Remove(raw)
-	for range 256 {
-		if _, err := out.Write(text.Bytes()[:mib]); err != nil {
-			out.Close()
-			return err
-		}
-	}
-	if err := out.Close(); err != nil {
+	if err := writeText(raw, 256); err != nil {
 		return err
 	}
 	return s.tool("qemu-img", "convert", "-c", "-f", "raw", "-O", "qcow2", "-o", "compression_type="+method, raw, file)

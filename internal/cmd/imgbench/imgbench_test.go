@@ -21,7 +21,9 @@ func TestCompleted(t *testing.T) {
 // TestLine compares with the fastest way of QEMU's, in pairs: what slowed a
 // whole round down does not count.
 func TestLine(t *testing.T) {
-	one := func(seconds float64, cpu time.Duration) sample { return sample{seconds, cpu, 10 * mib} }
+	one := func(seconds float64, cpu time.Duration) sample {
+		return sample{seconds: seconds, cpu: cpu, peak: 10 * mib}
+	}
 	c := comparison{count: 1000, ways: append([]way{ours}, theirs(false)...), samples: [][]sample{
 		{one(1, time.Second), one(4, time.Second), one(1, time.Second)},
 		{one(9, time.Second), one(9, time.Second), one(9, time.Second)},
@@ -45,11 +47,7 @@ func TestRows(t *testing.T) {
 		}
 	}
 	dir := t.TempDir()
-	govmm := filepath.Join(dir, "govmm")
-	if out, err := exec.Command("go", "build", "-o", govmm, "github.com/govmm/govmm/cmd/govmm").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	s := sides{ctx: t.Context(), dir: dir, govmm: govmm}
+	s := sides{ctx: t.Context(), dir: dir, govmm: buildGovmm(t, dir)}
 	seen := make(map[string]bool)
 	for _, r := range rows() {
 		if seen[r.name] {
@@ -68,4 +66,43 @@ func TestRows(t *testing.T) {
 			t.Errorf("%q", line)
 		}
 	}
+}
+
+// TestTasks runs every command that takes no time once, by both programs.
+func TestTasks(t *testing.T) {
+	for _, tool := range []string{"qemu-img", "qemu-io"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("the comparison is with QEMU's tools: %v", err)
+		}
+	}
+	dir := t.TempDir()
+	s := sides{ctx: t.Context(), dir: dir, govmm: buildGovmm(t, dir)}
+	seen := make(map[string]bool)
+	for _, k := range tasks() {
+		if seen[k.name] {
+			t.Errorf("two lines are called %s", k.name)
+		}
+		seen[k.name] = true
+		if k.files.name != sparseFiles.name && k.repeat == 0 || k.files.name == allocated64G.name {
+			continue // their images take long to make
+		}
+		k.repeat = 0
+		c, err := s.compareTask(k, 1)
+		if err != nil {
+			t.Fatalf("%s: %v", k.name, err)
+		}
+		if line := c.taskLine(k); len(strings.Fields(line)) < 9 {
+			t.Errorf("%q", line)
+		}
+	}
+}
+
+// buildGovmm builds the program.
+func buildGovmm(t *testing.T, dir string) string {
+	t.Helper()
+	govmm := filepath.Join(dir, "govmm")
+	if out, err := exec.Command("go", "build", "-o", govmm, "github.com/govmm/govmm/cmd/govmm").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return govmm
 }

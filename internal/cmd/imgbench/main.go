@@ -1,13 +1,14 @@
-// Command imgbench measures govmm beside QEMU's tools: the same requests to the
-// same images, `govmm img bench` and `qemu-img bench` in turn, each in a process
-// of its own, and prints a table. Rows that begin with "nbd:" are requests of one
-// client to `govmm nbd` and `qemu-nbd`; the CPU time and memory are the server's.
+// Command imgbench measures govmm beside QEMU's tools, both in turn, each in a
+// process of its own, and prints two tables: the same requests to the same
+// images, and whole commands of `govmm img` and `qemu-img`. Requests are made by
+// `govmm img bench` and `qemu-img bench` or, in rows that begin with "nbd:", by one
+// client of `govmm nbd` and `qemu-nbd`; the CPU time and memory are the server's.
 // A row compares medians of pairs: what else the host does meanwhile slows both
 // sides.
 //
 //	imgbench [-govmm FILE] [-rounds N] [-run REGEXP] [-dir DIR]
 //
-// It needs qemu-img, qemu-io and qemu-nbd, and 8 GB in DIR. The images are removed at the
+// It needs qemu-img, qemu-io and qemu-nbd, and 20 GB in DIR. The images are removed at the
 // end.
 package main
 
@@ -54,6 +55,14 @@ func run(ctx context.Context) error {
 	}
 	defer os.RemoveAll(work)
 	s := sides{ctx: ctx, dir: work, govmm: program}
+	if err := s.requests(match, *rounds); err != nil {
+		return err
+	}
+	return s.commands(match, *rounds)
+}
+
+// requests prints the first table.
+func (s *sides) requests(match *regexp.Regexp, rounds int) error {
 	fmt.Println(header)
 	line := func(name string, compare func() (comparison, error)) error {
 		if !match.MatchString(name) {
@@ -67,14 +76,30 @@ func run(ctx context.Context) error {
 		return nil
 	}
 	for _, r := range rows() {
-		if err := line(r.name, func() (comparison, error) { return s.compare(r, *rounds) }); err != nil {
+		if err := line(r.name, func() (comparison, error) { return s.compare(r, rounds) }); err != nil {
 			return err
 		}
 	}
 	for _, r := range nbdRows() {
-		if err := line(r.name, func() (comparison, error) { return s.compareNBD(r, *rounds) }); err != nil {
+		if err := line(r.name, func() (comparison, error) { return s.compareNBD(r, rounds) }); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// commands prints the second one.
+func (s *sides) commands(match *regexp.Regexp, rounds int) error {
+	fmt.Println("\n" + taskHeader)
+	for _, t := range tasks() {
+		if !match.MatchString(t.name) {
+			continue
+		}
+		c, err := s.compareTask(t, rounds)
+		if err != nil {
+			return fmt.Errorf("%s: %w", t.name, err)
+		}
+		fmt.Println(c.taskLine(t))
 	}
 	return nil
 }

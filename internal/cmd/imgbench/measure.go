@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"regexp"
 	"strconv"
-	"syscall"
 	"time"
 )
 
@@ -25,6 +24,7 @@ type sample struct {
 	seconds float64       // that the requests took
 	cpu     time.Duration // of the whole process
 	peak    int64         // largest resident size, in bytes
+	size    int64         // of the file that it made, in bytes
 }
 
 // way is a program with a way of doing I/O.
@@ -95,15 +95,8 @@ func (s *sides) measure(r row, w way) (sample, error) {
 		return sample{}, fmt.Errorf("%q: %w: %s", cmd.Args, err, bytes.TrimSpace(out.Bytes()))
 	}
 	seconds, err := completed(out.String())
-	usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
-	if !ok {
-		return sample{}, errors.New("the host does not tell what a process used")
-	}
-	return sample{
-		seconds: seconds,
-		cpu:     time.Duration(usage.Utime.Nano() + usage.Stime.Nano()),
-		peak:    usage.Maxrss * kib,
-	}, err
+	one := sample{seconds: seconds}
+	return one, errors.Join(err, one.used(cmd.ProcessState))
 }
 
 var completedLine = regexp.MustCompile(`(?m)^Run completed in (\d+\.\d+) seconds\.$`)

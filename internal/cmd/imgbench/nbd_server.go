@@ -66,15 +66,10 @@ func (s *sides) measureNBD(r nbdRow, w way) (one sample, err error) {
 	if err != nil {
 		return one, fmt.Errorf("%q: %w: %s", cmd.Args, err, bytes.TrimSpace(complaints.Bytes()))
 	}
-	usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
-	if !ok {
-		return one, errors.New("the host does not tell what a process used")
-	}
-	return sample{
-		seconds: took.Seconds(),
-		cpu:     time.Duration(usage.Utime.Nano()+usage.Stime.Nano()) - before,
-		peak:    usage.Maxrss * kib,
-	}, nil
+	err = one.used(cmd.ProcessState)
+	one.seconds = took.Seconds()
+	one.cpu -= before
+	return one, err
 }
 
 // use sends the requests of a row to the server behind a socket. The results are
