@@ -89,7 +89,7 @@
 // pci's), the firmware state word and what is left of a boot, the diagnostic
 // register and how far its unlock sequence is, interrupt status, mask and what is
 // owed, the reply ring with its indices, the EVENT_WAIT frames that are held (their
-// addresses and copies), the faults that were asked for, the drives and volumes
+// addresses and copies), the faults that were asked for, the battery's state, the drives and volumes
 // with states and sequence numbers, each target's mode settings, reservations,
 // attentions, self-tests and counters, and what the NVRAM keeps: settings, the
 // event log and drives' lives. Only the last is saved today.

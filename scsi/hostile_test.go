@@ -146,6 +146,7 @@ var listCommands = []struct {
 	{[]byte{byte(OpPersistReserveOut), saReserve, 5, 9: 0}, 5, 4},
 	{[]byte{byte(OpPersistReserveOut), saPreempt, 7, 9: 0}, 5, 4},
 	{[]byte{byte(OpPersistReserveOut), saRegisterAndIgnore, 9: 0}, 5, 4},
+	{[]byte{byte(OpPersistReserveOut), saRegisterAndMove, 9: 0}, 5, 4},
 }
 
 // executeList runs a command of listCommands with a list, and a length that may
