@@ -68,6 +68,7 @@ bench: build ## benchmarks, and tables of govmm beside QEMU and its tools
 	@go test -run '^$$' -bench . -benchmem $(UNIT)
 	@go run ./internal/cmd/imgbench
 	@go run ./internal/cmd/devbench
+	@go run ./internal/cmd/bootbench
 
 lint: check-code ## gofmt, go vet, staticcheck, and golangci-lint and shellcheck where installed
 	@if command -v golangci-lint >/dev/null; then golangci-lint run; fi

@@ -17,6 +17,7 @@ import (
 //
 // What can be read is a slot of KVM's, RAM or ROM, writable only if both directions
 // go to RAM. All other accesses are exits, which shadow answers as a bus.Handler.
+// Devices reach the RAM, always.
 type shadow struct {
 	ram []byte // the host's, all of it
 	rom []byte // the host's, of the end

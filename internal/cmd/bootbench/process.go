@@ -1,0 +1,124 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// cpuTime is what a process has used so far, by its CPU-time clock
+// (clock_getcpuclockid(3): the clock's number is made from the process's).
+func cpuTime(pid int) (time.Duration, error) {
+	const allThreads, precise = 0, 2
+	var t unix.Timespec
+	err := unix.ClockGettime(int32(^pid)<<3|allThreads|precise, &t)
+	return time.Duration(t.Nano()), err
+}
+
+// residentBeside is the resident memory of a process in bytes, but for that of a
+// guest with so much memory: what is in mappings of at least half of that.
+func residentBeside(pid int, guest uint64) (uint64, error) {
+	f, err := os.Open(fmt.Sprintf("/proc/%d/smaps", pid))
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	var total uint64
+	var large bool
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		fields := strings.Fields(lines.Text())
+		switch {
+		case len(fields) > 1 && strings.Contains(fields[0], "-"):
+			large = mappingSize(fields[0]) >= guest/2
+		case len(fields) == 3 && fields[0] == "Rss:" && !large:
+			kib, err := strconv.ParseUint(fields[1], 10, 54)
+			if err != nil {
+				return 0, err
+			}
+			total += kib << 10
+		}
+	}
+	return total, nil
+}
+
+// mappingSize is the size of a range of addresses as smaps writes it.
+func mappingSize(text string) uint64 {
+	from, to, _ := strings.Cut(text, "-")
+	base, err := strconv.ParseUint(from, 16, 64)
+	if err != nil {
+		return 0
+	}
+	end, err := strconv.ParseUint(to, 16, 64)
+	if err != nil || end < base {
+		return 0
+	}
+	return end - base
+}
+
+// kvmStats is where KVM counts, a directory for each machine.
+const kvmStats = "/sys/kernel/debug/kvm"
+
+// mountDebug has KVM's counters there, if that is allowed.
+func mountDebug() error {
+	if _, err := os.Stat(kvmStats); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return unix.Mount("debugfs", "/sys/kernel/debug", "debugfs", 0, "")
+}
+
+// machineDirs are the directories of a process's machines. Each is named after the
+// thread that made the machine.
+func machineDirs(pid int) ([]string, error) {
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	if err != nil {
+		return nil, err
+	}
+	var dirs []string
+	for _, thread := range threads {
+		found, err := filepath.Glob(filepath.Join(kvmStats, thread.Name()+"-*"))
+		if err != nil {
+			return nil, err
+		}
+		dirs = append(dirs, found...)
+	}
+	if len(dirs) == 0 {
+		return nil, fmt.Errorf("%s has nothing of process %d", kvmStats, pid)
+	}
+	return dirs, nil
+}
+
+// exits are the counters of the machine of a process whose names end in "exits", as
+// KVM has them: "exits" is their sum and more.
+func exits(pid int) (map[string]uint64, error) {
+	dirs, err := machineDirs(pid)
+	if err != nil {
+		return nil, err
+	}
+	counts := make(map[string]uint64)
+	for _, dir := range dirs {
+		files, err := filepath.Glob(filepath.Join(dir, "*exits"))
+		if err != nil {
+			return nil, err
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				return nil, err
+			}
+			n, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", file, err)
+			}
+			counts[filepath.Base(file)] += n
+		}
+	}
+	return counts, nil
+}
