@@ -1,6 +1,7 @@
 package payloadtests
 
 import (
+	"sync"
 	"testing"
 
 	"github.com/govmm/govmm/megasas"
@@ -8,23 +9,38 @@ import (
 	"github.com/govmm/govmm/vmm/kvm"
 )
 
-// meter reads the machine's counters at each frame that is posted, on the vCPU's
-// thread, in the very exit that posts it.
+// blind is an Observer that looks at nothing.
+type blind struct{}
+
+func (blind) FrameFetched(megasas.FrameFetched) {}
+func (blind) FrameHeld(megasas.FrameFetched)    {}
+func (blind) FrameDone(megasas.FrameDone)       {}
+func (blind) FrameLost(uint64, string)          {}
+func (blind) StateChanged(uint32)               {}
+
+// meter reads the machine's counters at each frame that is fetched: after the exit
+// that posts it has begun, and before the guest, which has one frame outstanding at a
+// time, can have made another.
 type meter struct {
-	guest    *guest
-	accesses []uint64 // written by the vCPU's thread until the machine has ended
+	blind
+	guest *guest
+
+	mu       sync.Mutex
+	accesses []uint64 // guarded by mu
 }
 
-func (m *meter) FramePosted(uint64) {
+func (m *meter) FrameFetched(megasas.FrameFetched) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.accesses = append(m.accesses, m.guest.machine.Stats().Accesses())
 }
-
-func (m *meter) FrameDone(megasas.FrameDone) {}
 
 // wantPerFrame checks that the guest left n times from each of the last frames to
 // the next, and only for device accesses.
 func (m *meter) wantPerFrame(t *testing.T, frames int, n uint64) {
 	t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if len(m.accesses) < frames {
 		t.Fatalf("%d frames were posted, want %d at least", len(m.accesses), frames)
 	}

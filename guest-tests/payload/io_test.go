@@ -64,13 +64,12 @@ func TestManyFramesOutstanding(t *testing.T) {
 
 // cutter keeps what a power cut would have left at each completed write.
 type cutter struct {
+	blind
 	file *volatileFile
 
 	mu   sync.Mutex
 	left [][]byte // guarded by mu
 }
-
-func (c *cutter) FramePosted(uint64) {}
 
 func (c *cutter) FrameDone(d megasas.FrameDone) {
 	if d.Frame.Cmd() != mfi.CmdLDWrite {
