@@ -91,6 +91,7 @@ type Controller struct {
 	life  sync.RWMutex
 	fw    firmware
 	queue chan post
+	first first
 	// outstanding is how many frames wait for a worker or are being carried out.
 	outstanding atomic.Int64
 	inlining    inlining
@@ -218,8 +219,11 @@ func (c *Controller) State() mfi.State { return c.fw.state() }
 // must be called once, before the guest runs.
 func (c *Controller) Attach(dma pci.DMA) {
 	c.dma = dma
-	for range c.workers {
+	for range c.queueWorkers() {
 		c.tasks.Go(c.work)
+	}
+	if c.queueWorkers() < c.workers {
+		c.tasks.Go(c.workFirst)
 	}
 	c.tasks.Go(c.courier)
 	if c.nvram.store != nil {
@@ -244,7 +248,8 @@ func (c *Controller) Close(ctx context.Context) error {
 	drained := make(chan error, 1)
 	go func() {
 		if c.dma != nil { // else Attach never started anything
-			for range c.workers {
+			c.first.end()
+			for range c.queueWorkers() {
 				c.queue <- post{}
 			}
 			c.tasks.Wait()

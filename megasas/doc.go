@@ -11,8 +11,8 @@
 // # A command's way
 //
 // The guest stores a frame's address into the inbound queue port. The vCPU
-// thread that did it puts the address into a bounded queue (queue.go). A
-// worker fetches the frame into its own copy, once (request.go), checks and
+// thread that did it puts the address into a bounded queue, or wakes the worker
+// that sleeps for it (queue.go). A worker fetches the frame into its own copy, once (request.go), checks and
 // carries it out (frame_io.go, passthru.go, dcmd.go and others), moving data
 // straight between the drive and the guest's pages (sgl.go). The result goes
 // into the frame in one store; the frame's context into the reply ring

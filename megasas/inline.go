@@ -56,15 +56,15 @@ func (i *inlining) put(r *request) {
 	}
 }
 
-// inline carries out a frame on the vCPU's thread. It reports false if a worker has
+// inline carries out a frame on the vCPU's thread. rushed says that it comes in a
+// rush. It reports false if a worker has
 // to, and then leaves what it fetched in p.
-func (c *Controller) inline(p *post) bool {
-	since := c.inlining.gap()
+func (c *Controller) inline(p *post, rushed bool) bool {
 	if c.faults.armed.Load() || !c.life.TryRLock() {
 		return false
 	}
 	defer c.life.RUnlock()
-	if c.closed.Load() || since < rush && !c.caughtUp() {
+	if c.closed.Load() || rushed && !c.caughtUp() {
 		return false
 	}
 	r := c.inlining.take()
@@ -87,10 +87,10 @@ func (c *Controller) inline(p *post) bool {
 	return true
 }
 
-// gap is the time since the frame before.
-func (i *inlining) gap() time.Duration {
+// rushed reports whether the frame before was posted just now.
+func (i *inlining) rushed() bool {
 	now := int64(time.Since(i.start))
-	return time.Duration(now - i.last.Swap(now))
+	return time.Duration(now-i.last.Swap(now)) < rush
 }
 
 // caughtUp reports whether the guest has taken all replies and waits for no frame.

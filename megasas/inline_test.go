@@ -160,15 +160,17 @@ func TestInlineSuffersFaults(t *testing.T) {
 // makes of it after the store does not count.
 func TestFrameIsFetchedOnceOnItsWayToAWorker(t *testing.T) {
 	cfg, d := oneDisk()
-	cfg.Workers = 1
+	cfg.Workers = 2
 	d.data[0], d.data[512] = 0x11, 0x22
-	entered, gate := make(chan struct{}, 2), make(chan struct{})
+	entered, gate := make(chan struct{}, 3), make(chan struct{})
 	d.prompt = func() bool { return false }
 	d.gate = func() { entered <- struct{}{}; <-gate }
 	g := running(t, cfg, 1008)
-	other, _ := g.blocks(mfi.CmdLDWrite, 8, 512)
-	g.submit(other)
-	<-entered // the only worker is busy
+	for range cfg.Workers {
+		other, _ := g.blocks(mfi.CmdLDWrite, 8, 512)
+		g.submit(other)
+		<-entered // a worker is busy
+	}
 	x, bufs := g.blocks(mfi.CmdLDRead, 0, 512)
 	addr, _ := g.submit(x)
 	if d.tries.Load() != 1 {
@@ -177,7 +179,7 @@ func TestFrameIsFetchedOnceOnItsWayToAWorker(t *testing.T) {
 	x.LBA = 1
 	copy(g.mem[addr:], x.Marshal())
 	close(gate)
-	g.collect(2)
+	g.collect(cfg.Workers + 1)
 	if bufs[0][0] != 0x11 {
 		t.Errorf("block with %#x was read, want the one that was posted", bufs[0][0])
 	}
@@ -353,7 +355,7 @@ func TestInlineIsTriedLessWhenItFails(t *testing.T) {
 func TestDroppedFramesGiveTheirRequestsBack(t *testing.T) {
 	gate := make(chan struct{})
 	cfg, d := oneDisk()
-	cfg.Workers = 1
+	cfg.Workers = 2
 	d.prompt = func() bool { return false }
 	d.gate = func() { <-gate }
 	g := running(t, cfg, 1008)
