@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/govmm/govmm/internal/loglimit"
 	"github.com/govmm/govmm/megasas/mfi"
 	"github.com/govmm/govmm/megasas/raid"
 	"github.com/govmm/govmm/pci"
@@ -68,8 +69,8 @@ type Controller struct {
 	serial   string
 	sas      uint64
 	log      *slog.Logger
-	quiet    limiter // of what the guest provokes
-	failures limiter // of I/O on the host
+	quiet    loglimit.Limiter // of what the guest provokes
+	failures loglimit.Limiter // of I/O on the host
 	now      func() time.Time
 	observer Observer
 	listener Listener

@@ -240,7 +240,7 @@ func rotation(id raid.DriveIdentity) uint16 {
 // ioFailed tells of I/O that the host could not do for a frame: in the host's
 // log, and in the controller's.
 func (c *Controller) ioFailed(f mfi.Frame, cause error) {
-	if !c.failures.allow(c.now()) {
+	if !c.failures.Allow(c.now()) {
 		return
 	}
 	c.log.Error("I/O failed", "cmd", f.Cmd().String(), "target", f.Target(), "err", cause)

@@ -284,6 +284,11 @@ func FuzzFrame(f *testing.F) {
 	f.Add([]byte(mfi.Fields{Cmd: mfi.CmdPDSCSIIO, CDB: []byte{0x9e, 0x10}}.Marshal()))
 	f.Add([]byte(mfi.Fields{Cmd: mfi.CmdAbort, AbortAddr: 0x1000}.Marshal()))
 	f.Add([]byte(mfi.Fields{Cmd: mfi.CmdInit, QueueInfo: 0x1000}.Marshal()))
+	tunnel := []mfi.SGE{{Addr: 0x2000, Len: 20}, {Addr: 0x3000, Len: 512}}
+	for _, flags := range []mfi.Flags{0, mfi.FlagSGL64, mfi.FlagIEEE} {
+		f.Add([]byte(mfi.Fields{Cmd: mfi.CmdSMP, Flags: flags, SGL: tunnel}.Marshal()))
+		f.Add([]byte(mfi.Fields{Cmd: mfi.CmdSTP, Flags: flags, SGL: tunnel}.Marshal()))
+	}
 	for _, c := range commands {
 		f.Add([]byte(mfi.Fields{Cmd: mfi.CmdDCMD, Opcode: c.op, DataLen: 4096, SGL: []mfi.SGE{{Addr: 0x2000, Len: 4096}}}.Marshal()))
 	}

@@ -91,7 +91,7 @@ func (c *Controller) saver() {
 		case <-c.done:
 			return
 		}
-		if err := c.saveNVRAM(false); err != nil && c.failures.allow(c.now()) {
+		if err := c.saveNVRAM(false); err != nil && c.failures.Allow(c.now()) {
 			c.log.Error("NVRAM cannot be saved", "controller", c.name, "err", err)
 		}
 		c.pause(savePause)

@@ -1,10 +1,6 @@
 package megasas
 
-import (
-	"sync"
-	"sync/atomic"
-	"time"
-)
+import "sync/atomic"
 
 // Stats counts what happened since the controller was made.
 type Stats struct {
@@ -39,32 +35,9 @@ func (c *Controller) Stats() Stats {
 	}
 }
 
-// limiter keeps a guest from filling the host's log: it allows a burst of lines
-// a minute. The zero value is ready.
-type limiter struct {
-	mu    sync.Mutex
-	since time.Time // guarded by mu
-	lines int       // guarded by mu
-}
-
-const (
-	limiterBurst  = 20
-	limiterPeriod = time.Minute
-)
-
-func (l *limiter) allow(now time.Time) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if now.Sub(l.since) >= limiterPeriod {
-		l.since, l.lines = now, 0
-	}
-	l.lines++
-	return l.lines <= limiterBurst
-}
-
 // warn logs something that the guest did.
 func (c *Controller) warn(msg string, args ...any) {
-	if c.quiet.allow(c.now()) {
+	if c.quiet.Allow(c.now()) {
 		c.log.Warn(msg, append([]any{"controller", c.name}, args...)...)
 	}
 }

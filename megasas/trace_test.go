@@ -87,6 +87,23 @@ func TestTrace(t *testing.T) {
 	}
 }
 
+// The two frames that tunnel other protocols have lists of their own form. FuzzFrame
+// found that a trace took that of SMP for STP's, and ended the program.
+func TestTraceOfTunnels(t *testing.T) {
+	var out bytes.Buffer
+	trace := NewTrace(&out, TraceConfig{})
+	for _, cmd := range []mfi.Cmd{mfi.CmdSMP, mfi.CmdSTP} {
+		for _, flags := range []mfi.Flags{0, mfi.FlagSGL64, mfi.FlagIEEE} {
+			f := mfi.Fields{Cmd: cmd, Flags: flags, Target: 3, SGL: []mfi.SGE{{Addr: 0x2000, Len: 20}, {Addr: 0x3000, Len: 512}}}.Marshal()
+			trace.FrameFetched(FrameFetched{Frame: f[:f.Len()]})
+			trace.flush()
+			if want := "target=3 len=0 flags=" + flags.String() + " sgl=0x2000+20,0x3000+512\n"; !strings.HasSuffix(out.String(), want) {
+				t.Errorf("%v: %q, want %q", cmd, out.String(), want)
+			}
+		}
+	}
+}
+
 // What is on JSON lines is what people see.
 func TestTraceInJSON(t *testing.T) {
 	var reads, done int

@@ -169,7 +169,7 @@ func (m *Machine) movePM(base uint16, enabled bool) {
 		return
 	}
 	if err := m.ports.MapNamed("PM", uint64(base), chipset.PMSize, c.pm.Block()); err != nil {
-		m.log.Warn("the power management ports can't be decoded", "err", err)
+		m.warn("the power management ports can't be decoded", "err", err)
 		return
 	}
 	c.pmBase = uint64(base)

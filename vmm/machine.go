@@ -9,8 +9,10 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/govmm/govmm/firmware"
+	"github.com/govmm/govmm/internal/loglimit"
 	"github.com/govmm/govmm/pci"
 	"github.com/govmm/govmm/vmm/bus"
 	"github.com/govmm/govmm/vmm/kvm"
@@ -21,6 +23,7 @@ import (
 type Machine struct {
 	config Config
 	log    *slog.Logger
+	quiet  loglimit.Limiter // of what the guest provokes
 	layout firmware.Layout
 
 	vm     *kvm.VM
@@ -204,6 +207,13 @@ func (m *Machine) AddDevice(slot int, d Device) error {
 func (m *Machine) PressPowerButton() (heard bool) {
 	m.notify(PowerButtonPressed{}) // before what the guest does about it
 	return m.chips.pm.PressPowerButton()
+}
+
+// warn logs something that the guest did.
+func (m *Machine) warn(msg string, args ...any) {
+	if m.quiet.Allow(time.Now()) {
+		m.log.Warn(msg, args...)
+	}
 }
 
 // onRelease registers what undoes a step of New.

@@ -62,18 +62,18 @@ func (m *Machine) addReporters() error {
 // thread.
 func (m *Machine) guestPanicked(e chipset.PanicEvents) {
 	if !e.Has(chipset.Panicked) {
-		m.log.Warn("the guest crashed and starts a kernel to dump its memory")
+		m.warn("the guest crashed and starts a kernel to dump its memory")
 		m.notify(GuestCrashLoaded{})
 		return
 	}
-	m.log.Warn("the guest panicked", "reaction", m.config.OnPanic)
+	m.warn("the guest panicked", "reaction", m.config.OnPanic)
 	m.notify(GuestPanicked{m.config.OnPanic})
 	m.react(m.config.OnPanic, Panicked, GuestPanic, PausedByPanic)
 }
 
 // watchdogExpired is called on a goroutine of the watchdog's timer.
 func (m *Machine) watchdogExpired() {
-	m.log.Warn("the watchdog expired", "reaction", m.config.Watchdog.Reaction)
+	m.warn("the watchdog expired", "reaction", m.config.Watchdog.Reaction)
 	m.notify(WatchdogExpired{m.config.Watchdog.Reaction})
 	m.react(m.config.Watchdog.Reaction, Expired, GuestWatchdog, PausedByWatchdog)
 }

@@ -1,11 +1,15 @@
 package vmm
 
 import (
+	"bytes"
 	"context"
+	"log/slog"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/govmm/govmm/internal/loglimit"
 	"github.com/govmm/govmm/internal/payload"
 )
 
@@ -212,5 +216,22 @@ func TestPowerButton(t *testing.T) {
 	runTo(t, m, PowerOff)
 	if heard['a'] || !heard['b'] {
 		t.Errorf("the guest hears the button: %v, want only the second", heard)
+	}
+}
+
+// A guest that provokes warnings without end does not fill the host's log.
+func TestGuestCannotFillTheLog(t *testing.T) {
+	p := payload.New()
+	p.Repeat(200, func() {
+		p.Out8(portPanic, 2)                              // crash loaded
+		p.ConfigWrite32(slotISA, functionPM, 0x40, 0x3c1) // the PM block, over the ports of COM1
+		p.ConfigWrite32(slotISA, functionPM, 0x40, 0x601)
+	})
+	p.PowerOff()
+	var log bytes.Buffer
+	m := newMachine(t, p, Config{Logger: slog.New(slog.NewTextHandler(&log, nil)), Serial: []SerialConfig{{}}})
+	runTo(t, m, PowerOff)
+	if n := strings.Count(log.String(), "level=WARN"); n != loglimit.Burst {
+		t.Errorf("%d warnings, want %d", n, loglimit.Burst)
 	}
 }

@@ -34,7 +34,7 @@ func TestConfigKeepsAllFlags(t *testing.T) {
 	dir := t.TempDir()
 	printed := filepath.Join(dir, "machine.yaml")
 	file := write(t, "", dir, `a, "b": #c`)
-	path := rapid.Just(file)
+	path, output := rapid.Just(file), file+": out" // what is not there can't be overwritten
 	comma := strings.ReplaceAll(file, ",", ",,")
 	text := rapid.OneOf(rapid.SampledFrom([]string{
 		"", " ", "yes", "no", "~", "null", "1e3", "0x10", "- a", "{a: b}", "[a]", "a: b", "# a", "a #b", "'", `"`, "*a", "&a", "!a", "|", ">", "a\nb\n", "\n\n a", "%a", "@", "`", "2026-11-30",
@@ -44,7 +44,7 @@ func TestConfigKeepsAllFlags(t *testing.T) {
 	flags := map[string]*rapid.Generator[string]{
 		"append":   text,
 		"initrd":   path,
-		"firmware": path, "bios-debug": path,
+		"firmware": path, "bios-debug": rapid.Just(output),
 		"boot": rapid.SampledFrom([]string{"order=1", "order=cd,1"}),
 		"disk": rapid.SampledFrom([]string{
 			"format=null,size=1M", "path=" + comma + ",format=raw", comma + ",format=raw,readonly=on,cache=writeback,serial=a b",
@@ -55,8 +55,8 @@ func TestConfigKeepsAllFlags(t *testing.T) {
 		"memory":           size,
 		"cpus":             rapid.SampledFrom([]string{"1", "4", "8,sockets=2,threads=2", "6,cores=3,sockets=2"}),
 		"accel":            rapid.SampledFrom([]string{"kvm", "nested", "auto"}),
-		"serial":           rapid.SampledFrom([]string{"none", "file:" + file, "unix:" + file, "fd:7"}),
-		"stats":            path,
+		"serial":           rapid.SampledFrom([]string{"none", "file:" + output, "unix:" + file, "fd:7"}),
+		"stats":            rapid.Just(output),
 		"display":          rapid.SampledFrom([]string{"none", "text"}),
 		"on-reboot":        rapid.SampledFrom([]string{"auto", "restart", "exit"}),
 		"on-panic":         rapid.SampledFrom(words(panicReactions())),
@@ -101,8 +101,8 @@ func TestConfigKeepsAllFlags(t *testing.T) {
 		if _, again, err := parse(want.args()); err != nil || !reflect.DeepEqual(again, want) {
 			t.Errorf("%q for the nested machine: %v,\n%+v, want\n%+v", want.args(), err, again, want)
 		}
-		for _, output := range []string{"yaml", "json"} {
-			status, out, stderr := govmm(append([]string{"config", "--output", output}, args...)...)
+		for _, format := range []string{"yaml", "json"} {
+			status, out, stderr := govmm(append([]string{"config", "--output", format}, args...)...)
 			if status != 0 {
 				t.Fatalf("%q: %s", args, stderr)
 			}

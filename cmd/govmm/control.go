@@ -33,10 +33,11 @@ type control struct {
 func newControl(m *machine, spec machineSpec, log *slog.Logger) *control {
 	c := &control{m: m, name: spec.name, serials: spec.serials, log: log}
 	c.server = qmp.NewServer(qmp.Config{
-		Version:  qmpVersion(),
-		Commands: append(c.machineCommands(), c.diskCommands()...),
-		Events:   eventTypes(),
-		Logger:   log,
+		Version:   qmpVersion(),
+		Commands:  append(c.machineCommands(), c.diskCommands()...),
+		Events:    eventTypes(),
+		Throttled: []string{"GUEST_CRASHLOADED", "GUEST_PANICKED", "WATCHDOG", "BLOCK_IO_ERROR"},
+		Logger:    log,
 	})
 	m.disks.removed = c.driveRemoved
 	return c

@@ -99,8 +99,8 @@ func (m *testMachine) want(got string, parts ...string) {
 
 func TestControl(t *testing.T) {
 	m := startMachine(t, halting(), "--cpus", "2")
-	m.want(m.ctl("status"), "running: 2 processors, 16M memory, 1 disks (test)\n")
-	m.ctl("stop")
+	m.want(m.ctl("status"), "running: 2 processors, 16M memory, 1 disk (test)\n")
+	m.want(m.ctl("stop", "--output", "json"), "{}\n")
 	m.want(m.ctl("status", "--output", "json"), `"status": "paused"`, `"running": false`, `"name": "test"`)
 	m.ctl("cont")
 	m.want(m.ctl("status"), "running")

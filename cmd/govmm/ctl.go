@@ -19,8 +19,9 @@ const ctlLimit = 60 * time.Second
 // ctl is a run of govmm ctl.
 type ctl struct {
 	*app
-	path   string
-	output choice
+	path    string
+	output  choice
+	printed bool // the command's result
 }
 
 // ctlCommand is "govmm ctl PATH COMMAND": the path comes first, so that a command
@@ -34,7 +35,7 @@ func (a *app) ctlCommand() *cobra.Command {
 
 ` + commandTable((&ctl{app: a}).tree()) + `
 "govmm ctl PATH COMMAND --help" tells more. With --output json what a command
-prints is JSON, as QMP has it. Programs can also speak QMP at the socket themselves.`,
+prints is JSON, as QMP has it: {} if there is nothing to tell. Programs can also speak QMP at the socket themselves.`,
 		Example: `  govmm run --qmp unix:/tmp/vm --disk path=a.qcow2 &
   govmm ctl /tmp/vm status
   govmm ctl /tmp/vm disk add data path=b.qcow2
@@ -133,11 +134,15 @@ func (c *ctl) do(ctx context.Context, f func(ctx context.Context, m *qmp.Client)
 		return fmt.Errorf("the machine at %s does not answer: %w", c.path, err)
 	}
 	defer m.Close()
-	return f(ctx, m)
+	if err := f(ctx, m); err != nil || c.printed || c.output.value != "json" {
+		return err
+	}
+	return c.print(qmp.None{}, nil) // for programs, which want to parse something
 }
 
 // print prints a result: as JSON, or by text.
 func (c *ctl) print(v any, text func(w io.Writer)) error {
+	c.printed = true
 	if c.output.value != "json" {
 		text(c.stdout)
 		return nil
@@ -188,7 +193,7 @@ func (c *ctl) statusCommand() *cobra.Command {
 				}
 				s.Name, s.CPUs, s.Memory, s.Disks = name.Name, len(cpus), memory.Base, len(disks)
 				return c.print(s, func(w io.Writer) {
-					fmt.Fprintf(w, "%s: %d processors, %s memory, %d disks", s.Status, s.CPUs, formatSize(s.Memory), s.Disks)
+					fmt.Fprintf(w, "%s: %s, %s memory, %s", s.Status, count(s.CPUs, "processor"), formatSize(s.Memory), count(s.Disks, "disk"))
 					if s.Name != "" {
 						fmt.Fprintf(w, " (%s)", s.Name)
 					}
@@ -197,6 +202,14 @@ func (c *ctl) statusCommand() *cobra.Command {
 			})
 		},
 	}
+}
+
+// count says how many of something there are.
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 func (c *ctl) shutdownCommand() *cobra.Command {
@@ -237,7 +250,7 @@ func (c *ctl) qmpCommand() *cobra.Command {
 				}
 			}
 			return c.do(cmd.Context(), func(ctx context.Context, m *qmp.Client) error {
-				var result any
+				var result json.RawMessage // numbers stay as they are
 				var given any
 				if arguments != nil {
 					given = arguments

@@ -69,6 +69,11 @@ func TestReactionsAsFlags(t *testing.T) {
 // switches the machine off when it is pressed often enough. An interrupt counts only if
 // the status says so: there are KVMs that deliver a level-triggered one twice.
 func listening(presses uint32) *payload.Program {
+	return whenPressed(presses, func(*payload.Program) {})
+}
+
+// whenPressed is listening that does something before it switches the machine off.
+func whenPressed(presses uint32, do func(p *payload.Program)) *payload.Program {
 	const (
 		vector      = 0x55
 		sci         = 9
@@ -90,6 +95,7 @@ func listening(presses uint32) *payload.Program {
 	p.Out16(enable, powerButton)
 	p.OutString(payload.COM1, "ready\n")
 	p.HaltUntil32(pressed, 0xff, presses)
+	do(p)
 	p.PowerOff()
 	return p
 }

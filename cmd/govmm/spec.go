@@ -130,31 +130,58 @@ func (s *machineSpec) findBoot() error {
 	return nil
 }
 
-// checkFiles finds files that cannot be read before a machine is built, nested
-// or not.
-func (s *machineSpec) checkFiles() error {
-	type file struct{ flag, path string }
-	files := []file{{"--kernel", s.kernel}}
+// namedFile is a file, and the flag that names it.
+type namedFile struct{ flag, path string }
+
+// inputs are the files that the machine is made of.
+func (s *machineSpec) inputs() []namedFile {
+	files := []namedFile{{"--kernel", s.kernel}}
 	if s.kernel == "" {
-		files = []file{{"--firmware", s.bios}}
+		files = []namedFile{{"--firmware", s.bios}}
 	}
 	if s.initrd != "" {
-		files = append(files, file{"--initrd", s.initrd})
+		files = append(files, namedFile{"--initrd", s.initrd})
 	}
 	for _, d := range s.disks {
 		switch {
 		case d.optical:
-			files = append(files, file{"--cdrom", d.medium.Path})
+			files = append(files, namedFile{"--cdrom", d.medium.Path})
 		case d.medium.Path != "":
-			files = append(files, file{"--disk", d.medium.Path})
+			files = append(files, namedFile{"--disk", d.medium.Path})
 		}
 	}
-	for _, file := range files {
+	return files
+}
+
+// outputs are the files that are written anew.
+func (s *machineSpec) outputs() []namedFile {
+	files := []namedFile{{"--stats", s.stats}, {"--bios-debug", s.biosDebug}, {"--controller: trace", s.controller.trace}}
+	for _, serial := range s.serials {
+		if serial.kind == serialFile {
+			files = append(files, namedFile{"--serial", serial.path})
+		}
+	}
+	return files
+}
+
+// checkFiles finds files that cannot be read before a machine is built, nested
+// or not, and those that would be lost because something is to be written there.
+func (s *machineSpec) checkFiles() error {
+	for _, file := range s.inputs() {
 		f, err := os.OpenFile(file.path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // of a pipe, nobody may hold the other end
 		if err != nil {
 			return fmt.Errorf("%s: %w", file.flag, err)
 		}
+		info, err := f.Stat()
 		f.Close()
+		if err != nil {
+			return fmt.Errorf("%s: %w", file.flag, err)
+		}
+		for _, out := range s.outputs() {
+			if there, err := os.Stat(out.path); err == nil && os.SameFile(there, info) {
+				return fmt.Errorf("%s %s: would overwrite the file of %s", out.flag, out.path, file.flag)
+			}
+		}
 	}
 	return nil
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -97,5 +99,26 @@ func TestHostKernel(t *testing.T) {
 	write(t, "", root, "boot/initrd.img-6.1-test")
 	if _, initrd, err := try(); initrd != "/boot/initrd.img-6.1-test" || err != "" {
 		t.Errorf("driver as a module: %q, %q", initrd, err)
+	}
+}
+
+// No flag overwrites a file that the machine is made of, by whatever name.
+func TestOutputsDoNotOverwriteInputs(t *testing.T) {
+	dir := t.TempDir()
+	kernel, disk := write(t, "precious", dir, "k"), write(t, "precious", dir, "d")
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink(disk, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, flag := range []string{"--stats=" + link, "--serial=file:" + disk, "--controller=trace=" + link, "--stats=" + kernel} {
+		status, _, stderr := govmm(runArgs(kernel, "--disk", "path="+disk+",format=raw", flag)...)
+		if status != exitFailure || !strings.Contains(stderr, "would overwrite the file of --") || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("%s: status %d, %q", flag, status, stderr)
+		}
+	}
+	for _, path := range []string{kernel, disk} {
+		if text, _ := os.ReadFile(path); string(text) != "precious" {
+			t.Errorf("%s is now %q", path, text)
+		}
 	}
 }

@@ -14,10 +14,11 @@
 // A request has at most MaxRequest bytes; the client of a longer one is cut off. A
 // client may have eight requests waiting; beyond that it is not read from. What is to
 // be sent to a client that does not read waits in memory up to a limit; a client
-// beyond it is cut off. There are at most MaxClients.
+// beyond it is cut off. There are at most MaxClients. Events that a guest can cause
+// without end come once a second ([Config.Throttled]), so that it can't have its
+// clients cut off.
 //
 // # Not supported
 //
-// Events are not throttled; there is no "x-" or "__" namespace. Arguments have no
-// fractions.
+// There is no "x-" or "__" namespace. Arguments have no fractions.
 package qmp

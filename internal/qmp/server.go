@@ -3,6 +3,7 @@ package qmp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -31,12 +32,16 @@ type Config struct {
 	Commands []Command
 	// Events has a value of the type of its data for each event that there is.
 	Events map[string]any
-	Logger *slog.Logger // nil discards
+	// Throttled names events that guests can cause without end. Of those with the
+	// same data a client gets one at once and then one a second, the last.
+	Throttled []string
+	Logger    *slog.Logger // nil discards
 }
 
 // Server carries out commands and sends events.
 type Server struct {
 	config   Config
+	period   time.Duration // throttlePeriod, but in tests
 	log      *slog.Logger
 	commands map[string]Command
 	schema   []SchemaInfo
@@ -46,12 +51,13 @@ type Server struct {
 
 	mu      sync.Mutex
 	clients map[*session]struct{} // guarded by mu; nil once closed
+	recent  map[string]*throttled // guarded by mu: by name and data; nil once closed
 }
 
 // NewServer returns a server with the given commands, and those about itself:
 // query-version, query-commands and query-qmp-schema.
 func NewServer(c Config) *Server {
-	s := &Server{config: c, log: c.Logger, commands: map[string]Command{}, clients: map[*session]struct{}{}}
+	s := &Server{config: c, period: throttlePeriod, log: c.Logger, commands: map[string]Command{}, clients: map[*session]struct{}{}, recent: map[string]*throttled{}}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -167,12 +173,60 @@ func (s *Server) Emit(name string, data any) {
 	line = append(line, "\r\n"...)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !s.throttle(name, data, line) {
+		s.broadcast(line)
+	}
+}
+
+// broadcast sends a line to all clients.
+//
+// Preconditions: s.mu is held.
+func (s *Server) broadcast(line []byte) {
 	for x := range s.clients {
 		if x.negotiated.Load() && !x.out.offer(line) {
 			s.log.Warn("a client that does not read its events is cut off")
 			x.conn.Close()
 		}
 	}
+}
+
+// throttlePeriod is the time between events of a kind that is throttled.
+const throttlePeriod = time.Second
+
+// throttled is an event that came less than throttlePeriod ago.
+type throttled struct {
+	next []byte // the last one since, nil if there was none
+}
+
+// throttle keeps an event for later if one like it was just sent.
+//
+// Preconditions: s.mu is held.
+func (s *Server) throttle(name string, data any, line []byte) (kept bool) {
+	if !slices.Contains(s.config.Throttled, name) || s.clients == nil {
+		return false
+	}
+	key := fmt.Sprintf("%s %+v", name, data)
+	if t := s.recent[key]; t != nil {
+		t.next = line
+		return true
+	}
+	s.recent[key] = &throttled{}
+	time.AfterFunc(s.period, func() { s.unthrottle(key) })
+	return false
+}
+
+// unthrottle ends a period: what came in it is told now, and begins another.
+func (s *Server) unthrottle(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.recent[key]
+	if t == nil || t.next == nil {
+		delete(s.recent, key)
+		return
+	}
+	s.broadcast(t.next)
+	t.next = nil
+	time.AfterFunc(s.period, func() { s.unthrottle(key) })
 }
 
 // closeLimit is how long Close waits for clients to take what was sent to them.
@@ -182,8 +236,13 @@ const closeLimit = time.Second
 // is being carried out.
 func (s *Server) Close() {
 	s.mu.Lock()
+	for _, t := range s.recent {
+		if t.next != nil {
+			s.broadcast(t.next)
+		}
+	}
 	clients := s.clients
-	s.clients = nil
+	s.clients, s.recent = nil, nil
 	s.mu.Unlock()
 	s.cancel()
 	deadline := time.Now().Add(closeLimit)

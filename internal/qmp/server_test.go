@@ -58,7 +58,8 @@ func newTestServer(t testing.TB) (s *Server, release chan struct{}) {
 			}),
 			NewCommand("fast", func(context.Context, None) (sum, error) { return sum{1}, nil }).OOB(),
 		},
-		Events: map[string]any{"RANG": rang{}},
+		Events:    map[string]any{"RANG": rang{}, "FELL": rang{}},
+		Throttled: []string{"FELL"},
 	})
 	t.Cleanup(s.Close)
 	return s, release
@@ -362,4 +363,28 @@ func TestClient(t *testing.T) {
 	if _, err := Dial(t.Context(), path); err == nil {
 		t.Error("connected to nobody")
 	}
+}
+
+// A guest that causes events without end costs its clients one a period, the last; not
+// their connection.
+func TestThrottledEvents(t *testing.T) {
+	s, _ := newTestServer(t)
+	c := connect(t, s)
+	c.receive()
+	c.send(`{"execute":"qmp_capabilities"}`)
+	c.receive()
+	s.period = time.Hour
+	for range 20_000 { // more than may wait for a client
+		s.Emit("FELL", rang{1})
+	}
+	s.Emit("RANG", rang{3})
+	c.want(`"FELL","data":{"times":1}`)
+	c.want(`"RANG"`)
+	s.period = time.Millisecond
+	s.Emit("FELL", rang{2}) // is another one
+	s.Emit("FELL", rang{2})
+	c.want(`"FELL","data":{"times":2}`)
+	c.want(`"FELL","data":{"times":2}`) // when the period is over
+	go s.Close()
+	c.want(`"FELL","data":{"times":1}`) // what was kept is not lost
 }

@@ -142,8 +142,15 @@ func (f Frame) Len() int {
 // FIS is the register FIS of STP (18).
 func (f Frame) FIS() [20]byte { return [20]byte(f[0x18:]) }
 
-// TunnelElement is one of the two elements of STP: 0 for the answer, 1 for data.
-func (f Frame) TunnelElement(i int) SGE { return f.element(stpSGL + i*f.SGLKind().size()) }
+// TunnelElement is one of the two elements of SMP and STP: 0 for the answer, 1 for the
+// request or the data.
+func (f Frame) TunnelElement(i int) SGE {
+	off := stpSGL
+	if f.Cmd() == CmdSMP {
+		off = smpSGL
+	}
+	return f.element(off + i*f.SGLKind().size())
+}
 
 // StatusWord is the first word of the frame as it goes back to the guest: the
 // command as it was, the sense length, and the results. One aligned store of it
