@@ -35,6 +35,7 @@ const (
 	nvramLog        = 3 // mfi.EventLogInfo, and 1 in a byte if Newest is exact
 	nvramEvents     = 4 // mfi.Event, one after the other
 	nvramDrives     = 5 // driveRecord, one after the other
+	nvramClock      = 6 // how far the card's clock is ahead of the host's, nanoseconds
 )
 
 // driveRecordLen is the length of a driveRecord in the NVRAM: WWN, when it was
@@ -50,6 +51,7 @@ type nvramContents struct {
 	exact      bool // log.Newest is the newest event, and not beyond it
 	events     []mfi.Event
 	drives     []driveRecord
+	clock      int64
 }
 
 var errNotNVRAM = errors.New("not the contents of an NVRAM")
@@ -86,6 +88,7 @@ func (x *nvramContents) marshal() []byte {
 		drives[i] = x.drives[i].marshal()
 	}
 	section(nvramDrives, drives...)
+	section(nvramClock, le.AppendUint64(nil, uint64(x.clock)))
 	copy(b, nvramMagic)
 	le.PutUint32(b[8:], nvramVersion)
 	le.PutUint32(b[12:], uint32(len(b)-nvramHeader))
@@ -131,6 +134,7 @@ func (x *nvramContents) section(kind uint32, data []byte) error {
 		nvramLog:        mfi.EventLogInfoLen + 1,
 		nvramEvents:     mfi.EventLen,
 		nvramDrives:     driveRecordLen,
+		nvramClock:      8,
 	}[kind]
 	switch {
 	case element == 0:
@@ -153,6 +157,8 @@ func (x *nvramContents) section(kind uint32, data []byte) error {
 			x.events = append(x.events, mfi.ParseEvent((*[mfi.EventLen]byte)(data)))
 		case nvramDrives:
 			x.drives = append(x.drives, parseDriveRecord(data))
+		case nvramClock:
+			x.clock = int64(binary.LittleEndian.Uint64(data))
 		}
 	}
 	return nil
