@@ -89,9 +89,9 @@ var commands = [...]command{
 	{op: mfi.OpLDInitAbort, run: abortInit},
 	{op: mfi.OpLDDelete, run: deleteLD},
 
+	{op: mfi.OpCfgRead, room: mfi.ConfigHeaderLen, run: configRead},
 	{op: mfi.OpCfgAdd, room: mfi.ConfigHeaderLen, run: configAdd},
 	{op: mfi.OpCfgClear, run: configClear},
-	{op: mfi.OpCfgRead, room: mfi.ConfigHeaderLen, run: configRead},
 	{op: mfi.OpCfgMakeSpare, refused: mfi.StatusInvalidDCMD, why: noSpares},
 	{op: mfi.OpCfgRemoveSpare, refused: mfi.StatusInvalidDCMD, why: noSpares},
 	{op: mfi.OpCfgForeignScan, room: 4, run: foreignScan},
