@@ -43,6 +43,10 @@ const (
 // cycles (4), zero (4), and the serial number (24).
 const driveRecordLen = 5*8 + 2*4 + 24
 
+// maxSequence is the highest sequence number that the log goes on from: there is
+// room enough above it for all the events of a life.
+const maxSequence = 1<<32 - 1<<24
+
 // nvramContents is what the card does not forget.
 type nvramContents struct {
 	properties *mfi.ControllerProperties // nil: the factory's
@@ -153,6 +157,9 @@ func (x *nvramContents) section(kind uint32, data []byte) error {
 		case nvramLog:
 			x.log = mfi.ParseEventLogInfo((*[mfi.EventLogInfoLen]byte)(data))
 			x.exact = data[mfi.EventLogInfoLen] != 0
+			if l := x.log; l.Newest > maxSequence || l.Oldest == 0 || l.Oldest > l.Newest+1 {
+				return fmt.Errorf("an event log from %d to %d", l.Oldest, l.Newest)
+			}
 		case nvramEvents:
 			x.events = append(x.events, mfi.ParseEvent((*[mfi.EventLen]byte)(data)))
 		case nvramDrives:
