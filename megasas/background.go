@@ -129,7 +129,7 @@ func clearDrive(c *Controller, r *request) mfi.Status {
 	}
 	c.logClear(d, mfi.EventPDClearStarted, mfi.ClassInfo, "Clear started on %s", mfi.Progress{})
 	started := c.startWork(func() {
-		err := z.run(span{0, d.Size()})
+		err := z.run(span{0, int64(d.Blocks()) * raid.BlockSize})
 		work.End()
 		switch {
 		case err == nil:

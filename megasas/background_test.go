@@ -387,3 +387,33 @@ func TestPauseHoldsBackgroundWork(t *testing.T) {
 	close(d.free)
 	g.await("the end", func() bool { return d.zeroes() == fmt.Sprintf("%040d", 0) })
 }
+
+// TestClearOddDrive clears a drive whose size is no multiple of a block: media are
+// given whole blocks only.
+func TestClearOddDrive(t *testing.T) {
+	d := newStepped(1)
+	d.size += 100
+	close(d.free)
+	g := running(t, Config{Drives: []DriveConfig{{Drive: drive(odd{d, t}, 0), System: true}}}, 64)
+	if err := g.c.Drives().SetDriveState(0, raid.AnySequence, raid.UnconfiguredGood); err != nil {
+		t.Fatal(err)
+	}
+	g.mustDCMD(mfi.OpPDClearStart, 0, g.driveRef(0)...)
+	g.await("the event", func() bool { return slices.Contains(g.codes(0), mfi.EventPDClearComplete) })
+	if got := d.zeroes(); got != "0" {
+		t.Errorf("%s are zeroes", got)
+	}
+}
+
+// odd is a disk that wants whole blocks.
+type odd struct {
+	*stepped
+	t *testing.T
+}
+
+func (d odd) WriteZeroes(off, n int64, unmap bool) error {
+	if off%raid.BlockSize != 0 || n%raid.BlockSize != 0 {
+		d.t.Errorf("zeroes of %d bytes at %d", n, off)
+	}
+	return d.stepped.WriteZeroes(off, n, unmap)
+}
