@@ -81,6 +81,7 @@ type Controller struct {
 	irq       interrupts
 	dma       pci.DMA // set by Attach
 
+	clock     clock
 	settings  settings
 	battery   atomic.Uint32 // a Battery; written with settings.changing held
 	set       *raid.Set
@@ -109,6 +110,10 @@ type Controller struct {
 	closed atomic.Bool
 	done   chan struct{}  // closed by Close
 	tasks  sync.WaitGroup // goroutines of Attach
+
+	worksMu       sync.Mutex // held while works grows
+	works         sync.WaitGroup
+	progressPause time.Duration
 }
 
 // New returns a controller with its drives. It does nothing yet: attach its
@@ -127,6 +132,8 @@ func New(cfg Config) (*Controller, error) {
 		news:     make(chan struct{}, 1),
 		unsaved:  make(chan struct{}, 1),
 		done:     make(chan struct{}),
+
+		progressPause: progressPause,
 	}
 	if c.p.layout.registers == nil {
 		c.p = SAS9260()
@@ -147,7 +154,8 @@ func New(cfg Config) (*Controller, error) {
 	c.inlining.init(c)
 	c.fn = c.newFunction()
 	c.irq.pin, c.irq.mask, c.irq.reply = c.fn, maskAll, c.p.layout.replyBit
-	c.events = newEventLog(c.now, c.eventAdded)
+	c.clock.host, c.clock.start = c.now, c.now()
+	c.events = newEventLog(c.clock.now, c.eventAdded)
 	c.listener = cfg.Listener
 	if c.listener != nil {
 		c.events.logged = c.listener.Logged
@@ -256,6 +264,7 @@ func (c *Controller) Close(ctx context.Context) error {
 			c.tasks.Wait()
 		}
 		c.awaitSettled()
+		c.awaitWorks()
 		c.life.Lock() // a vCPU may be in inline
 		c.closeUnits()
 		c.life.Unlock()

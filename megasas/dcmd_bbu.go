@@ -94,10 +94,10 @@ func setBatteryProperties(c *Controller, r *request) mfi.Status {
 	return mfi.StatusOK
 }
 
-// startLearning is BBU_START_LEARN.
-func startLearning(c *Controller, r *request) mfi.Status {
+// checkBattery looks if there is a battery.
+func checkBattery(c *Controller, _ *request) mfi.Status {
 	if c.Battery() == NoBattery {
 		return mfi.StatusNoHWPresent
 	}
-	return r.refuse(&mfi.Error{Status: mfi.StatusWrongState, Reason: "the battery does not learn"})
+	return mfi.StatusOK
 }

@@ -26,19 +26,9 @@ func configRead(c *Controller, r *request) mfi.Status {
 		x.Arrays = append(x.Arrays, array)
 	}
 	for _, l := range v.Volumes {
-		x.LDs = append(x.LDs, c.ldConfig(&v, l))
+		x.LDs = append(x.LDs, c.ldConfig(l))
 	}
 	return r.putOrRefuse(x.Marshal())
-}
-
-// arrayBlocks is the size of an array on each of its drives.
-func arrayBlocks(v *raid.View, ref uint16) uint64 {
-	for _, a := range v.Arrays {
-		if a.Ref == ref {
-			return a.Blocks
-		}
-	}
-	return 0
 }
 
 // configAdd is CFG_ADD: new arrays, and the volumes on them, all or none.

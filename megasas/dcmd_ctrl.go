@@ -1,8 +1,6 @@
 package megasas
 
 import (
-	"encoding/binary"
-
 	"github.com/govmm/govmm/megasas/mfi"
 	"github.com/govmm/govmm/megasas/raid"
 )
@@ -35,7 +33,7 @@ func controllerInfo(c *Controller, r *request) mfi.Status {
 		ProductName:       p.Product,
 		Serial:            c.serial,
 		HWPresent:         mfi.HWNVRAM | mfi.HWMemory | mfi.HWFlash,
-		Time:              mfi.Seconds(c.now()),
+		Time:              mfi.Seconds(c.clock.now()),
 		MaxCommands:       p.Limits.MaxCommands,
 		MaxSGE:            uint16(p.Limits.MaxSGE),
 		MaxRequestSectors: p.MaxRequestSectors,
@@ -119,14 +117,4 @@ func (c *Controller) flush(failed mfi.Status) mfi.Status {
 		return failed
 	}
 	return mfi.StatusOK
-}
-
-// timeGet is CTRL_TIME_GET.
-func timeGet(c *Controller, r *request) mfi.Status {
-	return r.putOrRefuse(mfi.MarshalTime(c.now()))
-}
-
-// timeSeconds is CTRL_TIME_SECS_GET.
-func timeSeconds(c *Controller, r *request) mfi.Status {
-	return r.putOrRefuse(binary.LittleEndian.AppendUint32(nil, mfi.Seconds(c.now())))
 }

@@ -16,33 +16,25 @@ func foreignScan(_ *Controller, r *request) mfi.Status {
 	return r.putOrRefuse(make([]byte, foreignScanLen))
 }
 
-// foreignNotFound is CFG_FOREIGN_DISPLAY, _PREVIEW and _IMPORT.
-func foreignNotFound(*Controller, *request) mfi.Status { return mfi.StatusNotFound }
+// allForeign stands for all foreign configurations in the mailbox.
+const allForeign = 0xff
 
-// foreignClear is CFG_FOREIGN_CLEAR: what is not there is cleared, all of it if
-// the guest asks for that.
-func foreignClear(_ *Controller, r *request) mfi.Status {
-	const all = 0xff
-	if box := r.frame.Mailbox(); box[0] != all {
-		return mfi.StatusNotFound
+// checkImport looks at CFG_FOREIGN_IMPORT. The card imports all that there is, and
+// never one of them.
+func checkImport(_ *Controller, r *request) mfi.Status {
+	if box := r.frame.Mailbox(); box[0] != allForeign {
+		return r.refuse(&mfi.Error{Status: mfi.StatusInvalidParameter, Reason: "import of one foreign configuration"})
 	}
 	return mfi.StatusOK
 }
 
-// pdProgress is PD_GET_PROGRESS: of the operations of a drive only its lamp can
-// be on, which has no end to come closer to.
-func pdProgress(c *Controller, r *request) mfi.Status {
-	box := r.frame.Mailbox()
-	v := c.set.View()
-	d, ok := v.Drive(box.S(0))
-	if !ok {
-		return mfi.StatusDeviceNotFound
+// foreignClear is CFG_FOREIGN_CLEAR: what is not there is cleared, all of it if
+// the guest asks for that.
+func foreignClear(_ *Controller, r *request) mfi.Status {
+	if box := r.frame.Mailbox(); box[0] != allForeign {
+		return mfi.StatusNotFound
 	}
-	x := mfi.PDProgress{}
-	if d.Locate {
-		x.ActiveOps = mfi.PDOpLocate
-	}
-	return r.putOrRefuse(x.Marshal())
+	return mfi.StatusOK
 }
 
 // factoryDefaults is CTRL_FACTORY_DEFAULTS: the card's own settings are as they

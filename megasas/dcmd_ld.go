@@ -54,9 +54,13 @@ func ldInfo(c *Controller, r *request) mfi.Status {
 		return mfi.StatusDeviceNotFound // it was deleted just now
 	}
 	x := mfi.LDInfo{
-		Config: c.ldConfig(&v, l),
+		Config: c.ldConfig(l),
 		Blocks: l.Blocks,
 		VPD83:  inquiry(ld.unit, vpdIdentification, 64),
+	}
+	if l.Initializing != nil {
+		x.ActiveOps = mfi.LDOpForegroundInit
+		x.ForegroundInit = progressOf(*l.Initializing)
 	}
 	return r.putOrRefuse(x.Marshal())
 }
@@ -69,12 +73,12 @@ func ldProperties(c *Controller, r *request) mfi.Status {
 	if !ok {
 		return mfi.StatusDeviceNotFound
 	}
-	x := c.ldConfig(&v, l).Properties
+	x := c.ldConfig(l).Properties
 	return r.putOrRefuse(x.Marshal())
 }
 
 // ldConfig describes a volume.
-func (c *Controller) ldConfig(v *raid.View, l raid.VolumeStatus) mfi.LDConfig {
+func (c *Controller) ldConfig(l raid.VolumeStatus) mfi.LDConfig {
 	return mfi.LDConfig{
 		Properties: mfi.LDProperties{
 			Target:        l.Target,
@@ -91,9 +95,10 @@ func (c *Controller) ldConfig(v *raid.View, l raid.VolumeStatus) mfi.LDConfig {
 			DrivesPerSpan: uint8(l.Drives),
 			SpanDepth:     1,
 			State:         ldState(l.State),
-			Consistent:    true, // there is nothing to be inconsistent with
+			InitState:     uint8(l.Init), // its values are those of the wire
+			Consistent:    true,          // there is nothing to be inconsistent with
 		},
-		Spans: []mfi.Span{{Blocks: arrayBlocks(v, l.Array), Array: l.Array}},
+		Spans: []mfi.Span{{Blocks: l.Blocks, Array: l.Array}}, // on its one drive
 	}
 }
 
@@ -176,6 +181,13 @@ func setLDProperties(c *Controller, r *request) mfi.Status {
 		return mfi.StatusFlushFailed
 	}
 	return mfi.StatusOK
+}
+
+// checkVolume looks if a volume is there, and if it is as the guest takes it to be.
+func checkVolume(c *Controller, r *request) mfi.Status {
+	box := r.frame.Mailbox()
+	_, err := c.set.CheckVolume(box[0], int(box.S(1)))
+	return r.statusOf(err)
 }
 
 // deleteLD is LD_DELETE.

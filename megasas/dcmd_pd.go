@@ -88,9 +88,7 @@ func pdInfo(c *Controller, r *request) mfi.Status {
 		EnclosureID:    d.Identity.Enclosure,
 		Slot:           d.Identity.Slot,
 		BlockSize:      uint16(unit.BlockSize()),
-	}
-	if d.Locate {
-		x.ActiveOps = mfi.PDOpLocate
+		Progress:       operations(d),
 	}
 	if d.Identity.Media == raid.SolidState {
 		x.MediaType = 1
@@ -106,6 +104,30 @@ func pdInfo(c *Controller, r *request) mfi.Status {
 	if pd.drive.CanDiscard() {
 		x.Properties |= mfi.PDPropertyUnmap
 	}
+	return r.putOrRefuse(x.Marshal())
+}
+
+// operations is what is being done to a drive.
+func operations(d raid.DriveStatus) (x mfi.PDProgress) {
+	if d.Locate {
+		x.ActiveOps |= mfi.PDOpLocate
+	}
+	if d.Clearing != nil {
+		x.ActiveOps |= mfi.PDOpClear
+		x.Clear = progressOf(*d.Clearing)
+	}
+	return x
+}
+
+// pdProgress is PD_GET_PROGRESS.
+func pdProgress(c *Controller, r *request) mfi.Status {
+	box := r.frame.Mailbox()
+	v := c.set.View()
+	d, ok := v.Drive(box.S(0))
+	if !ok {
+		return mfi.StatusDeviceNotFound
+	}
+	x := operations(d)
 	return r.putOrRefuse(x.Marshal())
 }
 
@@ -127,6 +149,13 @@ func setDriveState(c *Controller, r *request) mfi.Status {
 		return r.refuse(&mfi.Error{Status: mfi.StatusWrongState, Reason: "no drive can have that state"})
 	}
 	return r.statusOf(c.set.SetDriveState(box.S(0), int(box.S(1)), to))
+}
+
+// checkDrive looks if a drive is there, and if it is as the guest takes it to be.
+func checkDrive(c *Controller, r *request) mfi.Status {
+	box := r.frame.Mailbox()
+	_, err := c.set.CheckDrive(box.S(0), int(box.S(1)))
+	return r.statusOf(err)
 }
 
 // locate is PD_LOCATE_START and PD_LOCATE_STOP.

@@ -29,6 +29,24 @@ func setControllerProperties(c *Controller, r *request) mfi.Status {
 	return c.remember()
 }
 
+// manufacturingDefaults is CTRL_MFC_DEFAULTS_GET.
+func manufacturingDefaults(c *Controller, r *request) mfi.Status {
+	f := factoryProperties()
+	x := mfi.ManufacturingDefaults{
+		SASAddress:       c.sas,
+		BackgroundRate:   f.BGIRate,
+		StripeSize:       raid.DefaultStripe,
+		FlushSeconds:     f.CacheFlushInterval,
+		CachedIO:         true, // as cacheBits has it
+		AlarmDisabled:    !f.AlarmEnable,
+		Coercion:         f.CoercionMode,
+		MixInEnclosure:   true, // as pdMix has it
+		MixInLD:          true,
+		ExposeEnclosures: f.ExposeEnclosures,
+	}
+	return r.putOrRefuse(x.Marshal())
+}
+
 // biosData is CTRL_BIOS_DATA_GET.
 func biosData(c *Controller, r *request) mfi.Status {
 	x := c.settings.biosData()
@@ -70,6 +88,3 @@ func setPatrolProperties(_ *Controller, r *request) mfi.Status {
 	}
 	return mfi.StatusOK
 }
-
-// patrolDisabled is CTRL_PR_START and CTRL_PR_STOP.
-func patrolDisabled(*Controller, *request) mfi.Status { return mfi.StatusPRDisabled }

@@ -35,8 +35,9 @@ func TestSizeSweep(t *testing.T) {
 		mfi.OpLDGetInfo:      {1},
 		mfi.OpLDGetProp:      {1},
 	}
-	destructive := []mfi.Opcode{mfi.OpCtrlEventClear, mfi.OpCtrlShutdown, mfi.OpCfgClear, mfi.OpLDDelete, mfi.OpCtrlFactoryDefaults}
-	ops := []mfi.Opcode{mfi.OpCtrlEventWait}
+	destructive := []mfi.Opcode{mfi.OpCtrlEventClear, mfi.OpCtrlShutdown, mfi.OpCfgClear, mfi.OpLDDelete, mfi.OpCtrlFactoryDefaults,
+		mfi.OpPDClearStart, mfi.OpLDInitStart}
+	var ops []mfi.Opcode
 	for _, c := range commands {
 		if !slices.Contains(destructive, c.op) {
 			ops = append(ops, c.op)

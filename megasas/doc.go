@@ -44,6 +44,13 @@
 // are at work on what leaves end first; later ones are answered DEVICE_NOT_FOUND,
 // or LD_OFFLINE while the volume is still there.
 //
+// # Work in the background
+//
+// A drive is cleared, and a volume initialized, by a goroutine that writes zeroes
+// piece by piece (background.go), through resets of the controller, but not while it
+// is paused. Other changes of the drive are refused meanwhile, and so is I/O to the
+// volume.
+//
 // # Faults
 //
 // [Controller.Faults] makes the controller fail on purpose, so that what drivers
@@ -61,6 +68,7 @@
 //	                    frame, written where the reply ring changes hands
 //	settings.changing   volumes are made or set, or the battery changes
 //	nvram.mu            held while the NVRAM is saved; not by vCPU threads
+//	Controller.worksMu  work in the background begins; held by Close until it has ended
 //	firmware.mu         state, diagnostic register
 //	raid.Set's          drives and volumes
 //	waits.mu            EVENT_WAIT frames that are held
@@ -78,9 +86,10 @@
 //
 // Package raid has no arrays of several drives and no hot spares: the commands about
 // them are refused as a card without the feature does. The battery (battery.go) is as
-// it is told to be: it does not age, and does not learn. Patrol reads are disabled, and cannot be
-// enabled. There is no expander for SMP frames to talk to. A volume is made anew
-// with the Controller: what a guest sets about it is not kept.
+// it is told to be: it does not age, and does not learn. Patrol reads are disabled, and
+// cannot be enabled. There is no expander for SMP frames to talk to. A volume is made
+// anew with the Controller: what a guest sets about it is not kept, nor that it was
+// initialized. Clearing and initializing end with the Controller.
 //
 // # Saved state
 //

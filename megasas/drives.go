@@ -88,6 +88,12 @@ func (c *Controller) createVolumes(configs []raid.VolumeConfig) ([]*raid.Volume,
 // DeleteVolume deletes a volume, and frees its drives. Commands that are at work
 // on it end first. The guest is told by an event.
 func (c *Controller) DeleteVolume(target uint8) error {
+	if v := c.set.Volume(target); v != nil {
+		if w := v.Work(); w != nil { // an initialization is of no use any more
+			w.Abort()
+			w.Wait()
+		}
+	}
 	return c.deleteVolume(target, raid.AnySequence)
 }
 

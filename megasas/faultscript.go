@@ -92,9 +92,6 @@ func matchName(name string) (func(mfi.Frame) bool, error) {
 			return MatchCommand(cmd), nil
 		}
 	}
-	if name == mfi.OpCtrlEventWait.String() {
-		return MatchOpcode(mfi.OpCtrlEventWait), nil
-	}
 	for _, c := range commands {
 		if c.op.String() == name {
 			return MatchOpcode(c.op), nil

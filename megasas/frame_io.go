@@ -89,11 +89,14 @@ func (r *request) scsiResult() mfi.Status {
 }
 
 // leftWhile tells whether a command failed because what it was for left while it
-// was on its way, and what that is answered with: the same as a moment later.
+// was on its way, or is being initialized, and what that is answered with: the
+// same as a moment later.
 func leftWhile(err error) (status mfi.Status, gone bool) {
 	switch {
 	case errors.Is(err, raid.ErrOffline):
 		return mfi.StatusLDOffline, true
+	case errors.Is(err, raid.ErrInitializing):
+		return mfi.StatusLDInitInProgress, true
 	case errors.Is(err, raid.ErrDeleted), errors.Is(err, raid.ErrRemoved):
 		return mfi.StatusDeviceNotFound, true
 	}

@@ -56,6 +56,7 @@ func (c *Controller) loadNVRAM() error {
 	}
 	c.settings.restore(x)
 	c.events.restore(x)
+	c.clock.ahead.Store(x.clock)
 	n.records.restore(x.drives)
 	return nil
 }
@@ -71,6 +72,7 @@ func (c *Controller) saveNVRAM(last bool) error {
 	var x nvramContents
 	c.settings.keep(&x)
 	c.events.keep(&x)
+	x.clock = c.clock.ahead.Load()
 	if x.exact = last; !last {
 		x.log.Newest += sequenceReserve
 	}

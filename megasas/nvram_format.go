@@ -35,12 +35,17 @@ const (
 	nvramLog        = 3 // mfi.EventLogInfo, and 1 in a byte if Newest is exact
 	nvramEvents     = 4 // mfi.Event, one after the other
 	nvramDrives     = 5 // driveRecord, one after the other
+	nvramClock      = 6 // how far the card's clock is ahead of the host's, nanoseconds
 )
 
 // driveRecordLen is the length of a driveRecord in the NVRAM: WWN, when it was
 // seen last, seconds powered on, bytes read and written (8 bytes each), power
 // cycles (4), zero (4), and the serial number (24).
 const driveRecordLen = 5*8 + 2*4 + 24
+
+// maxSequence is the highest sequence number that the log goes on from: there is
+// room enough above it for all the events of a life.
+const maxSequence = 1<<32 - 1<<24
 
 // nvramContents is what the card does not forget.
 type nvramContents struct {
@@ -50,6 +55,7 @@ type nvramContents struct {
 	exact      bool // log.Newest is the newest event, and not beyond it
 	events     []mfi.Event
 	drives     []driveRecord
+	clock      int64
 }
 
 var errNotNVRAM = errors.New("not the contents of an NVRAM")
@@ -86,6 +92,7 @@ func (x *nvramContents) marshal() []byte {
 		drives[i] = x.drives[i].marshal()
 	}
 	section(nvramDrives, drives...)
+	section(nvramClock, le.AppendUint64(nil, uint64(x.clock)))
 	copy(b, nvramMagic)
 	le.PutUint32(b[8:], nvramVersion)
 	le.PutUint32(b[12:], uint32(len(b)-nvramHeader))
@@ -131,6 +138,7 @@ func (x *nvramContents) section(kind uint32, data []byte) error {
 		nvramLog:        mfi.EventLogInfoLen + 1,
 		nvramEvents:     mfi.EventLen,
 		nvramDrives:     driveRecordLen,
+		nvramClock:      8,
 	}[kind]
 	switch {
 	case element == 0:
@@ -149,10 +157,15 @@ func (x *nvramContents) section(kind uint32, data []byte) error {
 		case nvramLog:
 			x.log = mfi.ParseEventLogInfo((*[mfi.EventLogInfoLen]byte)(data))
 			x.exact = data[mfi.EventLogInfoLen] != 0
+			if l := x.log; l.Newest > maxSequence || l.Oldest == 0 || l.Oldest > l.Newest+1 {
+				return fmt.Errorf("an event log from %d to %d", l.Oldest, l.Newest)
+			}
 		case nvramEvents:
 			x.events = append(x.events, mfi.ParseEvent((*[mfi.EventLen]byte)(data)))
 		case nvramDrives:
 			x.drives = append(x.drives, parseDriveRecord(data))
+		case nvramClock:
+			x.clock = int64(binary.LittleEndian.Uint64(data))
 		}
 	}
 	return nil

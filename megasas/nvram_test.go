@@ -136,7 +136,14 @@ func TestNVRAMLogStaysBounded(t *testing.T) {
 
 // TestNVRAMUnreadable starts with contents that cannot be used.
 func TestNVRAMUnreadable(t *testing.T) {
-	good := (&nvramContents{properties: &mfi.ControllerProperties{RebuildRate: 77}}).marshal()
+	first := mfi.EventLogInfo{Oldest: 1}
+	good := (&nvramContents{log: first, properties: &mfi.ControllerProperties{RebuildRate: 77}}).marshal()
+	logOf := func(oldest, newest uint32) []byte {
+		return (&nvramContents{log: mfi.EventLogInfo{Oldest: oldest, Newest: newest}}).marshal()
+	}
+	if _, err := parseNVRAM(good); err != nil {
+		t.Fatal(err)
+	}
 	newer := bytes.Clone(good)
 	newer[8]++
 	for name, contents := range map[string][]byte{
@@ -145,6 +152,10 @@ func TestNVRAMUnreadable(t *testing.T) {
 		"flipped":    append(bytes.Clone(good[:len(good)-1]), good[len(good)-1]^1),
 		"other file": []byte("#!/bin/sh\necho what is this doing here\n"),
 		"newer":      newer,
+		// A log that is at the end of its numbers would never come to an end.
+		"end of the numbers":         logOf(1<<32-10, 1<<32-2),
+		"event log that is reversed": logOf(100, 3),
+		"event log from 0":           logOf(0, 3),
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "card.nvram")
@@ -251,7 +262,7 @@ func TestDriveVitals(t *testing.T) {
 }
 
 func FuzzNVRAM(f *testing.F) {
-	f.Add((&nvramContents{properties: &mfi.ControllerProperties{}, drives: []driveRecord{{serial: "A"}}}).marshal())
+	f.Add((&nvramContents{log: mfi.EventLogInfo{Oldest: 1}, properties: &mfi.ControllerProperties{}, drives: []driveRecord{{serial: "A"}}}).marshal())
 	f.Fuzz(func(t *testing.T, p []byte) {
 		x, err := parseNVRAM(p)
 		if err != nil {

@@ -12,6 +12,8 @@ type register struct {
 
 	read  func(*Controller) uint32  // nil: reads as zero
 	write func(*Controller, uint32) // nil: writes are ignored
+
+	what string // what it is, and what writing it does
 }
 
 // Interrupt status bits: replies were posted, in either generation, and the
@@ -31,30 +33,30 @@ const (
 // gen2Registers are the registers of the SAS 2108 that drivers use. All others
 // read as zero.
 var gen2Registers = [...]register{
-	{0x18, "OMSG0", 0xb0000000, (*Controller).readState, nil},                      // outbound message 0: mirror of OSP0
-	{0x20, "IDB", 0, nil, (*Controller).writeDoorbell},                             // inbound doorbell
-	{0x30, "OSTS", 0, (*Controller).readStatus, nil},                               // outbound interrupt status
-	{0x34, "OMSK", 0xffffffff, (*Controller).readMask, (*Controller).writeMask},    // outbound interrupt mask
-	{0x40, "IQP", 0, nil, (*Controller).writeQueuePort},                            // inbound queue port
-	{0xa0, "ODCR0", 0, nil, (*Controller).writeClear},                              // outbound doorbell clear: OSTS write-1-to-clear
-	{0xb0, "OSP0", 0xb0000000, (*Controller).readState, nil},                       // scratch pad 0: firmware state
-	{0xb4, "OSP1", 0, nil, nil},                                                    // scratch pad 1: no feature bit of later cards
-	{0xf8, "DIAG", 0, (*Controller).readDiagnostic, (*Controller).writeDiagnostic}, // host diagnostic
-	{0xfc, "WRSEQ", 0, nil, (*Controller).writeSequence},                           // unlocks DIAG
+	{0x18, "OMSG0", 0xb0000000, (*Controller).readState, nil, "outbound message 0: the same as OSP0"},
+	{0x20, "IDB", 0, nil, (*Controller).writeDoorbell, "inbound doorbell: its bits abort, reset or stop the firmware, and let it go on from states that wait"},
+	{0x30, "OSTS", 0, (*Controller).readStatus, nil, "outbound interrupt status: replies were posted, the state changed; masked bits read as zero"},
+	{0x34, "OMSK", 0xffffffff, (*Controller).readMask, (*Controller).writeMask, "outbound interrupt mask: a bit that is set keeps its interrupt back; what is due comes when it is cleared"},
+	{0x40, "IQP", 0, nil, (*Controller).writeQueuePort, "inbound queue port: posts the frame at this address; bits 4:0 are not part of it"},
+	{0xa0, "ODCR0", 0, nil, (*Controller).writeClear, "outbound doorbell clear: clears the bits of OSTS that are written as one"},
+	{0xb0, "OSP0", 0xb0000000, (*Controller).readState, nil, "scratch pad 0: the firmware state word"},
+	{0xb4, "OSP1", 0, nil, nil, "scratch pad 1: no feature of later cards"},
+	{0xf8, "DIAG", 0, (*Controller).readDiagnostic, (*Controller).writeDiagnostic, "host diagnostic: after WRSEQ, bit 2 resets the adapter"},
+	{0xfc, "WRSEQ", 0, nil, (*Controller).writeSequence, "write sequence: the six values 00 04 0b 02 07 0d unlock DIAG"},
 }
 
 // gen1Registers are the registers of the SAS 1078. They are at the same places;
 // the doorbell resets the adapter too.
 var gen1Registers = [...]register{
-	{0x18, "OMSG0", 0xb0000000, (*Controller).readState, nil},
-	{0x20, "IDB", 0, nil, (*Controller).writeDoorbell1},
-	{0x30, "OSTS", 0, (*Controller).readStatus, nil},
-	{0x34, "OMSK", 0xffffffff, (*Controller).readMask, (*Controller).writeMask},
-	{0x40, "IQP", 0, nil, (*Controller).writeQueuePort},
-	{0xa0, "ODCR0", 0, nil, (*Controller).writeClear},
-	{0xb0, "OSP0", 0xb0000000, (*Controller).readState, nil},
-	{0xf8, "DIAG", 0, (*Controller).readDiagnostic, (*Controller).writeDiagnostic},
-	{0xfc, "WRSEQ", 0, nil, (*Controller).writeSequence},
+	{0x18, "OMSG0", 0xb0000000, (*Controller).readState, nil, "outbound message 0: the same as OSP0"},
+	{0x20, "IDB", 0, nil, (*Controller).writeDoorbell1, "inbound doorbell: its bits abort, reset or stop the firmware, and let it go on from states that wait; bit 6 resets the adapter"},
+	{0x30, "OSTS", 0, (*Controller).readStatus, nil, "outbound interrupt status: replies were posted, the state changed; masked bits read as zero"},
+	{0x34, "OMSK", 0xffffffff, (*Controller).readMask, (*Controller).writeMask, "outbound interrupt mask: a bit that is set keeps its interrupt back; what is due comes when it is cleared"},
+	{0x40, "IQP", 0, nil, (*Controller).writeQueuePort, "inbound queue port: posts the frame at this address; bits 4:0 are not part of it"},
+	{0xa0, "ODCR0", 0, nil, (*Controller).writeClear, "outbound doorbell clear: clears the bits of OSTS that are written as one"},
+	{0xb0, "OSP0", 0xb0000000, (*Controller).readState, nil, "scratch pad 0: the firmware state word"},
+	{0xf8, "DIAG", 0, (*Controller).readDiagnostic, (*Controller).writeDiagnostic, "host diagnostic: after WRSEQ, bit 2 resets the adapter"},
+	{0xfc, "WRSEQ", 0, nil, (*Controller).writeSequence, "write sequence: the six values 00 04 0b 02 07 0d unlock DIAG"},
 }
 
 // Sizes of the register windows that all cards have.

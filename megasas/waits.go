@@ -47,9 +47,6 @@ func (w *waits) take(context uint32, addr uint64) *wait {
 // eventWait is CTRL_EVENT_WAIT: it completes with the oldest event that the
 // guest asks for, and is held until there is one.
 func eventWait(c *Controller, r *request) (mfi.Status, bool) {
-	if r.dataLen() < mfi.EventLen {
-		return mfi.StatusInvalidParameter, true
-	}
 	box := r.frame.Mailbox()
 	first, filter := box.W(0), mfi.EventFilter(box.W(1))
 	c.waits.mu.Lock()

@@ -43,7 +43,7 @@ func TestBadFrames(t *testing.T) {
 		{g.cdb(3, 36, 0x12, 0, 0, 0, 36, 0), mfi.StatusDeviceNotFound},
 		{absentDrive, mfi.StatusDeviceNotFound},
 		{g.dcmd(0x01ffff00, 64), mfi.StatusInvalidDCMD},
-		{g.dcmd(0, 0), mfi.StatusInvalidDCMD},
+		{g.dcmd(0, 0), mfi.StatusOK}, // what MegaCli sends to see if anybody is there
 		{mfi.Fields{Cmd: 0x0a}, mfi.StatusInvalidCmd},
 		{mfi.Fields{Cmd: mfi.CmdSMP}, mfi.StatusDeviceNotFound},
 		{noSense, mfi.StatusSCSIDoneWithError},

@@ -37,6 +37,18 @@ type ArgsLD struct{ LD LDRef }
 func (ArgsLD) kind() uint8    { return 2 }
 func (x ArgsLD) put(b record) { x.LD.putAt(b, 0) }
 
+// ArgsLDProgress is how far something is that is done to a logical drive.
+type ArgsLDProgress struct {
+	LD       LDRef
+	Progress Progress
+}
+
+func (ArgsLDProgress) kind() uint8 { return 7 }
+func (x ArgsLDProgress) put(b record) {
+	x.LD.putAt(b, 0)
+	x.Progress.put(b[4:])
+}
+
 // ArgsLDState is the arguments of a logical drive's change of state.
 type ArgsLDState struct {
 	LD        LDRef
@@ -66,6 +78,18 @@ func (ArgsPDError) kind() uint8 { return 11 }
 func (x ArgsPDError) put(b record) {
 	x.PD.putAt(b, 0)
 	b.u32(4, x.Error)
+}
+
+// ArgsPDProgress is how far something is that is done to a physical drive.
+type ArgsPDProgress struct {
+	PD       PDRef
+	Progress Progress
+}
+
+func (ArgsPDProgress) kind() uint8 { return 14 }
+func (x ArgsPDProgress) put(b record) {
+	x.PD.putAt(b, 0)
+	x.Progress.put(b[4:])
 }
 
 // ArgsPDState is the arguments of a physical drive's change of state.
@@ -99,6 +123,18 @@ type ArgsString string
 
 func (ArgsString) kind() uint8    { return 18 }
 func (x ArgsString) put(b record) { b.str(0, 96, string(x)) }
+
+// ArgsTime is the card's clock when it was set.
+type ArgsTime struct {
+	Time    uint32 // see Seconds
+	Elapsed uint32 // seconds since the firmware started
+}
+
+func (ArgsTime) kind() uint8 { return 19 }
+func (x ArgsTime) put(b record) {
+	b.u32(0, x.Time)
+	b.u32(4, x.Elapsed)
+}
 
 // ArgsRaw is arguments of any kind, as they are on the wire.
 type ArgsRaw struct {

@@ -220,11 +220,21 @@ func (x *LDConfig) marshal(b record) {
 // LDInfoLen is the size of LDInfo.
 const LDInfoLen = 384
 
+// Bits of LDInfo.ActiveOps.
+const (
+	LDOpCheck          = 1 << 0
+	LDOpBackgroundInit = 1 << 1
+	LDOpForegroundInit = 1 << 2
+	LDOpReconstruction = 1 << 3
+)
+
 // LDInfo is the payload of LD_GET_INFO.
 type LDInfo struct {
-	Config LDConfig
-	Blocks uint64 // of 512 bytes
-	VPD83  []byte // device identification, at most 64 bytes
+	Config         LDConfig
+	Blocks         uint64 // of 512 bytes
+	ActiveOps      uint32 // LDOp bits
+	ForegroundInit Progress
+	VPD83          []byte // device identification, at most 64 bytes
 }
 
 // Marshal returns the payload's 384 bytes.
@@ -232,6 +242,8 @@ func (x *LDInfo) Marshal() []byte {
 	b := make(record, LDInfoLen)
 	x.Config.marshal(b)
 	b.u64(0x100, x.Blocks)
+	b.u32(0x108, x.ActiveOps)
+	x.ForegroundInit.put(b[0x114:])
 	b.bytes(0x130, 64, x.VPD83)
 	return b
 }

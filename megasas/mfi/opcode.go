@@ -1,14 +1,21 @@
 package mfi
 
-import "fmt"
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
 
 // Opcode selects a management command (DCMD). The top byte is the group: 1
 // controller, 2 physical drives, 3 logical drives, 4 configuration, 5 battery,
 // 8 cluster.
 type Opcode uint32
 
-// Management commands.
+// Management commands. That OpLDCheckStart, OpLDCheckAbort and OpLDInitAbort have
+// these numbers is taken from how PD_REBUILD and PD_CLEAR have theirs: no open
+// source names them.
 const (
+	OpNop                   Opcode = 0x00000000 // what MegaCli sends to see if anybody is there
 	OpCtrlGetInfo           Opcode = 0x01010000
 	OpCtrlGetProperties     Opcode = 0x01020100
 	OpCtrlSetProperties     Opcode = 0x01020200
@@ -63,7 +70,10 @@ const (
 	OpLDGetInfo             Opcode = 0x03020000
 	OpLDGetProp             Opcode = 0x03030000
 	OpLDSetProp             Opcode = 0x03040000
+	OpLDCheckStart          Opcode = 0x03050100
+	OpLDCheckAbort          Opcode = 0x03050200
 	OpLDInitStart           Opcode = 0x03060100
+	OpLDInitAbort           Opcode = 0x03060200
 	OpLDDelete              Opcode = 0x03090000
 	OpCfgRead               Opcode = 0x04010000
 	OpCfgAdd                Opcode = 0x04020000
@@ -86,6 +96,7 @@ const (
 )
 
 var opcodeNames = map[Opcode]string{
+	OpNop:                   "NOP",
 	OpCtrlGetInfo:           "CTRL_GET_INFO",
 	OpCtrlGetProperties:     "CTRL_GET_PROPERTIES",
 	OpCtrlSetProperties:     "CTRL_SET_PROPERTIES",
@@ -140,7 +151,10 @@ var opcodeNames = map[Opcode]string{
 	OpLDGetInfo:             "LD_GET_INFO",
 	OpLDGetProp:             "LD_GET_PROP",
 	OpLDSetProp:             "LD_SET_PROP",
+	OpLDCheckStart:          "LD_CC_START",
+	OpLDCheckAbort:          "LD_CC_ABORT",
 	OpLDInitStart:           "LD_INIT_START",
+	OpLDInitAbort:           "LD_INIT_ABORT",
 	OpLDDelete:              "LD_DELETE",
 	OpCfgRead:               "CFG_READ",
 	OpCfgAdd:                "CFG_ADD",
@@ -161,6 +175,9 @@ var opcodeNames = map[Opcode]string{
 	OpClusterResetAll:       "CLUSTER_RESET_ALL",
 	OpClusterResetLD:        "CLUSTER_RESET_LD",
 }
+
+// Opcodes are those that have a name, by number.
+func Opcodes() []Opcode { return slices.Sorted(maps.Keys(opcodeNames)) }
 
 // String returns the opcode's name, or its number if it has none.
 func (o Opcode) String() string {

@@ -91,8 +91,15 @@ const (
 	InterfaceSATA = 3
 )
 
-// PDOpLocate is the bit of PDInfo.ActiveOps of a drive whose lamp blinks.
-const PDOpLocate = 1 << 5
+// Bits of PDInfo.ActiveOps.
+const (
+	PDOpRebuild  = 1 << 0
+	PDOpPatrol   = 1 << 1
+	PDOpClear    = 1 << 2
+	PDOpCopyback = 1 << 3
+	PDOpErase    = 1 << 4
+	PDOpLocate   = 1 << 5 // the lamp blinks
+)
 
 // PDInfoLen is the size of PDInfo.
 const PDInfoLen = 512
@@ -119,7 +126,7 @@ type PDInfo struct {
 	EnclosureID    uint16
 	EnclosureIndex uint8
 	Slot           uint8
-	ActiveOps      uint32 // PDOp bits
+	Progress       PDProgress
 	AllowedOps     uint32
 	MediaType      uint8 // 0 rotating, 1 solid state
 	InterfaceType  uint8
@@ -154,7 +161,7 @@ func (x *PDInfo) Marshal() []byte {
 	b.u16(0x100, x.EnclosureID)
 	b.u8(0x102, x.EnclosureIndex)
 	b.u8(0x103, x.Slot)
-	b.u32(0x104, x.ActiveOps)
+	b.bytes(0x104, PDProgressLen, x.Progress.Marshal())
 	if len(x.VPD83) > 64 {
 		b.bytes(0x126, 64, x.VPD83[64:])
 	}
@@ -172,15 +179,27 @@ func (x *PDInfo) Marshal() []byte {
 // PDProgressLen is the size of PDProgress.
 const PDProgressLen = 32
 
-// PDProgress is the payload of PD_GET_PROGRESS. No operation that takes time is
-// there: progress itself is zero.
+// PDProgress is the payload of PD_GET_PROGRESS, and a part of PDInfo.
 type PDProgress struct {
 	ActiveOps uint32 // PDOp bits
+	Clear     Progress
 }
 
 // Marshal returns the payload's 32 bytes.
 func (x *PDProgress) Marshal() []byte {
 	b := make(record, PDProgressLen)
 	b.u32(0, x.ActiveOps)
+	x.Clear.put(b[12:])
 	return b
+}
+
+// Progress is how far something is that takes time.
+type Progress struct {
+	Done    uint16 // in parts of 65535
+	Seconds uint16 // since it began
+}
+
+func (x Progress) put(b record) {
+	b.u16(0, x.Done)
+	b.u16(2, x.Seconds)
 }

@@ -17,12 +17,16 @@ const (
 	StatusConfigConflict        Status = 0x0b
 	StatusDeviceNotFound        Status = 0x0c
 	StatusDriveTooSmall         Status = 0x0d
+	StatusFlashAllocFail        Status = 0x0e
 	StatusFlashError            Status = 0x10
+	StatusFlashNotOpen          Status = 0x13
 	StatusFlushFailed           Status = 0x15
+	StatusLDInitInProgress      Status = 0x18
 	StatusLDMaxConfigured       Status = 0x1a
 	StatusLDWrongRAIDLevel      Status = 0x1e
 	StatusNoHWPresent           Status = 0x22
 	StatusNotFound              Status = 0x23
+	StatusPDClearInProgress     Status = 0x25
 	StatusPDTypeWrong           Status = 0x26
 	StatusPRDisabled            Status = 0x27
 	StatusSCSIDoneWithError     Status = 0x2d // scsi_status and sense hold the result

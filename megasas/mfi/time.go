@@ -1,6 +1,9 @@
 package mfi
 
-import "time"
+import (
+	"bytes"
+	"time"
+)
 
 // Seconds is t in the firmware's time base: seconds since the start of the year
 // 2000, both by the local calendar. Earlier times are 0.
@@ -21,4 +24,16 @@ func MarshalTime(t time.Time) []byte {
 	b.u8(5, uint8(t.Minute()))
 	b.u8(6, uint8(t.Second()))
 	return b
+}
+
+// ParseTime reads what MarshalTime returned, as a time of the location. It fails
+// for a day that is not in the calendar.
+func ParseTime(p *[8]byte, loc *time.Location) (time.Time, error) {
+	b := record(p[:])
+	year, month, day := int(b.get16(0)), time.Month(b[2]), int(b[3])
+	t := time.Date(year, month, day, int(b[4]), int(b[5]), int(b[6]), 0, loc)
+	if wall := MarshalTime(t); year < 2000 || year > 2099 || !bytes.Equal(wall[:7], b[:7]) {
+		return time.Time{}, errorf(StatusInvalidParameter, "time % x is not in the calendar of 2000 to 2099", p[:])
+	}
+	return t, nil
 }

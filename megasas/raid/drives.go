@@ -83,12 +83,12 @@ func errNoDrive(id uint16) error { return fmt.Errorf("drive %d: %w", id, ErrNotF
 func (s *Set) SetDriveState(id uint16, seq int, to DriveState) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d := s.Drive(id)
-	if d == nil {
-		return errNoDrive(id)
+	d, err := s.driveInSequence(id, seq)
+	if err != nil {
+		return err
 	}
-	if err := inSequence(seq, &d.sequence); err != nil {
-		return fmt.Errorf("drive %d: %w", id, err)
+	if d.work.Load() != nil {
+		return fmt.Errorf("drive %d: %w", id, ErrClearing)
 	}
 	if !legal(d.State(), to, d.array != nil) {
 		return fmt.Errorf("%w: drive %d from %v to %v", ErrState, id, d.State(), to)

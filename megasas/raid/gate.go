@@ -14,7 +14,7 @@ type gate struct {
 	out sync.Cond // on mu: users fell to gateShut alone
 }
 
-const gateShut = 1 << 62
+const gateShut = int64(1) << 62
 
 // enter reports whether I/O may go on. If so, leave has to follow. It never
 // waits.
@@ -39,6 +39,9 @@ func (g *gate) shut() bool { return g.users.Load()&gateShut != 0 }
 
 // close shuts the gate. It reports false if it was shut before.
 func (g *gate) close() bool { return g.users.Or(gateShut)&gateShut == 0 }
+
+// open opens the gate again.
+func (g *gate) open() { g.users.And(^gateShut) }
 
 // drain returns when no I/O is inside. The gate must be shut.
 func (g *gate) drain() {

@@ -16,6 +16,7 @@ type PhysicalDrive struct {
 	gate   gate
 	array  *array // guarded by Set.mu; nil while it is no member
 	locate atomic.Bool
+	work   atomic.Pointer[Work] // set with Set.mu held
 	// state and sequence are written with Set.mu held.
 	state    atomic.Uint32
 	sequence atomic.Uint32

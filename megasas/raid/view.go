@@ -13,7 +13,8 @@ type DriveStatus struct {
 	Sequence uint16 // advances with every change of state
 	State    DriveState
 	InArray  bool
-	Locate   bool // its lamp blinks
+	Locate   bool        // its lamp blinks
+	Clearing *WorkStatus // nil if it is not being cleared
 	Blocks   uint64
 	Identity DriveIdentity
 }
@@ -41,6 +42,9 @@ type VolumeStatus struct {
 	Stripe   uint8 // log2 of blocks
 	Array    uint16
 	Drives   int // in its array
+
+	Init         InitState
+	Initializing *WorkStatus // nil if it is not
 }
 
 // View returns the Set as it is now.
@@ -92,6 +96,7 @@ func (d *PhysicalDrive) status() DriveStatus {
 		State:    d.State(),
 		InArray:  d.array != nil,
 		Locate:   d.locate.Load(),
+		Clearing: statusOf(&d.work),
 		Blocks:   d.Blocks(),
 		Identity: d.Identity(),
 	}
@@ -127,5 +132,8 @@ func (v *Volume) status() VolumeStatus {
 		Stripe:   v.stripe,
 		Array:    v.array.ref,
 		Drives:   len(v.array.drives),
+
+		Init:         InitState(v.init.Load()),
+		Initializing: statusOf(&v.work),
 	}
 }

@@ -65,6 +65,16 @@ func (s VolumeState) String() string {
 	return fmt.Sprintf("VolumeState(%d)", uint8(s))
 }
 
+// InitState is how a volume was initialized.
+type InitState uint8
+
+// Ways of initialization.
+const (
+	InitNone InitState = iota
+	InitFast           // its ends read as zeroes
+	InitFull           // all of it did
+)
+
 // VolumeConfig describes a volume to create.
 type VolumeConfig struct {
 	Name   string // at most 15 characters
@@ -127,15 +137,18 @@ type Volume struct {
 	stripe uint8         // log2 of blocks
 	blocks atomic.Uint64 // written with Set.mu held
 	array  *array
-	gate   gate // shut when the volume is deleted
+	gate   gate // shut when the volume is deleted, and while there is work on it
+
+	work atomic.Pointer[Work] // set with Set.mu held, and the gate shut after that
+	init atomic.Uint32        // an InitState
 
 	sequence atomic.Uint32 // written with Set.mu held
 	name     string        // guarded by Set.mu
 	cache    CachePolicy   // guarded by Set.mu
 }
 
-// defaultStripe is 64 KiB.
-const defaultStripe = 7
+// DefaultStripe is the stripe of a volume that says nothing of it: 64 KiB.
+const DefaultStripe = 7
 
 // Target is the number by which hosts address the volume.
 func (v *Volume) Target() uint8 { return v.target }
@@ -156,8 +169,13 @@ func (v *Volume) member() *PhysicalDrive { return v.array.drives[0] }
 // enter lets I/O to the volume begin. If it returns nil, v.gate.leave has to
 // follow.
 func (v *Volume) enter() error {
-	if !v.gate.enter() {
-		return ErrDeleted
+	for !v.gate.enter() {
+		if v.work.Load() != nil {
+			return ErrInitializing
+		}
+		if v.gate.shut() {
+			return ErrDeleted
+		}
 	}
 	if v.State() == VolumeOffline {
 		v.gate.leave()

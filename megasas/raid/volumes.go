@@ -79,6 +79,9 @@ func (s *Set) plan(c *VolumeConfig, others []*Volume) (*Volume, error) {
 		if d.State() != UnconfiguredGood {
 			return nil, fmt.Errorf("%w: drive %d is %v, a new volume needs %v", ErrState, id, d.State(), UnconfiguredGood)
 		}
+		if d.work.Load() != nil {
+			return nil, fmt.Errorf("volume %q: drive %d: %w", c.Name, id, ErrClearing)
+		}
 		if d.Blocks() < c.Blocks {
 			return nil, fmt.Errorf("volume %q: %w: drive %d has %d blocks of %d", c.Name, ErrSize, id, d.Blocks(), c.Blocks)
 		}
@@ -96,7 +99,7 @@ func (s *Set) plan(c *VolumeConfig, others []*Volume) (*Volume, error) {
 		array:  a,
 	}
 	if v.stripe == 0 {
-		v.stripe = defaultStripe
+		v.stripe = DefaultStripe
 	}
 	v.blocks.Store(c.Blocks)
 	if c.Blocks == 0 {
@@ -170,12 +173,9 @@ func (s *Set) SetVolumeProperties(target uint8, seq int, p VolumeProperties) err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	v := s.Volume(target)
-	if v == nil {
-		return errNoVolume(target)
-	}
-	if err := inSequence(seq, &v.sequence); err != nil {
-		return fmt.Errorf("volume %d: %w", target, err)
+	v, err := s.volumeInSequence(target, seq)
+	if err != nil {
+		return err
 	}
 	v.name, v.cache = p.Name, p.Cache
 	v.sequence.Add(1)
@@ -188,18 +188,9 @@ func (s *Set) SetVolumeProperties(target uint8, seq int, p VolumeProperties) err
 // ErrDeleted. seq is the volume's sequence number that this builds on, or
 // AnySequence.
 func (s *Set) DeleteVolume(target uint8, seq int) error {
-	v := s.Volume(target)
-	if v == nil {
-		return errNoVolume(target)
-	}
-	s.mu.Lock()
-	err := inSequence(seq, &v.sequence)
-	if err == nil && !v.gate.close() {
-		err = ErrNotFound
-	}
-	s.mu.Unlock()
+	v, err := s.shutVolume(target, seq)
 	if err != nil {
-		return fmt.Errorf("volume %d: %w", target, err)
+		return err
 	}
 	v.gate.drain()
 	s.mu.Lock()
@@ -213,6 +204,21 @@ func (s *Set) DeleteVolume(target uint8, seq int) error {
 		s.release(d)
 	}
 	return nil
+}
+
+// shutVolume has a volume take no more I/O, for good.
+func (s *Set) shutVolume(target uint8, seq int) (*Volume, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v, err := s.volumeInSequence(target, seq)
+	if err != nil {
+		return nil, err
+	}
+	if v.work.Load() != nil {
+		return nil, fmt.Errorf("volume %d: %w", target, ErrInitializing)
+	}
+	v.gate.close()
+	return v, nil
 }
 
 // release makes a drive that was a member of an array free, or bad if it failed.
