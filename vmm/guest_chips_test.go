@@ -135,25 +135,26 @@ func TestMessagesFindTheirProcessor(t *testing.T) {
 	}
 }
 
-// A BIOS reads a file of fw_cfg by DMA: a control block in its copy below 1 MiB, whose
+// A BIOS reads a file of fw_cfg by DMA: a control block that it copies to RAM, whose
 // address is written with the high byte first.
 func TestBIOSReadsFirmwareConfigurationByDMA(t *testing.T) {
-	const at, to = 0x0100, 0x2000 // in the copy's segment, and in RAM
+	const at, control, to = 0x0100, 0x3000, 0x2000 // in the ROM's segment, and in RAM twice
 	code := []byte{
 		0xB8, 0x00, 0xF0, 0x8E, 0xD8, // mov ax, 0xf000; mov ds, ax
-		0x66, 0xB8, 0x00, 0x0F, 0x01, 0x00, // mov eax, 0x000f0100 as it lies in memory
-		0xBA, 0x18, 0x05, // mov dx, 0x518
-		0x66, 0xEF, // out dx, eax
+		0x31, 0xC0, 0x8E, 0xC0, // xor ax, ax; mov es, ax
+		0xBE, at & 0xff, at >> 8, 0xBF, control & 0xff, control >> 8, // mov si, 0x100; mov di, 0x3000
+		0xB9, 0x10, 0x00, 0xFC, 0xF3, 0xA4, // mov cx, 16; cld; rep movsb
+		0x8E, 0xD8, // mov ds, ax
+		0x66, 0xB8, 0x00, 0x00, control >> 8, control & 0xff, // mov eax, the address as it lies in memory
+		0xBA, 0x18, 0x05, 0x66, 0xEF, // mov dx, 0x518; out dx, eax
 		0xBA, 0x02, 0x04, // mov dx, 0x402
-		0xA0, at & 0xff, at >> 8, 0xEE, // mov al, [0x100]; out dx, al
-		0xA0, at&0xff + 3, at >> 8, 0xEE, // mov al, [0x103]; out dx, al: control, cleared
-		0x31, 0xC0, 0x8E, 0xD8, // xor ax, ax; mov ds, ax
+		0xA0, control & 0xff, control >> 8, 0xEE, // mov al, [0x3000]; out dx, al
+		0xA0, control&0xff + 3, control >> 8, 0xEE, // mov al, [0x3003]; out dx, al: control, cleared
 		0xBE, to & 0xff, to >> 8, // mov si, 0x2000
 		0xB9, 0x05, 0x00, // mov cx, 5
 		0xAC, 0xEE, 0xE2, 0xFC, // lodsb; out dx, al; loop
 		0xBA, 0xF9, 0x0C, 0xB0, 0x06, 0xEE, 0xF4, // reset
 	}
-	binary.LittleEndian.PutUint32(code[7:], 0x00010F00)    // 0x000f0100, high byte first
 	block := binary.BigEndian.AppendUint32(nil, 0<<16|8|2) // select the signature, read
 	block = binary.BigEndian.AppendUint32(block, 4)
 	block = binary.BigEndian.AppendUint64(block, to)
