@@ -210,7 +210,7 @@ func (im *Image) encrypt(e *Encryption) error {
 type EncryptionInfo struct {
 	Method string       // EncryptionLUKS or EncryptionAES
 	Locked bool         // the image was opened without its secret
-	LUKS   *luks.Header // nil with EncryptionAES, and if Locked
+	LUKS   *luks.Header // nil with EncryptionAES, and if it can't be read
 }
 
 func (im *Image) encryptionInfo() *EncryptionInfo {
@@ -218,7 +218,12 @@ func (im *Image) encryptionInfo() *EncryptionInfo {
 	case !im.encrypted():
 		return nil
 	case im.crypt == nil:
-		return &EncryptionInfo{Method: im.g.encryption, Locked: true}
+		info := &EncryptionInfo{Method: im.g.encryption, Locked: true}
+		if off, n := im.hdr.cryptoHeader(); n > 0 {
+			// What can't be read is not told; whoever unlocks it gets the error.
+			info.LUKS, _ = luks.ReadHeader(luks.Section(im.f, off, n))
+		}
+		return info
 	case im.crypt.volume == nil:
 		return &EncryptionInfo{Method: EncryptionAES}
 	}

@@ -122,7 +122,7 @@ func TestEncryptedSecrets(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if info := im.Info().Encryption; info == nil || !info.Locked || info.LUKS != nil {
+			if info := im.Info().Encryption; info == nil || !info.Locked || (info.LUKS != nil) != (info.Method == EncryptionLUKS) {
 				t.Errorf("locked image: %+v", info)
 			}
 			if res, err := im.Check(CheckOptions{}); err != nil || !res.Clean() {

@@ -34,6 +34,16 @@ func (p Preallocation) String() string {
 	return fmt.Sprintf("unknown preallocation %d", uint8(p))
 }
 
+// ParsePreallocation is the mode that has a name.
+func ParsePreallocation(name string) (p Preallocation, ok bool) {
+	for p = PreallocateOff; p <= PreallocateFull; p++ {
+		if p.String() == name {
+			return p, true
+		}
+	}
+	return PreallocateOff, false
+}
+
 // reserver is a File that can set storage aside without writing to it.
 type reserver interface {
 	// Reserve makes sure that writes to n bytes at off find space, and the file at
@@ -60,7 +70,8 @@ type preallocation struct {
 
 // preallocate maps all clusters between guest offsets off and end that have no
 // host cluster, and provides for their storage as mode says. They read as
-// zeroes, or as the backing file where entries have subclusters. An external data
+// zeroes, or as the backing file where entries have subclusters. Where they have
+// none, a cluster in which off lies stays as it is if there is a backing file. An external data
 // file becomes as long as end, whatever the mode.
 //
 // Each step leaves a consistent image; after an error some clusters are mapped.
@@ -80,7 +91,11 @@ func (im *Image) preallocate(off, end int64, mode Preallocation) error {
 	if mode == PreallocateOff {
 		return nil
 	}
-	off &^= im.g.clusterSize - 1
+	if im.backing != nil && !im.g.extended() {
+		off = im.g.roundUp(off) // a cluster that begins with what the backing file has
+	} else {
+		off &^= im.g.clusterSize - 1
+	}
 	if im.encrypted() {
 		return fmt.Errorf("%w: preallocation of an encrypted disk", ErrUnsupported)
 	}

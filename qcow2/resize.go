@@ -93,8 +93,6 @@ func (im *Image) resize(size int64, mode Preallocation) error {
 		return fmt.Errorf("%w: the size of a version 2 image with snapshots can't change", ErrUnsupported)
 	case mode > PreallocateFull:
 		return fmt.Errorf("%v", mode)
-	case mode != PreallocateOff && im.backing != nil:
-		return fmt.Errorf("%w: preallocation %v hides the backing file", ErrUnsupported, mode)
 	case size > was:
 		return im.extend(size, mode)
 	case mode != PreallocateOff:

@@ -2,9 +2,11 @@ package blkdebug
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -152,6 +154,46 @@ func ParseOptions(options map[string]string) (rules []Rule, rest map[string]stri
 		}
 	}
 	return rules, rest, nil
+}
+
+// TakeOptions takes the rules out of options whose names have a prefix: those of
+// ParseOptions, behind those in the file that the option config names.
+func TakeOptions(options map[string]string, prefix string) (rules []Rule, err error) {
+	if config, ok := options[prefix+"config"]; ok {
+		delete(options, prefix+"config")
+		f, err := os.Open(config)
+		if err != nil {
+			return nil, &configError{err}
+		}
+		defer f.Close()
+		if rules, err = ParseConfig(f, config); err != nil {
+			return nil, err
+		}
+	}
+	own := make(map[string]string)
+	for key, value := range options {
+		if rest, ok := strings.CutPrefix(key, prefix); ok {
+			own[rest] = value
+		}
+	}
+	list, rest, err := ParseOptions(own)
+	for key := range own {
+		if _, left := rest[key]; !left {
+			delete(options, prefix+key)
+		}
+	}
+	return append(rules, list...), err
+}
+
+// configError says in QEMU's words that there is no file with rules.
+type configError struct{ err error }
+
+func (e *configError) Error() string {
+	text := e.err.Error()
+	if no := syscall.Errno(0); errors.As(e.err, &no) {
+		text = strings.ToUpper(no.Error()[:1]) + no.Error()[1:]
+	}
+	return "Could not read blkdebug config file: " + text
 }
 
 // newRule makes a rule of its options.

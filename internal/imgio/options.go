@@ -3,7 +3,6 @@ package imgio
 import (
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 
@@ -300,7 +299,8 @@ func (t *target) storage(tree map[string]string) error {
 		if d := tree["file.image.driver"]; d == "file" || d == "host_device" {
 			delete(tree, "file.image.driver")
 		}
-		if err := t.faults(tree); err != nil {
+		var err error
+		if t.rules, err = blkdebug.TakeOptions(tree, "file."); err != nil {
 			return err
 		}
 	default:
@@ -318,37 +318,5 @@ func (t *target) storage(tree map[string]string) error {
 		return refuse("Parameter 'locking' does not accept value '%s'", v)
 	}
 	delete(tree, "file.locking")
-	return nil
-}
-
-// faults takes the rules of a blkdebug layer.
-func (t *target) faults(tree map[string]string) error {
-	if config, ok := tree["file.config"]; ok {
-		delete(tree, "file.config")
-		f, err := os.Open(config)
-		if err != nil {
-			return refuse("Could not read blkdebug config file: %s", text(err))
-		}
-		defer f.Close()
-		if t.rules, err = blkdebug.ParseConfig(f, config); err != nil {
-			return err
-		}
-	}
-	own := make(map[string]string)
-	for key, value := range tree {
-		if rest, ok := strings.CutPrefix(key, "file."); ok {
-			own[rest] = value
-		}
-	}
-	rules, rest, err := blkdebug.ParseOptions(own)
-	if err != nil {
-		return err
-	}
-	t.rules = append(t.rules, rules...)
-	for key := range own {
-		if _, left := rest[key]; !left {
-			delete(tree, "file."+key)
-		}
-	}
 	return nil
 }

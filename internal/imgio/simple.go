@@ -35,9 +35,8 @@ func (s *Session) truncate(c *command, words []string) bool {
 	for _, x := range f.seen {
 		mode = x.value
 	}
-	switch mode {
-	case "off", "metadata", "falloc", "full":
-	default:
+	preallocation, ok := qcow2.ParsePreallocation(mode)
+	if !ok {
 		s.complain("Invalid preallocation mode '%s'", mode)
 		return false
 	}
@@ -45,11 +44,8 @@ func (s *Session) truncate(c *command, words []string) bool {
 	if !ok {
 		return false
 	}
-	r, resizable := s.disk.dev.(block.Resizer)
+	r, resizable := s.disk.dev.(block.Preallocator)
 	switch {
-	case mode != "off":
-		s.complain("Unsupported preallocation mode '%s'", mode)
-		return false
 	case !resizable:
 		s.complain("Image format driver does not support resize")
 		return false
@@ -58,7 +54,7 @@ func (s *Session) truncate(c *command, words []string) bool {
 		return false
 	}
 	s.wait()
-	if err := r.Resize(size); err != nil {
+	if err := r.ResizeWith(size, qcow2.ResizeOptions{Preallocation: preallocation}); err != nil {
 		s.complain("%v", err)
 		return false
 	}

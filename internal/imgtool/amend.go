@@ -108,15 +108,11 @@ func (t *Tool) amend(im *qcow2.Image, v formatValues, force bool) error {
 		size := sectors(v.size("size", 0))
 		o.Size = &size
 	}
+	if v.or("backing_file", info.BackingFile) != info.BackingFile || v.or("backing_fmt", info.BackingFormat) != info.BackingFormat {
+		return fmt.Errorf("Cannot amend the backing file\nYou can use '%s rebase' instead%s", t.Name, ".")
+	}
 	if err := t.amendKeys(im, v, force); err != nil {
 		return err
-	}
-	_, file := v["backing_file"]
-	_, format := v["backing_fmt"]
-	if file || format {
-		if err := im.SetBackingFile(v.or("backing_file", info.BackingFile), v.or("backing_fmt", info.BackingFormat)); err != nil {
-			return fmt.Errorf("Failed to change the backing file: %s", reason(err))
-		}
 	}
 	if err := im.Amend(o); err != nil {
 		return errors.New(reason(err))

@@ -53,8 +53,11 @@ func runBench(t *Tool, a *arguments) (err error) {
 		}
 		o.Pattern = byte(n)
 	}
+	native := a.has("n")
 	switch i := a.get("i", "threads"); i {
-	case "threads", "native", "io_uring":
+	case "threads", "io_uring":
+	case "native":
+		native = true
 	default:
 		return fmt.Errorf("Invalid aio option: %s", i)
 	}
@@ -65,7 +68,11 @@ func runBench(t *Tool, a *arguments) (err error) {
 	if err := o.Validate(); err != nil {
 		return err
 	}
-	d, _, err := t.open(name, a, openOptions{format: a.get("f", ""), write: o.Write, cache: a.get("t", "writeback")})
+	cache := a.get("t", "writeback")
+	if native && cache != "none" && cache != "directsync" && checkCache(cache, false) == nil {
+		return fmt.Errorf("Could not open '%s': aio=native was specified, but it requires cache.direct=on, which was not specified.", name)
+	}
+	d, _, err := t.open(name, a, openOptions{format: a.get("f", ""), write: o.Write, cache: cache})
 	if err != nil {
 		return err
 	}

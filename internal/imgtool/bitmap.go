@@ -3,6 +3,7 @@ package imgtool
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/govmm/govmm/qcow2"
 )
@@ -52,25 +53,27 @@ func runBitmap(t *Tool, a *arguments) (err error) {
 		}
 	}
 	file, name := a.operands[0], a.operands[1]
-	refused := fmt.Errorf("Operation %s on bitmap %s failed: Driver does not support persistent bitmaps", actions[0].name, name)
-	im, err := t.openImage(file, a, openOptions{format: a.get("f", ""), write: true}, refused)
+	d, _, err := t.open(file, a, openOptions{format: a.get("f", ""), write: true, noBacking: true})
 	if err != nil {
 		return err
 	}
-	defer closing(im, &err)
-	from := im
+	defer closing(d, &err)
+	source := d
 	if a.has("b") {
-		d, _, err := t.open(a.get("b", ""), &arguments{}, openOptions{format: a.get("F", "")})
-		if err != nil {
+		if source, _, err = t.open(a.get("b", ""), &arguments{}, openOptions{format: a.get("F", ""), noBacking: true}); err != nil {
 			return err
 		}
-		defer d.Close()
-		source, ok := d.(*qcow2.Image)
-		if !ok {
-			return fmt.Errorf("Operation merge on bitmap %s failed: Dirty bitmap '%s' not found", name, actions[0].value)
-		}
-		from = source
+		defer source.Close()
 	}
+	im, ok := d.(*qcow2.Image)
+	switch {
+	case ok:
+	case actions[0].name == "add":
+		return fmt.Errorf("Operation add on bitmap %s failed: Driver does not support persistent bitmaps", name)
+	default:
+		return fmt.Errorf("Operation %s on bitmap %s failed: Dirty bitmap '%s' not found", actions[0].name, name, name)
+	}
+	from, _ := source.(*qcow2.Image)
 	for _, act := range actions {
 		switch act.name {
 		case "add":
@@ -87,13 +90,29 @@ func runBitmap(t *Tool, a *arguments) (err error) {
 		case "disable":
 			err = im.DisableBitmap(name)
 		case "merge":
-			err = im.MergeBitmap(name, from, act.value)
+			if err = hasBitmap(im, name); err == nil {
+				err = qcow2.ErrNoBitmap
+				if from != nil {
+					err = im.MergeBitmap(name, from, act.value)
+				}
+			} else if errors.Is(err, qcow2.ErrNoBitmap) {
+				act.value = name // that is what is missing
+			}
 		}
 		if err != nil {
 			return fmt.Errorf("Operation %s on bitmap %s failed: %s", act.name, name, bitmapReason(err, name, act))
 		}
 	}
 	return nil
+}
+
+// hasBitmap is ErrNoBitmap if an image has no such bitmap.
+func hasBitmap(im *qcow2.Image, name string) error {
+	list, err := im.Bitmaps()
+	if err == nil && !slices.ContainsFunc(list, func(b qcow2.BitmapInfo) bool { return b.Name == name }) {
+		err = qcow2.ErrNoBitmap
+	}
+	return err
 }
 
 func bitmapReason(err error, name string, act option) string {

@@ -54,14 +54,25 @@ func runCheck(t *Tool, a *arguments) error {
 		return err
 	}
 	if s.spec.Format != block.FormatQCOW2 {
-		return &statusError{exitUnsupported, errors.New("This image format does not support checks")}
+		d, err := t.openSource(s, openOptions{write: !s.spec.ReadOnly})
+		if err != nil {
+			return err
+		}
+		return errors.Join(&statusError{exitUnsupported, errors.New("This image format does not support checks")}, d.Close())
 	}
 	f, err := openHostFile(s.spec.Path, repair != qcow2.RepairNone, a.has("force-share"))
 	if err != nil {
 		return openError(name, err)
 	}
+	// A check needs no passphrase, but qemu-img asks for it.
+	secret := func() ([]byte, error) {
+		if s.spec.Secret == "" {
+			return nil, nil
+		}
+		return []byte(s.spec.Secret), nil
+	}
 	im, err := qcow2.Open(f, qcow2.Options{
-		ReadOnly: repair == qcow2.RepairNone, ForRepair: repair != qcow2.RepairNone, NoBacking: true, NoDataFile: true, NoSecret: true,
+		ReadOnly: repair == qcow2.RepairNone, ForRepair: repair != qcow2.RepairNone, NoBacking: true, NoDataFile: true, Secret: secret,
 	})
 	if err != nil {
 		return errors.Join(openError(name, err), f.Close())

@@ -55,37 +55,48 @@ func runConvert(t *Tool, a *arguments) (err error) {
 		return err
 	}
 	if wantsHelp(a.all("o")) {
-		t.printf("%s", optionsHelp(j.format, len(a.operands) > 0))
+		t.printf("%s", optionsHelp(j.format, len(a.operands) > 1))
 		return nil
 	}
 	if len(a.operands) < 2 {
 		return errors.New("Must specify image file name")
 	}
 	sources, out := a.operands[:len(a.operands)-1], a.operands[len(a.operands)-1]
-	if a.has("B") && len(sources) > 1 {
-		return errors.New("Having a backing file for the target makes no sense when concatenating multiple input images")
+	if err := checkCache(a.get("T", ""), true); err != nil {
+		return err
 	}
 	c := &copying{tool: t, job: j, backed: a.has("B")}
 	defer c.closeSources()
-	for _, name := range sources {
-		if err := t.addSource(c, name, a); err != nil {
+	for i, name := range sources {
+		if err := t.addSource(c, name, a, i == 0); err != nil {
 			return err
 		}
 	}
-	if createOptionsOf(j.format) == nil && !j.reuse {
-		return fmt.Errorf("Unknown file format '%s'", j.format)
+	var n *newImage
+	if !j.reuse {
+		if n, err = c.describeOutput(out, a); err != nil {
+			return err
+		}
+	}
+	switch {
+	case j.zeroed && c.backed:
+		return errors.New("Cannot use --target-is-zero when the destination image has a backing file")
+	case c.backed && len(sources) > 1:
+		return errors.New("Having a backing file for the target makes no sense when concatenating multiple input images")
+	case n != nil:
+		if err := c.checkOutput(n); err != nil {
+			return err
+		}
 	}
 	if j.bitmaps {
 		if err := c.checkBitmaps(); err != nil {
 			return err
 		}
 	}
-	if !j.reuse {
-		if err := t.createOutput(c, out, a); err != nil {
+	if n != nil {
+		if err := c.createOutput(n); err != nil {
 			return err
 		}
-	} else if a.has("o") {
-		t.warn("-o has no effect when skipping image creation")
 	}
 	d, err := t.openOutput(c, out, a)
 	if err != nil {
@@ -140,34 +151,37 @@ func (t *Tool) convertArguments(a *arguments) (*convertJob, error) {
 		j.rate = n
 	}
 	switch {
-	case a.has("target-image-opts") && !j.reuse:
-		return nil, errors.New("--target-image-opts requires use of -n flag")
-	case j.zeroed && !j.reuse:
-		return nil, errors.New("--target-is-zero requires use of -n flag")
+	case j.skipBroken && !j.bitmaps:
+		return nil, errors.New("Use of --skip-broken-bitmaps requires --bitmaps")
 	case a.has("C") && j.compress:
 		return nil, errors.New("Cannot enable copy offloading when -c is used")
 	case a.has("C") && a.has("S"):
 		return nil, errors.New("Cannot enable copy offloading when -S is used")
 	case a.has("C") && j.salvage:
 		return nil, errors.New("Cannot use copy offloading in salvaging mode")
-	case j.skipBroken && !j.bitmaps:
-		return nil, errors.New("Use of --skip-broken-bitmaps requires --bitmaps")
-	case j.reuse && a.has("B"):
-		return nil, errors.New("Cannot use -n with -B")
+	case a.has("target-image-opts") && !j.reuse:
+		return nil, errors.New("--target-image-opts requires use of -n flag")
+	case j.reuse && a.has("o"):
+		return nil, errors.New("-o has no effect when skipping image creation")
+	case j.zeroed && !j.reuse:
+		return nil, errors.New("--target-is-zero requires use of -n flag")
 	}
 	return j, nil
 }
 
 const maxSparse = 16 << 20
 
-// addSource opens an image that is copied.
-func (t *Tool) addSource(c *copying, name string, a *arguments) error {
+// addSource opens an image that is copied; the first may be at a snapshot.
+func (t *Tool) addSource(c *copying, name string, a *arguments, first bool) error {
 	o := openOptions{format: a.get("f", ""), cache: a.get("T", ""), source: true, share: a.has("force-share")}
 	s, err := t.locate(name, a.has("image-opts"), o)
 	if err != nil {
 		return err
 	}
-	if l := snapshotParameter(a); l != nil {
+	if l := snapshotParameter(a); l != nil && first {
+		if len(a.operands) > 2 && l[0].value == "" {
+			return errors.New("No support for concatenating multiple snapshot")
+		}
 		if err := setSnapshot(&s.spec, l); err != nil {
 			return err
 		}
@@ -193,40 +207,46 @@ func snapshotParameter(a *arguments) []option {
 	return []option{{name: l}}
 }
 
-// createOutput makes the image that is written.
-func (t *Tool) createOutput(c *copying, out string, a *arguments) error {
-	n := newImage{format: c.job.format, file: out, size: c.total, unsafe: true, quiet: true}
+// describeOutput says what the image will be that is written.
+func (c *copying) describeOutput(out string, a *arguments) (*newImage, error) {
+	n := &newImage{format: c.job.format, file: out, size: c.total, unsafe: true, quiet: true}
 	known := createOptionsOf(n.format)
+	if known == nil {
+		return nil, fmt.Errorf("Unknown file format '%s'", n.format)
+	}
 	var err error
 	if n.values, err = readOptions(merge(known, fileOptions), a.all("o")); err != nil {
-		return fmt.Errorf("%s: %w", out, err)
+		return nil, err
 	}
-	n.size = n.values.size("size", n.size)
-	if a.has("B") {
-		if n.format != block.FormatQCOW2 {
-			return fmt.Errorf("Backing file not supported for file format '%s'", n.format)
-		}
-		n.values["backing_file"] = a.get("B", "")
-		if !a.has("F") && n.values["backing_fmt"] == "" {
-			return errors.New("Use of backing file requires explicit backing format")
-		}
-		if a.has("F") {
-			n.values["backing_fmt"] = a.get("F", "")
-		}
+	delete(n.values, "size") // it is that of the sources
+	if err := n.setBacking(a, "B"); err != nil {
+		return nil, err
 	}
 	c.backed = c.backed || n.values["backing_file"] != ""
-	p := n.values.or("preallocation", "off")
+	return n, nil
+}
+
+// checkOutput refuses options of the output that exclude each other.
+func (c *copying) checkOutput(n *newImage) error {
 	switch {
+	case n.values["backing_file"] != "" && n.values["backing_fmt"] == "":
+		return errors.New("Use of backing file requires explicit backing format")
 	case !c.job.compress:
+		return nil
 	case n.format != block.FormatQCOW2:
 		return errors.New("Compression not supported for this file format")
-	case p != "off":
-		return errors.New("Compression and preallocation not supported at the same time")
 	case n.values.on("encryption") || n.values["encrypt.format"] != "":
 		return errors.New("Compression and encryption not supported at the same time")
+	case n.values.or("preallocation", "off") != "off":
+		return errors.New("Compression and preallocation not supported at the same time")
 	}
-	if err := t.create(&n); err != nil {
-		return fmt.Errorf("%s: error while converting %s: %w", out, n.format, errors.Unwrap(err))
+	return nil
+}
+
+// createOutput makes the image that is written.
+func (c *copying) createOutput(n *newImage) error {
+	if err := c.tool.create(n); err != nil {
+		return fmt.Errorf("%s: error while converting %s: %w", n.file, n.format, errors.Unwrap(err))
 	}
 	c.zeroed = !c.backed && n.format != block.FormatLUKS
 	c.secret = n.values.or("encrypt.key-secret", n.values["key-secret"])

@@ -49,8 +49,14 @@ func (c *copying) closeSources() {
 
 // prepare checks the output, and finds out what it holds.
 func (c *copying) prepare(name string) error {
+	if c.job.bitmaps && c.image() == nil {
+		return fmt.Errorf("Format driver '%s' does not support bitmaps", c.job.format)
+	}
 	if c.job.reuse {
 		c.zeroed = c.job.zeroed
+	}
+	if c.job.compress && c.image() == nil {
+		return errors.New("Compression not supported for this file format")
 	}
 	if size := c.out.Size(); size < c.total {
 		if !c.job.reuse {
@@ -59,14 +65,9 @@ func (c *copying) prepare(name string) error {
 			return errors.New("output file is smaller than input file")
 		}
 	}
-	if !c.job.compress {
-		return nil
+	if c.job.compress {
+		c.cluster = c.image().Info().ClusterSize
 	}
-	im := c.image()
-	if im == nil {
-		return errors.New("Compression not supported for this file format")
-	}
-	c.cluster = im.Info().ClusterSize
 	return nil
 }
 

@@ -58,20 +58,31 @@ func runCreate(t *Tool, a *arguments) error {
 	if n.values, err = readOptions(merge(known, fileOptions), lists); err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
-	for flag, name := range map[string]string{"b": "backing_file", "F": "backing_fmt"} {
-		if !a.has(flag) {
-			continue
-		}
-		if format != block.FormatQCOW2 {
-			what := map[string]string{"b": "a backing file", "F": "a backing file"}[flag]
-			return fmt.Errorf("%s: Backing file not supported for file format '%s'", file, formatWith(what, format))
-		}
-		n.values[name] = a.get(flag, "")
+	if _, given := n.values["size"]; given && n.size >= 0 {
+		return fmt.Errorf("%s: The image size must be specified only once", file)
+	}
+	if err := n.setBacking(a, "b"); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
 	}
 	return t.create(&n)
 }
 
-func formatWith(_, format string) string { return format }
+// setBacking takes the flags that name a backing file, by the letter that the
+// command has for it, and the format.
+func (n *newImage) setBacking(a *arguments, letter string) error {
+	for _, o := range []struct{ flag, name, what string }{
+		{letter, "backing_file", "Backing file"}, {"F", "backing_fmt", "Backing file format"},
+	} {
+		if !a.has(o.flag) {
+			continue
+		}
+		if n.format != block.FormatQCOW2 {
+			return fmt.Errorf("%s not supported for file format '%s'", o.what, n.format)
+		}
+		n.values[o.name] = a.get(o.flag, "")
+	}
+	return nil
+}
 
 // newImage is an image that is to be created.
 type newImage struct {
@@ -147,7 +158,7 @@ func (t *Tool) lookAtBacking(n *newImage) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("%s\nCould not open backing image.", strings.Replace(err.Error(), "Could not open '"+full+"': Could not open", "Could not open", 1))
+		return fmt.Errorf("%s\nCould not open backing image.", trimOpen(err, full))
 	}
 	if format == "" {
 		return &hintError{errors.New("Backing file specified without backing format"), fmt.Sprintf("Detected format of %s.", s.spec.Format)}
@@ -181,6 +192,7 @@ func (n *newImage) describe() string {
 		}
 		add("lazy_refcounts", n.values.or("lazy_refcounts", "off"))
 		add("refcount_bits", n.values.or("refcount_bits", "16"))
+		n.describeFile(add)
 	case block.FormatLUKS:
 		add("size", size)
 		for _, key := range []string{"key-secret", "cipher-alg", "cipher-mode", "ivgen-alg", "ivgen-hash-alg", "hash-alg", "iter-time"} {
@@ -189,8 +201,17 @@ func (n *newImage) describe() string {
 	default:
 		add("size", size)
 		add("preallocation", n.values["preallocation"])
+		n.describeFile(add)
 	}
 	return b.String()
+}
+
+// describeFile adds the options of the file.
+func (n *newImage) describeFile(add func(key, value string)) {
+	add("nocow", n.values["nocow"])
+	if hint := n.values.size("extent_size_hint", -1); hint >= 0 {
+		add("extent_size_hint", fmt.Sprint(hint))
+	}
 }
 
 // makeFile opens the file of a new image for do. A file that was not there does
@@ -216,6 +237,14 @@ func makeFile(path string, do func(f *qcow2.OSFile) error) error {
 	return err
 }
 
+// firstBlock is how much of a raw disk gets storage when it is created.
+func firstBlock(size int64) int64 {
+	if size < int64(len(zeroes)) {
+		return sectorSize
+	}
+	return int64(len(zeroes))
+}
+
 func createRaw(n *newImage) error {
 	mode := n.values.or("preallocation", "off")
 	if mode != "off" && mode != "falloc" && mode != "full" {
@@ -227,6 +256,12 @@ func createRaw(n *newImage) error {
 			return err
 		}
 		switch mode {
+		case "off":
+			// As QEMU does, so that how large the blocks of the host are can be
+			// found out by reading.
+			if size > 0 {
+				return f.WriteV([][]byte{zeroes[:firstBlock(size)]}, 0)
+			}
 		case "falloc":
 			return f.Reserve(0, size)
 		case "full":
@@ -315,7 +350,7 @@ func (n *newImage) options() (qcow2.CreateOptions, error) {
 	}
 	p := v.or("preallocation", "off")
 	var ok bool
-	if o.Preallocation, ok = preallocation(p); !ok {
+	if o.Preallocation, ok = qcow2.ParsePreallocation(p); !ok {
 		return o, fmt.Errorf("Parameter 'preallocation' does not accept value '%s'", p)
 	}
 	if o.Version < 3 {
@@ -330,8 +365,11 @@ func (n *newImage) options() (qcow2.CreateOptions, error) {
 			return o, errOld("Non-zlib compression type")
 		}
 	}
-	if o.DataFileRaw && o.DataFile == "" {
+	switch {
+	case o.DataFileRaw && o.DataFile == "":
 		return o, errors.New("data-file-raw requires data-file")
+	case o.Preallocation != qcow2.PreallocateOff && o.BackingFile != "" && !o.ExtendedL2:
+		return o, errors.New("Backing file and preallocation can only be used at the same time if extended_l2 is on")
 	}
 	if o.ExtendedL2 {
 		switch {
@@ -393,14 +431,4 @@ func sameFile(a, b string) bool {
 	}
 	ib, err := os.Stat(b)
 	return err == nil && os.SameFile(ia, ib)
-}
-
-// preallocation is the mode that has a name.
-func preallocation(name string) (qcow2.Preallocation, bool) {
-	for mode := qcow2.PreallocateOff; mode <= qcow2.PreallocateFull; mode++ {
-		if mode.String() == name {
-			return mode, true
-		}
-	}
-	return 0, false
 }

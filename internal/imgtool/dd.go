@@ -67,7 +67,7 @@ func runDD(t *Tool, a *arguments) (err error) {
 	defer in.Close()
 	format := a.get("O", t.DefaultFormat)
 	if createOptionsOf(format) == nil {
-		return fmt.Errorf("Unknown file format '%s'", format)
+		return errors.New("Unknown file format")
 	}
 	size := in.Size()
 	end := size
@@ -86,7 +86,7 @@ func runDD(t *Tool, a *arguments) (err error) {
 	}
 	n := newImage{format: format, file: j.out, size: length, values: formatValues{}, quiet: true}
 	if err := t.create(&n); err != nil {
-		return fmt.Errorf("%s: error while creating output image of type '%s': %w", j.out, format, errors.Unwrap(err))
+		return fmt.Errorf("%s: error while creating output image: %w", j.out, errors.Unwrap(err))
 	}
 	if beyond {
 		t.complain(fmt.Errorf("%s: cannot skip to specified offset", j.in))

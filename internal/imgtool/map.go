@@ -47,10 +47,9 @@ func runMap(t *Tool, a *arguments) error {
 	if !ok {
 		return fmt.Errorf("Failed to read image metadata: Operation not supported")
 	}
-	size := d.Size()
-	start = min(start, size)
-	if length < 0 || length > size-start {
-		length = size - start
+	left := max(0, d.Size()-start)
+	if length < 0 || length > left {
+		length = left
 	}
 	p := mapPrinter{t: t, files: block.Files(d)}
 	if asJSON {
@@ -59,6 +58,9 @@ func runMap(t *Tool, a *arguments) error {
 	} else {
 		t.printf("%-16s%-16s%-16s%s\n", "Offset", "Length", "Mapped to", "File")
 		p.print = p.human
+	}
+	if asJSON && length == 0 {
+		_ = p.print(qcow2.Extent{Offset: start, Host: -1})
 	}
 	for e, err := range qcow2.Extents(m, start, length) {
 		if err != nil {

@@ -41,15 +41,7 @@ func runMeasure(t *Tool, a *arguments) error {
 	case len(a.operands) == 1 && size >= 0:
 		return errors.New("--size N cannot be used together with a filename.")
 	}
-	format := a.get("O", t.DefaultFormat)
-	known := createOptionsOf(format)
-	if known == nil {
-		return fmt.Errorf("Unknown file format '%s'", format)
-	}
-	n := newImage{format: format, size: size}
-	if n.values, err = readOptions(merge(known, fileOptions), a.all("o")); err != nil {
-		return err
-	}
+	n := newImage{format: a.get("O", t.DefaultFormat), size: size}
 	var d block.Device
 	if len(a.operands) == 1 {
 		s, err := t.locate(a.operands[0], a.has("image-opts"), openOptions{format: a.get("f", "")})
@@ -66,6 +58,14 @@ func runMeasure(t *Tool, a *arguments) error {
 		}
 		defer d.Close()
 		n.size = d.Size()
+	}
+	known := createOptionsOf(n.format)
+	if known == nil {
+		return fmt.Errorf("Unknown file format '%s'", n.format)
+	}
+	if n.values, err = readOptions(merge(known, fileOptions), a.all("o")); err != nil {
+		t.complain(err)
+		return fmt.Errorf("Invalid options for file format '%s'", n.format)
 	}
 	m, bitmaps, err := n.measure(d)
 	if err != nil {

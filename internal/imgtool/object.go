@@ -42,11 +42,11 @@ func (t *Tool) addObject(text string) error {
 	case file != "":
 		b, err := os.ReadFile(file)
 		if err != nil {
-			return fmt.Errorf("Unable to read %s: %s", file, reason(err))
+			return fmt.Errorf("Unable to read %s: Failed to open file “%s”: %s", file, file, reason(err))
 		}
 		data = string(b)
 	case data == "":
-		return fmt.Errorf("Must provide 'file' or 'data'")
+		return fmt.Errorf("Either 'file' or 'data' must be provided")
 	}
 	switch format {
 	case "", "raw":

@@ -52,6 +52,12 @@ func openError(name string, err error) error {
 		return fmt.Errorf("Could not open '%s': Image is not in qcow2 format", name)
 	case errors.Is(err, luks.ErrFormat):
 		return fmt.Errorf("Could not open '%s': Volume is not in LUKS format", name)
+	case errors.Is(err, luks.ErrPassphrase):
+		return fmt.Errorf("Could not open '%s': Invalid password, cannot unlock any keyslot", name)
+	case errors.Is(err, block.ErrSecret):
+		return fmt.Errorf("Could not open '%s': Parameter 'key-secret' is required for cipher", name)
+	case errors.Is(err, qcow2.ErrSecret):
+		return fmt.Errorf("Could not open '%s': Parameter 'encrypt.key-secret' is required for cipher", name)
 	}
 	return &restated{fmt.Sprintf("Could not open '%s': %s", name, reason(err)), err}
 }
@@ -147,16 +153,27 @@ func (t *Tool) open(name string, a *arguments, o openOptions) (block.Device, sou
 	return d, s, err
 }
 
+// checkCache refuses what is not the name of a cache mode.
+func checkCache(name string, source bool) error {
+	if name == "" {
+		return nil
+	}
+	if _, err := new(block.Spec).SetCacheMode(name); err == nil {
+		return nil
+	}
+	if source {
+		return fmt.Errorf("Invalid source cache option: %s", name)
+	}
+	return fmt.Errorf("Invalid cache option: %s", name)
+}
+
 func (t *Tool) openSource(s source, o openOptions) (block.Device, error) {
 	through := false
 	if o.cache != "" {
-		var err error
-		if through, err = s.spec.SetCacheMode(o.cache); err != nil {
-			if o.source {
-				return nil, fmt.Errorf("Invalid source cache option: %s", o.cache)
-			}
-			return nil, fmt.Errorf("Invalid cache option: %s", o.cache)
+		if err := checkCache(o.cache, o.source); err != nil {
+			return nil, err
 		}
+		through, _ = s.spec.SetCacheMode(o.cache)
 	}
 	if !s.named && o.write && s.spec.Format == block.FormatRaw {
 		fmt.Fprintf(t.Stderr, "WARNING: Image format was not specified for '%s' and probing guessed raw.\n"+

@@ -471,6 +471,104 @@ var scripts = []script{
 		bitmap --add --remove a y
 		info a
 	`},
+	{"in what order things are found wrong", `
+		convert -T foo none b
+		convert -t foo none b
+		convert -n -o size=1M none b
+		convert -n -B none none b
+		convert -O raw -F qcow2 -S 0 none b
+		measure -O raw -o cluster_size=4k none
+		measure -O raw -o cluster_size=4k --size 1M
+		check -f raw none
+		create -f qcow2 a 1M
+		create r 1M
+		convert -O raw -F qcow2 a b
+		convert -l s -f raw r b
+		convert -t foo a b
+		convert -c -n -f raw a r
+		convert -n -O raw a none
+		convert -O qcow2 -o size=5M,cluster_size=4k a sized
+		info sized
+		convert -O qcow2 -o backing_file=a a b
+		create -f qcow2 -o size=1M b 1M
+		create -b a -F qcow2 b
+		create -F qcow2 b 1M
+		create -f qcow2 -b r -F qcow2 b
+		create -f qcow2 -b a -F qcow2 -o preallocation=falloc b
+		create -f qcow2 -o extent_size_hint=1M,nocow=off b 1M
+		check -r all r
+		snapshot -a x r
+		bitmap --enable r y
+		bitmap --merge x -b none a y
+		bitmap --merge x a y
+		bitmap --add -f raw r y
+		amend -o backing_file=r a
+		bench -n -c 1 a
+		bench -i native -c 1 a
+	`},
+	{"rebase without a format", `
+		create -f qcow2 a 1M
+		create -f qcow2 b 1M
+		create r 1M
+		rebase -b a b
+		rebase -u -b a b
+		rebase -b none b
+		rebase -f raw -b a -F qcow2 r
+		rebase -f raw -u r
+		rebase -t foo -b a b
+		rebase -T foo -b a b
+		info b
+	`},
+	{"sizes that are not of sectors", `
+		create -f qcow2 a 1M
+		resize a +1000
+		create r 1M
+		resize -f raw r +1000
+		info r
+		create tiny 1000
+		map --output=json -f raw tiny
+		map --output=json -f raw r
+		map -f raw r
+		create -f qcow2 none 0
+		map --output=json none
+		map none
+		map --output=json -s 2M a
+	`},
+	{"preallocation over a backing file", `
+		create -f qcow2 base 1M
+		io -c "write -P 1 0 1M" base
+		create -f qcow2 -b base -F qcow2 a 100000
+		resize --preallocation=metadata a 1M
+		same a
+		create -f qcow2 -b base -F qcow2 b 2M
+		io -c "write -P 2 0 64k" b
+		resize --preallocation=falloc b 3M
+		resize --preallocation=full b 4M
+		same b
+		info b
+	`},
+	{"secrets", `
+		create -f qcow2 --object secret,id=s,data=tell -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 a 1M
+		create -f luks --object secret,id=s,data=tell -o key-secret=s,iter-time=10 l 1M
+		info a
+		info l
+		check a
+		check l
+		check --object secret,id=s,data=tell --image-opts driver=luks,file.filename=l,key-secret=s
+		check --object secret,id=s,data=tell --image-opts driver=qcow2,file.filename=a,encrypt.key-secret=s
+		check --object secret,id=s,data=wrong --image-opts driver=qcow2,file.filename=a,encrypt.key-secret=s
+		check --object secret,id=s,data=wrong --image-opts driver=luks,file.filename=l,key-secret=s
+		map a
+		map l
+		compare a a
+		convert a x
+		snapshot -l a
+		resize a 2M
+		resize -f luks l 2M
+		measure l
+		info --object secret,id=s a
+		info --object secret,id=s,file=none a
+	`},
 	{"dd", `
 		create -f qcow2 a 1M
 		io -c "write -P 1 0 300k" a

@@ -3,6 +3,7 @@ package imgtool
 import (
 	"errors"
 	"fmt"
+	"syscall"
 
 	"github.com/govmm/govmm/internal/block"
 	"github.com/govmm/govmm/qcow2"
@@ -27,22 +28,40 @@ func runRebase(t *Tool, a *arguments) (err error) {
 	if !unsafe && !a.has("b") {
 		return usage("Must specify backing file (-b) or use unsafe mode (-u)")
 	}
+	for _, f := range []string{"t", "T"} {
+		if err := checkCache(a.get(f, ""), f == "T"); err != nil {
+			return err
+		}
+	}
 	name := a.operands[0]
 	to, format := a.get("b", ""), a.get("F", "")
-	if format != "" && createOptionsOf(format) == nil {
-		return fmt.Errorf("Invalid format name: '%s'", format)
-	}
-	refused := fmt.Errorf("Could not change the backing file to '%s': Operation not supported", to)
-	im, err := t.openImage(name, a, openOptions{format: a.get("f", ""), write: true, noBacking: unsafe, cache: a.get("t", "")}, refused)
+	d, _, err := t.open(name, a, openOptions{format: a.get("f", ""), write: true, noBacking: unsafe, cache: a.get("t", "")})
 	if err != nil {
 		return err
 	}
-	defer closing(im, &err)
-	if unsafe {
-		if err := im.SetBackingFile(to, format); err != nil {
-			return fmt.Errorf("Could not change the backing file to '%s': %s", to, reason(err))
+	defer closing(d, &err)
+	if format != "" && createOptionsOf(format) == nil {
+		return fmt.Errorf("Invalid format name: '%s'", format)
+	}
+	im, _ := d.(*qcow2.Image)
+	prefix := fmt.Sprintf("Could not change the backing file to '%s'", a.get("b", "(null)"))
+	change := func() error {
+		var err error
+		switch {
+		case to != "" && format == "":
+			return fmt.Errorf("%s: backing format must be specified", prefix)
+		case im == nil:
+			err = syscall.ENOTSUP
+		case unsafe:
+			err = im.SetBackingFile(to, format)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %s", prefix, reason(err))
 		}
 		return nil
+	}
+	if unsafe {
+		return change()
 	}
 	o := qcow2.RebaseOptions{Name: to, Format: format}
 	if to != "" {
@@ -57,9 +76,12 @@ func runRebase(t *Tool, a *arguments) (err error) {
 		if err != nil {
 			return fmt.Errorf("Could not open new backing file '%s': %s", to, trimOpen(err, full))
 		}
-		if o.Format == "" {
-			o.Format = s.spec.Format
+	}
+	if err := change(); err != nil {
+		if o.Backing != nil {
+			err = errors.Join(err, o.Backing.Close())
 		}
+		return err
 	}
 	p := t.newProgress(a.has("p") && !a.has("q"), 1)
 	defer p.end()

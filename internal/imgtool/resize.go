@@ -22,7 +22,7 @@ var resizeCommand = command{
 
 func runResize(t *Tool, a *arguments) (err error) {
 	name := a.get("preallocation", "off")
-	mode, ok := preallocation(name)
+	mode, ok := qcow2.ParsePreallocation(name)
 	if !ok {
 		return fmt.Errorf("Invalid preallocation mode '%s'", name)
 	}
@@ -75,8 +75,12 @@ func runResize(t *Tool, a *arguments) (err error) {
 	return nil
 }
 
-// resizeDevice changes the size of a disk; sizes are rounded up to sectors.
+// resizeDevice changes the size of a disk: raw ones to any, which is rounded up
+// to sectors when it is used.
 func resizeDevice(d block.Device, s source, size int64, mode qcow2.Preallocation) error {
+	if s.spec.Format != block.FormatRaw && size%sectorSize != 0 {
+		return fmt.Errorf("The new size must be a multiple of %d", sectorSize)
+	}
 	r, ok := d.(block.Preallocator)
 	if !ok {
 		return errors.New("Image format driver does not support resize")

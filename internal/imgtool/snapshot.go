@@ -80,7 +80,7 @@ func errNoSnapshots(action, snapshot string) error {
 	case "c":
 		return fmt.Errorf("Could not create snapshot '%s': -95 (Operation not supported)", snapshot)
 	case "a":
-		return fmt.Errorf("Could not apply snapshot '%s': Block format 'raw' used by node '' does not support internal snapshots", snapshot)
+		return fmt.Errorf("Could not apply snapshot '%s': Block driver does not support snapshots", snapshot)
 	case "d":
 		return fmt.Errorf("Could not delete snapshot '%s': snapshot not found", snapshot)
 	}

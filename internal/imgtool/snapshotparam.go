@@ -11,7 +11,7 @@ import (
 // setSnapshot makes a source the disk of a snapshot.
 func setSnapshot(s *block.Spec, list []option) error {
 	if s.Format != block.FormatQCOW2 {
-		return errors.New("Failed to load snapshot: Operation not supported")
+		return fmt.Errorf("Failed to load snapshot: Block format '%s' used by device '' does not support temporarily loading internal snapshots", s.Format)
 	}
 	for _, o := range list {
 		switch o.name {
