@@ -55,6 +55,7 @@ type Machine struct {
 	ending  atomic.Bool     // vCPUs leave their loops; set before they are kicked
 	life    context.Context // ends when the outcome is known
 	end     context.CancelFunc
+	told    chan struct{} // closed when Config.Notify was told of the end
 	holds   atomic.Uint32 // reasons not to run; stored with mu held
 
 	mu        sync.Mutex
@@ -81,7 +82,7 @@ type Device interface {
 
 // New builds a machine without PCI devices. It must be closed.
 func New(c Config) (_ *Machine, err error) {
-	m := &Machine{config: c, log: c.Logger, resets: make(chan Cause, 1), pauses: make(chan Status, 1), remaps: make(chan struct{}, 1), control: make(chan struct{}, 1)}
+	m := &Machine{config: c, log: c.Logger, resets: make(chan Cause, 1), pauses: make(chan Status, 1), remaps: make(chan struct{}, 1), control: make(chan struct{}, 1), told: make(chan struct{})}
 	m.life, m.end = context.WithCancel(context.Background())
 	m.turn.L = &m.mu
 	if m.log == nil {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -370,5 +371,26 @@ func TestKeyboardComesWithTheScreen(t *testing.T) {
 	m = newMachine(t, nil, Config{BIOS: &BIOS{Image: tinyBIOS(), VGA: bytes.NewReader(rom)}})
 	if c := m.acpiConfig(); !c.Keyboard || !c.Mouse || !c.VGA {
 		t.Errorf("with a screen: %+v", c)
+	}
+}
+
+// Who is notified of the end may take its time: Run waits for it, though it was another
+// goroutine that ended the machine, and nobody loses the event by what follows Run.
+func TestRunReturnsAfterTheEndWasTold(t *testing.T) {
+	p := payload.New()
+	p.Halt()
+	var told atomic.Bool
+	m := newMachine(t, p, Config{
+		Notify: func(e Event) {
+			if _, ok := e.(Ended); ok {
+				time.Sleep(20 * time.Millisecond)
+				told.Store(true)
+			}
+		},
+	})
+	time.AfterFunc(time.Millisecond, m.Stop)
+	runTo(t, m, Stopped)
+	if !told.Load() {
+		t.Error("Run returned before the end was told")
 	}
 }

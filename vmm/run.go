@@ -55,8 +55,8 @@ const flushLimit = 5 * time.Second
 
 // Run starts the guest and returns when it ended, or was ended by ctx or Stop.
 // The error is nil but for Failed, and where output of the guest was lost. All
-// vCPUs have left the guest then; devices may still be busy until Close. A
-// machine runs once.
+// vCPUs have left the guest then, and Config.Notify was told of the end; devices
+// may still be busy until Close. A machine runs once.
 func (m *Machine) Run(ctx context.Context) (Outcome, error) {
 	if m.started.Swap(true) {
 		return Failed, errors.New("the machine ran already")
@@ -74,6 +74,7 @@ func (m *Machine) Run(ctx context.Context) (Outcome, error) {
 	}
 	m.attend(ctx)
 	running.Wait()
+	<-m.told
 
 	m.mu.Lock()
 	outcome, err := m.outcome, m.failure
@@ -123,4 +124,5 @@ func (m *Machine) finish(o Outcome, c Cause, err error) {
 	m.kickAll()
 	m.mu.Unlock()
 	m.notify(Ended{o, c})
+	close(m.told)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -221,8 +222,13 @@ func TestControlBySocat(t *testing.T) {
 		t.Skip("socat is not installed: guest-tests/setup.sh test does that")
 	}
 	m := startMachine(t, halting())
-	cmd := exec.Command(socat, "-t", "10", "-", "UNIX-CONNECT:"+m.socket)
-	cmd.Stdin = strings.NewReader("{\"execute\": \"qmp_capabilities\"}\n{ \"execute\": \"query-status\", \"id\": 5 }\n{\"execute\":\"quit\"}\n")
+	cmd := exec.Command(socat, "-t", "0.1", "-", "UNIX-CONNECT:"+m.socket)
+	in, err := cmd.StdinPipe() // open until the server hangs up: who ends first is not told of the end
+	if err != nil {
+		t.Fatal(err)
+	}
+	requests := "{\"execute\": \"qmp_capabilities\"}\n{ \"execute\": \"query-status\", \"id\": 5 }\n{\"execute\":\"quit\"}\n"
+	go func() { _, _ = io.WriteString(in, requests) }()
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatal(err)
