@@ -48,7 +48,6 @@ type conn struct {
 	pace    [commands]atomic.Int64 // moving mean of what a small request takes, in nanoseconds
 	waiting atomic.Int32           // workers that wait for recv
 	workers atomic.Int32
-	busy    atomic.Int32 // workers that carry out a request
 	crew    sync.WaitGroup
 	budget  budget
 
@@ -95,7 +94,7 @@ func (c *conn) serve() {
 	}
 	c.allow(0)
 	log.Debug("client comes", "export", c.export.Name)
-	c.out.nc = c.nc
+	c.out.nc, c.out.changed.L = c.nc, &c.out.mu
 	c.budget.pool, c.budget.left = &c.srv.buffers, connectionBudget
 	c.hire()
 	c.crew.Wait()
@@ -122,7 +121,7 @@ func (c *conn) hire() {
 // work carries out requests until there are no more.
 func (c *conn) work() {
 	w := worker{c: c}
-	for {
+	for !w.done {
 		c.waiting.Add(1)
 		c.recv.Lock()
 		c.waiting.Add(-1)
@@ -133,9 +132,7 @@ func (c *conn) work() {
 			}
 		}
 		w.flush()
-		if w.done {
-			return
-		}
+		c.out.settle()
 	}
 }
 
@@ -155,6 +152,7 @@ func (w *worker) pass() {
 		return
 	}
 	w.holds = false
+	w.c.out.owe()
 	ended := w.done
 	w.c.recv.Unlock()
 	if !ended && w.c.waiting.Load() == 0 {
@@ -179,9 +177,7 @@ func (w *worker) next() bool {
 		w.done = true
 		return false
 	}
-	c.busy.Add(1)
 	w.carryOut(rq)
-	c.busy.Add(-1)
 	return true
 }
 

@@ -30,9 +30,23 @@ func newRAM(size int) *ram {
 
 var errBroken = errors.New("device is broken")
 
-func (r *ram) Size() int64      { return int64(len(r.data)) }
 func (r *ram) ReadOnly() bool   { return r.readOnly }
 func (r *ram) CanDiscard() bool { return true }
+
+func (r *ram) Size() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return int64(len(r.data))
+}
+
+func (r *ram) resize(size int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	data, written := make([]byte, size), make([]bool, (size+ramBlock-1)/ramBlock)
+	copy(data, r.data)
+	copy(written, r.written)
+	r.data, r.written = data, written
+}
 
 // contents is a copy of what is on the device.
 func (r *ram) contents() []byte {

@@ -203,19 +203,14 @@ func (c *conn) info(o optionRequest) error {
 		return c.refuse(o, repErrUnknown, fmt.Sprintf("export %q is not served", name))
 	}
 	be := binary.BigEndian
+	texts := map[uint16]string{infoName: e.Name, infoDescription: e.Description}
 	for rest = rest[2:]; len(rest) > 0; rest = rest[2:] {
-		var text string
 		kind := be.Uint16(rest)
-		switch kind {
-		case infoName:
-			text = e.Name
-		case infoDescription:
-			if text = e.Description; text == "" {
-				continue
-			}
-		default:
+		text, ok := texts[kind]
+		if !ok || kind == infoDescription && text == "" {
 			continue
 		}
+		delete(texts, kind) // it is told once, however often it was asked for
 		if err := c.answer(o, repInfo, append(be.AppendUint16(nil, kind), text...)); err != nil {
 			return err
 		}

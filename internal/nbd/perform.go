@@ -130,6 +130,11 @@ func (w *worker) read(rq request) {
 		w.finish(rq, nil)
 		return
 	}
+	if !w.c.structured && left > pieceSize {
+		// Its pieces don't say whose they are: no other reply may get between them.
+		w.flush()
+		w.c.out.settled()
+	}
 	begun := false // a simple reply was begun: an error can't be said any more
 	for left > 0 {
 		n := min(left, pieceSize)
@@ -214,6 +219,9 @@ func (w *worker) write(rq request, code uint32, text string) {
 	c := w.c
 	off, left := int64(rq.off), int64(rq.length)
 	if code != 0 {
+		if int64(c.in.Buffered()) < left {
+			w.flush()
+		}
 		if _, err := io.CopyN(io.Discard, c.in, left); err != nil {
 			c.over, w.done = err, true
 			return

@@ -136,3 +136,31 @@ func TestNbdinfoTLS(t *testing.T) {
 		t.Errorf("%s", out)
 	}
 }
+
+// TestCopyTLS copies in and out under TLS, by libnbd with several connections and by
+// QEMU, which both show a certificate.
+func TestCopyTLS(t *testing.T) {
+	dir := credentials(t)
+	config, err := LoadTLS(dir, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := newRAM(16 << 20)
+	path, _ := start(t, &Server{Exports: exports(d), TLS: config})
+	want := filled(t, 16<<20).contents()
+	in, out := filepath.Join(t.TempDir(), "in"), filepath.Join(t.TempDir(), "out")
+	if err := os.WriteFile(in, want, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	uri := "nbds+unix://localhost/a?socket=" + path + "&tls-certificates=" + dir
+	tool(t, "nbdcopy", "--connections=3", in, uri)
+	if !bytes.Equal(d.contents(), want) {
+		t.Error("what nbdcopy copied in differs")
+	}
+	tool(t, "nbdcopy", "--connections=3", uri, out)
+	if got, err := os.ReadFile(out); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("what nbdcopy copied out differs (%v)", err)
+	}
+	tool(t, "qemu-img", "compare", "--object", "tls-creds-x509,id=tls0,endpoint=client,dir="+dir, "--image-opts",
+		"driver=nbd,server.type=unix,server.path="+path+",export=a,tls-creds=tls0,tls-hostname=localhost", "driver=raw,file.driver=file,file.filename="+in)
+}

@@ -71,7 +71,7 @@ func (w *worker) add(r reply) { w.replies = append(w.replies, r) }
 // flush sends the replies that were collected.
 func (w *worker) flush() {
 	if len(w.replies) > 0 {
-		w.c.out.send(w.c, w.replies)
+		w.c.out.send(w, w.replies)
 		clear(w.replies)
 		w.replies = w.replies[:0]
 	}
@@ -83,7 +83,10 @@ type sender struct {
 	nc net.Conn
 
 	mu      sync.Mutex
-	pending []reply // guarded by mu, with all below
+	changed sync.Cond // queued or owing became less; its lock is mu
+	pending []reply   // guarded by mu, with all below
+	queued  int       // bytes of pending, without the payloads that the budget bounds
+	owing   int       // workers that carry out a request without the receive lock
 	spare   []reply
 	writing bool
 	err     error
@@ -92,31 +95,42 @@ type sender struct {
 	flat []byte
 }
 
-// send writes replies, or leaves them to the one who is writing. While other
-// requests are carried out it lets those go first who are ready to run: where
-// several end together, their replies leave together.
-func (s *sender) send(c *conn, replies []reply) {
+// maxQueued is how many bytes of replies wait while others are being written. Who
+// has more waits as well: a client that takes no replies is not served any further.
+const maxQueued = 256 << 10
+
+// send writes replies, or leaves them to the one who is writing. While others carry
+// out requests it lets those go first who are ready to run: where several end
+// together, their replies leave together.
+func (s *sender) send(w *worker, replies []reply) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for s.writing && s.queued >= maxQueued {
+		s.changed.Wait()
+	}
 	s.pending = append(s.pending, replies...)
+	for i := range replies {
+		s.queued += replies[i].n + len(replies[i].tail)
+	}
 	if s.writing {
 		return
 	}
 	s.writing = true
-	if c.busy.Load() > 1 {
+	if s.owing > 1 || s.owing == 1 && w.holds {
 		s.mu.Unlock()
 		runtime.Gosched()
 		s.mu.Lock()
 	}
 	for len(s.pending) > 0 {
 		out, err := s.pending, s.err
-		s.pending, s.spare = s.spare[:0], nil
+		s.pending, s.spare, s.queued = s.spare[:0], nil, 0
+		s.changed.Broadcast()
 		s.mu.Unlock()
 		if err == nil {
-			err = s.write(c, out)
+			err = s.write(w.c, out)
 		}
 		for i := range out {
-			c.budget.give(out[i].payload)
+			w.c.budget.give(out[i].payload)
 		}
 		clear(out)
 		s.mu.Lock()
@@ -126,6 +140,31 @@ func (s *sender) send(c *conn, replies []reply) {
 		}
 	}
 	s.writing = false
+}
+
+// owe announces replies of a worker that passes the receive lock on.
+func (s *sender) owe() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.owing++
+}
+
+// settle says that they were sent, or given to the one who is writing.
+func (s *sender) settle() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.owing--
+	s.changed.Broadcast()
+}
+
+// settled waits until nobody owes a reply. Preconditions: the receive lock is held,
+// so that nobody comes to owe one.
+func (s *sender) settled() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.owing > 0 {
+		s.changed.Wait()
+	}
 }
 
 // fail makes the connection useless: the client's side of the stream can't be

@@ -33,6 +33,7 @@ type Server struct {
 	mu      sync.Mutex
 	conns   map[*conn]struct{} // guarded by mu, with all below
 	ending  bool
+	served  bool // a client that chose an export has left
 	clients sync.WaitGroup
 }
 
@@ -134,14 +135,16 @@ func (s *Server) admit(c *conn) bool {
 	return true
 }
 
-// dismiss forgets a connection and reports whether a client was served and it
-// was the last. A connection that never chose an export was no client.
+// dismiss forgets a connection and reports whether a client was served, by this
+// connection or an earlier one, and no connection is left. A connection that never
+// chose an export was no client, whenever it leaves.
 func (s *Server) dismiss(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
 	s.clients.Done()
-	return c.export != nil && len(s.conns) == 0
+	s.served = s.served || c.export != nil
+	return s.served && len(s.conns) == 0
 }
 
 // end makes all connections stop receiving.

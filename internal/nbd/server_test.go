@@ -71,6 +71,8 @@ func TestHandshake(t *testing.T) {
 	if size := binary.BigEndian.Uint64(info[3].data[2:]); size != 2<<20 {
 		t.Errorf("size %d", size)
 	}
+	many := append(append(str("b"), 0x1f, 0xff), bytes.Repeat([]byte{0, infoName}, 0x1fff)...)
+	expect("INFO that asks for the name 8191 times", c.option(optInfo, many), repInfo, repInfo, repInfo, repAck)
 
 	query := func(code uint32, queries ...string) []optionReply {
 		data := append(str("a"), 0, 0, 0, byte(len(queries)))
@@ -401,6 +403,29 @@ func TestOnce(t *testing.T) {
 	}
 }
 
+// TestOnceWhenALookerLeavesLast ends the server, too, when who only looked stays
+// longer than the last client.
+func TestOnceWhenALookerLeavesLast(t *testing.T) {
+	s := &Server{Exports: exports(newRAM(1 << 20)), Once: true}
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() { done <- s.Serve(context.Background(), l) }()
+	looker := dial(t, path)
+	looker.option(optList, nil)
+	user := dial(t, path)
+	user.choose("a", true)
+	user.request(cmdDisconnect, 0, 1, 0, 0)
+	user.closed()
+	_ = looker.nc.Close()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 // TestMultiConn writes on one connection and reads and flushes on another.
 func TestMultiConn(t *testing.T) {
 	d := newRAM(1 << 20)
@@ -419,6 +444,35 @@ func TestMultiConn(t *testing.T) {
 	b.request(cmdFlush, 0, 2, 0, 0)
 	if code := b.simple(2); code != 0 || d.flushes.Load() != 1 {
 		t.Error("flush")
+	}
+}
+
+// TestResizeWhileConnected changes a device's size under a client: what is beyond
+// the end is refused from then on, what was gained is served.
+func TestResizeWhileConnected(t *testing.T) {
+	d := newRAM(1 << 20)
+	path, _ := start(t, &Server{Exports: exports(d)})
+	c := dial(t, path)
+	c.choose("a", true)
+	c.read(1<<20-4096, 4096)
+	d.resize(512 << 10)
+	c.request(cmdRead, 0, 1, 1<<20-4096, 4096)
+	if code := c.answer(1, 1<<20-4096, nil); code != errnoInval {
+		t.Errorf("READ of what was cut: error %d", code)
+	}
+	c.request(cmdWrite, 0, 2, 512<<10-1, 2)
+	c.put("xy")
+	if code := c.answer(2, 0, nil); code != errnoNoSpace {
+		t.Errorf("WRITE to what was cut: error %d", code)
+	}
+	d.resize(2 << 20)
+	c.request(cmdWrite, 0, 3, 2<<20-2, 2)
+	c.put("xy")
+	if code := c.simple(3); code != 0 {
+		t.Errorf("WRITE to what was gained: error %d", code)
+	}
+	if got := c.read(2<<20-2, 2); string(got) != "xy" {
+		t.Errorf("read %q", got)
 	}
 }
 
@@ -463,6 +517,29 @@ func TestHostile(t *testing.T) {
 	c.read(0, 4096)
 }
 
+// TestRefusedWriteDoesNotHoldUpReplies sends a WRITE that will be refused, and the
+// payload only when the READ before it was answered.
+func TestRefusedWriteDoesNotHoldUpReplies(t *testing.T) {
+	path, _ := start(t, &Server{Exports: exports(newRAM(1 << 20))})
+	c := dial(t, path)
+	c.choose("a", false)
+	be := binary.BigEndian
+	var both []byte
+	for _, cmd := range []command{cmdRead, cmdWrite} {
+		both = be.AppendUint64(be.AppendUint32(both, magicRequest), uint64(cmd)<<32)
+		both = be.AppendUint32(be.AppendUint64(append(both, 0, 0, 0, byte(cmd)), uint64(cmd)<<40), 4096)
+	}
+	c.put(both)
+	if code := c.simple(0); code != 0 {
+		t.Error(code)
+	}
+	c.get(4096)
+	c.put(make([]byte, 4096))
+	if code := c.simple(uint64(cmdWrite)); code != errnoNoSpace {
+		t.Errorf("error %d", code)
+	}
+}
+
 // TestClientThatTakesNoReplies asks for much and reads nothing: the connection
 // stops, with a bounded part of it in memory, and ends with the server.
 func TestClientThatTakesNoReplies(t *testing.T) {
@@ -492,6 +569,104 @@ func TestClientThatTakesNoReplies(t *testing.T) {
 	_ = c.nc.Close()
 	if err := stop(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestRepliesThatNobodyTakesAreBounded sends requests without payload and takes no
+// reply: the server stops receiving before much has collected.
+func TestRepliesThatNobodyTakesAreBounded(t *testing.T) {
+	for name, cmd := range map[string]command{"FLUSH": cmdFlush, "BLOCK_STATUS": cmdBlockStatus} {
+		t.Run(name, func(t *testing.T) {
+			d := newRAM(1 << 20)
+			for i := range d.written {
+				d.written[i] = i%2 == 0
+			}
+			path, stop := start(t, &Server{Exports: exports(d)})
+			c := dial(t, path)
+			c.choose("a", true, BaseAllocation)
+			one := binary.BigEndian.AppendUint32(nil, magicRequest)
+			one = binary.BigEndian.AppendUint64(one, uint64(cmd)<<32)
+			one = append(one, make([]byte, 12)...)
+			one = binary.BigEndian.AppendUint32(one, 1<<20)
+			const enough = 16 << 20
+			sent := 0
+			for batch := bytes.Repeat(one, 1000); sent < enough; {
+				_ = c.nc.SetWriteDeadline(time.Now().Add(500 * time.Millisecond))
+				n, err := c.nc.Write(batch)
+				if sent += n; err != nil {
+					break
+				}
+			}
+			if sent >= enough {
+				t.Errorf("the server took %d requests without having got rid of a reply", sent/requestSize)
+			}
+			_ = c.nc.Close()
+			if err := stop(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// slowAt is a device where READs at some offsets wait.
+type slowAt struct {
+	*ram
+	at map[int64]*wait
+}
+
+type wait struct{ reached, end chan struct{} }
+
+func (d *slowAt) ReadV(bufs [][]byte, off int64) error {
+	if w := d.at[off]; w != nil {
+		close(w.reached)
+		<-w.end
+	}
+	return d.ram.ReadV(bufs, off)
+}
+
+// TestLongSimpleReplyIsNotInterrupted has a READ end while another, of several
+// pieces, is answered to a client that knows only simple replies: its reply does not
+// get between the pieces.
+func TestLongSimpleReplyIsNotInterrupted(t *testing.T) {
+	const slow, long = 3 << 20, 0 // offsets, and cookies
+	newWait := func() *wait { return &wait{make(chan struct{}), make(chan struct{})} }
+	first, second := newWait(), newWait()
+	d := &slowAt{newRAM(4 << 20), map[int64]*wait{slow: first, long + pieceSize: second}}
+	if err := d.WriteV([][]byte{bytes.Repeat([]byte{7}, 2*pieceSize)}, long); err != nil {
+		t.Fatal(err)
+	}
+	path, _ := start(t, &Server{Exports: []Export{{Name: "a", Device: d}}})
+	c := dial(t, path)
+	c.choose("a", false)
+	c.request(cmdRead, 0, slow, slow, 128<<10) // so long that others are taken meanwhile
+	<-first.reached
+	c.request(cmdRead, 0, long, long, 2*pieceSize)
+	all := make(chan []byte)
+	go func() { all <- c.get(2*simpleReplySize + 128<<10 + 2*pieceSize) }()
+	// The second piece is not even read before the slow READ has ended. If it is,
+	// the slow one ends between the pieces.
+	select {
+	case <-second.reached:
+		close(first.end)
+		time.Sleep(100 * time.Millisecond)
+		close(second.end)
+	case <-time.After(300 * time.Millisecond):
+		close(second.end)
+		close(first.end)
+	}
+	be := binary.BigEndian
+	for got := <-all; len(got) > 0; {
+		if be.Uint32(got) != magicSimpleReply {
+			t.Fatalf("%x where a reply should begin", got[:simpleReplySize])
+		}
+		body, value := got[simpleReplySize:][:128<<10], byte(0)
+		if be.Uint64(got[8:]) == long {
+			body, value = got[simpleReplySize:][:2*pieceSize], 7
+		}
+		if !bytes.Equal(body, bytes.Repeat([]byte{value}, len(body))) {
+			t.Fatalf("reply to %d: other contents", be.Uint64(got[8:]))
+		}
+		got = got[simpleReplySize+len(body):]
 	}
 }
 

@@ -5,12 +5,13 @@ import (
 	"errors"
 )
 
-// maxExtents is how many extents a reply to BLOCK_STATUS has at most.
+// maxExtents is how many extents a reply to BLOCK_STATUS has at most, in all its
+// chunks, unless it has more chunks.
 const maxExtents = 4096
 
 // blockStatus carries out BLOCK_STATUS: one chunk for each selected context.
 func (w *worker) blockStatus(rq request) {
-	limit := maxExtents
+	limit := max(1, maxExtents/len(w.c.contexts))
 	if rq.flags&cmdFlagReqOne != 0 {
 		limit = 1
 	}

@@ -130,6 +130,13 @@ func TestLoadTLSErrors(t *testing.T) {
 	if _, err := LoadTLS(t.TempDir(), false); err == nil || !strings.Contains(err.Error(), "server-cert.pem") {
 		t.Errorf("an empty directory: %v", err)
 	}
+	keys := t.TempDir()
+	if err := os.WriteFile(filepath.Join(keys, "keys.psk"), []byte("alice:00"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LoadTLS(keys, false); err == nil || !strings.Contains(err.Error(), "pre-shared keys (keys.psk) are not supported") {
+		t.Errorf("a directory with pre-shared keys: %v", err)
+	}
 	ca := filepath.Join(dir, "ca-cert.pem")
 	if err := os.WriteFile(ca, []byte("nothing"), 0o600); err != nil {
 		t.Fatal(err)
