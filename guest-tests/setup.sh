@@ -92,7 +92,7 @@ need() {
 
 install_packages() {
 	need ca-certificates coreutils dash debian-archive-keyring e2fsprogs fdisk util-linux xz-utils
-	[ "$level" = run ] || need acpica-tools cryptsetup-bin dmidecode gcc kexec-tools libc6-dev libiscsi-bin libnbd-bin lz4 mmdebstrap qemu-utils seabios sg3-utils smartmontools socat xfsprogs xorriso zstd
+	[ "$level" = run ] || need acpica-tools cryptsetup-bin dmidecode fio gcc kexec-tools libc6-dev libiscsi-bin libnbd-bin lz4 mmdebstrap qemu-utils seabios sg3-utils smartmontools socat xfsprogs xorriso zstd
 }
 
 # Where KVM runs a stock kernel, nothing of QEMU is needed to run govmm.

@@ -47,6 +47,8 @@ An image is given as for --disk of "govmm run", with these keys more:
   export=NAME         what clients ask for (by default nothing, or the file's
                       name if there are several images)
   description=TEXT    what a list of exports says
+  snapshot=NAME       the disk as it was in an internal snapshot, by ID or name;
+                      needs readonly=on or --read-only
 Clients can ask which parts are allocated (base:allocation), how deep in the
 backing chain (qemu:allocation-depth), and what is dirty in each bitmap of a qcow2
 image (qemu:dirty-bitmap:NAME).
@@ -129,27 +131,34 @@ func openExport(image string, readOnly, named bool) (nbd.Export, error) {
 		return nbd.Export{}, err
 	}
 	spec.ReadOnly = spec.ReadOnly || readOnly
-	e := nbd.Export{FastZero: spec.Format != block.FormatRaw && spec.Format != block.FormatLUKS}
+	var e nbd.Export
 	if named {
 		e.Name = filepath.Base(spec.Path)
 	}
-	for key, value := range rest {
-		switch key {
+	for _, key := range slices.Sorted(maps.Keys(rest)) {
+		switch value := rest[key]; key {
 		case "export":
 			e.Name = value
 		case "description":
 			e.Description = value
+		case "snapshot":
+			switch {
+			case value == "":
+				return nbd.Export{}, fmt.Errorf("image %q: snapshot= (the ID or the name of a snapshot is needed)", image)
+			case !spec.ReadOnly:
+				return nbd.Export{}, fmt.Errorf("image %q: snapshot=%s needs readonly=on or --read-only", image, value)
+			}
+			spec.Snapshot = qcow2.SnapshotRef{Any: value}
+		default:
+			return nbd.Export{}, fmt.Errorf("image %q: unknown key %q", image, key)
 		}
-	}
-	maps.DeleteFunc(rest, func(key, _ string) bool { return key == "export" || key == "description" })
-	if len(rest) > 0 {
-		return nbd.Export{}, fmt.Errorf("image %q: unknown key %q", image, slices.Sorted(maps.Keys(rest))[0])
 	}
 	d, err := block.Open(spec)
 	if err != nil {
 		return nbd.Export{}, err
 	}
 	e.Device = d
+	e.FastZero = zeroesFast(d, spec.Format)
 	if m, ok := d.(block.Mapper); ok {
 		e.Contexts = statusContexts(m)
 	}
@@ -165,6 +174,15 @@ func openExport(image string, readOnly, named bool) (nbd.Export, error) {
 		}
 	}
 	return e, nil
+}
+
+// zeroesFast reports whether a device never writes zeroes out in full. An image
+// that can't discard has no zero clusters.
+func zeroesFast(d block.Device, format string) bool {
+	if im, ok := d.(*qcow2.Image); ok {
+		return im.CanDiscard()
+	}
+	return format == block.FormatNull
 }
 
 // bitmapDirty is the flag of a qemu:dirty-bitmap context.

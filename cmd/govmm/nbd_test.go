@@ -126,6 +126,10 @@ func TestNBDBadInput(t *testing.T) {
 	for want, args := range map[string][]string{
 		"no such file":            {"none.qcow2"},
 		`unknown key "oops"`:      {"a.qcow2,oops=1"},
+		"needs readonly=on":       {"a.qcow2,snapshot=s"},
+		"snapshot= (the ID or":    {"--read-only", "a.qcow2,snapshot="},
+		`"nope"`:                  {"--read-only", "a.qcow2,snapshot=nope"},
+		"has no snapshots":        {"--read-only", "path=a.qcow2,format=raw,snapshot=s"},
 		"--shared 0":              {"--shared", "0", "a.qcow2"},
 		"needs --tls-creds":       {"--tls-verify-peer", "a.qcow2"},
 		"server-cert.pem":         {"--tls-creds", ".", "a.qcow2"},

@@ -184,6 +184,8 @@ func (s *Spec) validate() error {
 		return fmt.Errorf("disk %q: force-share=on can only be used with readonly=on", s.Path)
 	case s.Size != 0:
 		return fmt.Errorf("disk %q: size=%d (only format=null has a size)", s.Path, s.Size)
+	case s.Snapshot != (qcow2.SnapshotRef{}) && s.Format != "" && s.Format != FormatQCOW2:
+		return fmt.Errorf("disk %q: a disk of format %s has no snapshots (%s disks may)", s.Path, s.Format, FormatQCOW2)
 	case s.L2CacheSize < 0:
 		return fmt.Errorf("disk %q: l2-cache-size=%d", s.Path, s.L2CacheSize)
 	}
