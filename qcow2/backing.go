@@ -30,10 +30,20 @@ func openBacking(h *header, o *Options) (Backing, error) {
 	}
 	b, err := o.Backing(h.backingFile, h.backingFormat())
 	if err != nil {
-		return nil, fmt.Errorf("backing file %q: %w", h.backingFile, err)
+		return nil, &BackingError{h.backingFile, err}
 	}
 	return b, nil
 }
+
+// BackingError is the failure to open the backing file of an image.
+type BackingError struct {
+	Name string // as the image has it
+	Err  error
+}
+
+func (e *BackingError) Error() string { return fmt.Sprintf("backing file %q: %v", e.Name, e.Err) }
+
+func (e *BackingError) Unwrap() error { return e.Err }
 
 // Backing is the disk under the image, nil if it has none. It belongs to the
 // image.

@@ -47,7 +47,7 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 		debug = c.spec.Debug
 	}
 	if format == FormatRaw {
-		return newRaw(f, readOnly, debug)
+		return newRaw(f, readOnly, c.spec.Guessed && len(c.seen) == 1, debug)
 	}
 	if format == FormatLUKS {
 		if debug != nil {

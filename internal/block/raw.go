@@ -18,14 +18,15 @@ type raw struct {
 	debug    *blkdebug.Debug // does so; nil: nobody
 	size     atomic.Int64    // rounded up to a sector: what the file lacks reads as zeroes
 	readOnly bool
+	guessed  bool // see Spec.Guessed
 }
 
-func newRaw(f *qcow2.OSFile, readOnly bool, debug *blkdebug.Debug) (*raw, error) {
+func newRaw(f *qcow2.OSFile, readOnly, guessed bool, debug *blkdebug.Debug) (*raw, error) {
 	n, err := f.Size()
 	if err != nil {
 		return nil, err
 	}
-	r := &raw{f: f, io: f, debug: debug, readOnly: readOnly}
+	r := &raw{f: f, io: f, debug: debug, readOnly: readOnly, guessed: guessed}
 	if debug != nil {
 		r.io = debug.Wrap(f)
 	}
@@ -62,6 +63,9 @@ func (r *raw) ReadV(bufs [][]byte, off int64) error {
 
 func (r *raw) WriteV(bufs [][]byte, off int64) error {
 	if err := r.check(off, vecLen(bufs), true); err != nil {
+		return err
+	}
+	if err := r.mayBegin(bufs, off); err != nil {
 		return err
 	}
 	if r.debug != nil {

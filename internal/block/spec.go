@@ -25,6 +25,9 @@ type Spec struct {
 	// Format is one of the formats above. Empty means that the file is looked
 	// at, and must be qcow2.
 	Format string
+	// Guessed says that Format was found by Guess: writes that would make a raw
+	// disk look like another format are refused.
+	Guessed bool
 	// ReadOnly refuses writes.
 	ReadOnly bool
 	// NoBacking refuses an image that needs a backing file.

@@ -66,7 +66,10 @@ func zeroesFast(im *qcow2.Image, off, n int64) (bool, error) {
 // writeCompressed writes whole clusters in compressed form.
 func (d *disk) writeCompressed(p []byte, off int64) error {
 	im, ok := d.dev.(*qcow2.Image)
-	if !ok {
+	switch {
+	case off > d.dev.Size()-int64(len(p)):
+		return syscall.EIO
+	case !ok:
 		return syscall.ENOTSUP
 	}
 	return d.durably(false, im.WriteCompressed(p, off))

@@ -11,6 +11,7 @@ import (
 	"github.com/govmm/govmm/internal/blkdebug"
 	"github.com/govmm/govmm/internal/block"
 	"github.com/govmm/govmm/qcow2"
+	"github.com/govmm/govmm/qcow2/luks"
 )
 
 // openImage opens an image, and prints why that does not work.
@@ -43,6 +44,15 @@ func (s *Session) openDisk(o *openOptions) (*disk, error) {
 			return nil, refuse("No secret with id '%s'", t.secret)
 		}
 		t.spec.Secret = passphrase
+	}
+	if t.spec.Format == "" {
+		if t.spec.Format, err = block.Guess(t.spec.Path); err != nil {
+			return nil, err
+		}
+		t.spec.Guessed = true
+		if t.spec.Format == block.FormatRaw && !t.spec.ReadOnly {
+			fmt.Fprintf(s.Err, block.GuessWarning, o.name)
+		}
 	}
 	d := &disk{writethrough: o.cache.writethrough, unmap: t.unmap}
 	if t.debug {
@@ -100,7 +110,10 @@ func overlay(spec block.Spec) (block.Spec, error) {
 func reason(err error) string {
 	var locked *qcow2.LockError
 	var path *fs.PathError
+	var backing *qcow2.BackingError
 	switch {
+	case errors.As(err, &backing):
+		return "Could not open backing file: " + reason(backing.Err)
 	case errors.As(err, &locked):
 		kind := ""
 		if locked.Shared {
@@ -109,6 +122,14 @@ func reason(err error) string {
 		return fmt.Sprintf("Failed to get %s%q lock\nIs another process using the image [%s]?", kind, locked.Permission, locked.Path)
 	case errors.Is(err, qcow2.ErrFormat):
 		return "Image is not in qcow2 format"
+	case errors.Is(err, luks.ErrFormat):
+		return "Volume is not in LUKS format"
+	case errors.Is(err, luks.ErrPassphrase):
+		return "Invalid password, cannot unlock any keyslot"
+	case errors.Is(err, block.ErrSecret):
+		return "Parameter 'key-secret' is required for cipher"
+	case errors.Is(err, qcow2.ErrSecret):
+		return "Parameter 'encrypt.key-secret' is required for cipher"
 	case errors.As(err, &path) && path.Op == "open":
 		return fmt.Sprintf("Could not open '%s': %s", path.Path, text(err))
 	}

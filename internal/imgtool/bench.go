@@ -80,7 +80,7 @@ func runBench(t *Tool, a *arguments) (err error) {
 	t.printf("%s", o.Describe())
 	took, err := bench.Run(d, o)
 	if err != nil {
-		return err
+		return fmt.Errorf("Failed request: %s", reason(err))
 	}
 	t.printf("Run completed in %.3f seconds.\n", took.Seconds())
 	return nil

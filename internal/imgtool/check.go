@@ -71,9 +71,14 @@ func runCheck(t *Tool, a *arguments) error {
 		}
 		return []byte(s.spec.Secret), nil
 	}
-	im, err := qcow2.Open(f, qcow2.Options{
+	o := qcow2.Options{
 		ReadOnly: repair == qcow2.RepairNone, ForRepair: repair != qcow2.RepairNone, NoBacking: true, NoDataFile: true, Secret: secret,
-	})
+	}
+	storage := qcow2.File(f)
+	if debug := s.spec.Debug; debug != nil {
+		storage, o.Event = debug.Wrap(f), debug.Event
+	}
+	im, err := qcow2.Open(storage, o)
 	if err != nil {
 		return errors.Join(openError(name, err), f.Close())
 	}

@@ -24,7 +24,11 @@ func runCommit(t *Tool, a *arguments) (err error) {
 	if err != nil {
 		return err
 	}
+	base, based := a.get("b", ""), a.get("b", "") != ""
 	noBacking := errors.New("Image does not have a backing file")
+	if based {
+		noBacking = fmt.Errorf("Did not find '%s' in the backing chain of '%s'", base, name)
+	}
 	im, err := t.openImage(name, a, openOptions{format: a.get("f", ""), write: true, cache: a.get("t", ""), reopens: true}, noBacking)
 	if err != nil {
 		return err
@@ -35,9 +39,9 @@ func runCommit(t *Tool, a *arguments) (err error) {
 		return noBacking
 	}
 	depth := 1
-	if b := a.get("b", ""); b != "" {
-		if depth = chainDepth(files, name, b); depth < 1 {
-			return fmt.Errorf("Did not find '%s' in the backing chain of '%s'", b, name)
+	if based {
+		if depth = chainDepth(files, name, base); depth < 1 {
+			return noBacking
 		}
 	}
 	format := im.Info().BackingFormat
@@ -45,17 +49,17 @@ func runCommit(t *Tool, a *arguments) (err error) {
 		mid := under.(*qcow2.Image)
 		format, under = mid.Info().BackingFormat, mid.Backing()
 	}
-	base, err := block.Open(block.Spec{Path: files[depth], Format: format})
+	below, err := block.Open(block.Spec{Path: files[depth], Format: format})
 	if err != nil {
 		return openError(files[depth], err)
 	}
-	defer closing(base, &err)
-	target, ok := base.(qcow2.CommitTarget)
+	defer closing(below, &err)
+	target, ok := below.(qcow2.CommitTarget)
 	if !ok {
 		return fmt.Errorf("Block format '%s' can't be committed into", format)
 	}
 	p := t.newProgress(a.has("p") && !a.has("q"), 1)
-	err = im.CommitTo(target, qcow2.CommitOptions{Depth: depth, Keep: a.has("d") || a.has("b"), Progress: p.engine})
+	err = im.CommitTo(target, qcow2.CommitOptions{Depth: depth, Keep: a.has("d") || based, Progress: p.engine})
 	p.end()
 	if err != nil {
 		return errors.New(reason(err))

@@ -128,27 +128,10 @@ func (t *Tool) convertArguments(a *arguments) (*convertJob, error) {
 		anyOrder: a.has("W"), salvage: a.has("salvage"), zeroed: a.has("target-is-zero"),
 		bitmaps: a.has("bitmaps"), skipBroken: a.has("skip-broken-bitmaps"), quiet: a.has("q"),
 	}
-	if a.has("m") {
-		n, err := strconv.Atoi(a.get("m", ""))
-		if err != nil || n < 1 || n > 16 {
-			return nil, errors.New("Invalid number of coroutines. Allowed number of coroutines is between 1 and 16")
-		}
-		j.workers = n
-	}
-	if a.has("S") {
-		n, err := imageSize(a.get("S", ""), "buffer size for sparse output")
-		if err != nil || n%sectorSize != 0 || n > maxSparse {
-			return nil, fmt.Errorf("Invalid buffer size for sparse output specified. Valid sizes are multiples of %d up to %d. "+
-				"Select 0 to disable sparse detection (fully allocates output).", sectorSize, maxSparse)
-		}
-		j.sparse = n
-	}
-	if a.has("r") {
-		n, err := imageSize(a.get("r", ""), "rate limit")
-		if err != nil {
+	for _, o := range a.options {
+		if err := j.number(o); err != nil {
 			return nil, err
 		}
-		j.rate = n
 	}
 	switch {
 	case j.skipBroken && !j.bitmaps:
@@ -170,6 +153,24 @@ func (t *Tool) convertArguments(a *arguments) (*convertJob, error) {
 }
 
 const maxSparse = 16 << 20
+
+// number takes an option that is a number.
+func (j *convertJob) number(o option) (err error) {
+	switch o.name {
+	case "m":
+		if j.workers, err = strconv.Atoi(o.value); err != nil || j.workers < 1 || j.workers > 16 {
+			return errors.New("Invalid number of coroutines. Allowed number of coroutines is between 1 and 16")
+		}
+	case "S":
+		if j.sparse, err = imageSize(o.value, "buffer size for sparse output"); err != nil || j.sparse%sectorSize != 0 || j.sparse > maxSparse {
+			return fmt.Errorf("Invalid buffer size for sparse output specified. Valid sizes are multiples of %d up to %d. "+
+				"Select 0 to disable sparse detection (fully allocates output).", sectorSize, maxSparse)
+		}
+	case "r":
+		j.rate, err = imageSize(o.value, "rate limit")
+	}
+	return err
+}
 
 // addSource opens an image that is copied; the first may be at a snapshot.
 func (t *Tool) addSource(c *copying, name string, a *arguments, first bool) error {

@@ -179,15 +179,23 @@ func (c *copying) look(off int64) (piece, error) {
 	case e.Zero && c.zeroed:
 		p.skip = true
 	}
+	if c.cluster > 0 && p.skip && off+p.n < c.total {
+		// Pieces begin with a cluster: the last one here is copied.
+		if whole := (off + p.n) / c.cluster * c.cluster; whole > off {
+			p.n = whole - off
+		} else {
+			p.skip = false
+		}
+	}
 	if p.skip || p.zero && !c.job.compress {
 		return p, nil
 	}
-	return c.cut(p, d.Size()-at), nil
+	return c.cut(p), nil
 }
 
 // cut shortens a piece to what is copied at a time; for compressed output to
 // whole clusters, which may hold data and holes.
-func (c *copying) cut(p piece, left int64) piece {
+func (c *copying) cut(p piece) piece {
 	if c.cluster == 0 {
 		p.n = min(p.n, c.step()-p.off%c.step())
 		return p

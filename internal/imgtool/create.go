@@ -140,7 +140,7 @@ func (t *Tool) lookAtBacking(n *newImage) error {
 	if name == n.file {
 		return errors.New("Error: Trying to create an image with the same filename as the backing file")
 	}
-	if n.unsafe && n.size >= 0 {
+	if n.unsafe {
 		if format == "" {
 			return errors.New("Backing file specified without backing format")
 		}

@@ -38,7 +38,7 @@ func runMap(t *Tool, a *arguments) error {
 	if err != nil {
 		return err
 	}
-	d, _, err := t.open(name, a, openOptions{format: a.get("format", "")})
+	d, s, err := t.open(name, a, openOptions{format: a.get("format", "")})
 	if err != nil {
 		return err
 	}
@@ -52,6 +52,7 @@ func runMap(t *Tool, a *arguments) error {
 		length = left
 	}
 	p := mapPrinter{t: t, files: block.Files(d)}
+	p.files[0] = s.fileName()
 	if asJSON {
 		t.printf("[")
 		p.print = p.json

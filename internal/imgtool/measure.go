@@ -96,6 +96,9 @@ func (n *newImage) measure(d block.Device) (m qcow2.Measurement, bitmaps int64, 
 		size := sectors(n.size)
 		return qcow2.Measurement{Required: size, FullyAllocated: size}, -1, nil
 	}
+	if c := n.values.or("compat", "1.1"); c != "0.10" && c != "1.1" {
+		return m, -1, fmt.Errorf("Invalid compatibility level: '%s'", c)
+	}
 	o, err := n.options()
 	if err != nil {
 		return m, -1, err

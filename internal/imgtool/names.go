@@ -2,12 +2,14 @@ package imgtool
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/govmm/govmm/internal/blkdebug"
 	"github.com/govmm/govmm/internal/block"
 )
 
@@ -138,6 +140,10 @@ func (t *Tool) spec(tree optionTree) (block.Spec, error) {
 	var s block.Spec
 	tree = maps.Clone(tree)
 	driver, _ := tree.take("driver")
+	if driver == "blkdebug" {
+		tree = tree.under("file")
+		tree["file.driver"], driver = driver, block.FormatRaw
+	}
 	protocol, nested := tree.take("file.driver")
 	name, _ := tree.take("file.filename")
 	switch driver {
@@ -163,7 +169,23 @@ func (t *Tool) spec(tree optionTree) (block.Spec, error) {
 	default:
 		return s, fmt.Errorf("Unknown driver '%s'", driver)
 	}
-	if protocol != "" && protocol != "file" && protocol != "host_device" {
+	switch protocol {
+	case "", "file", "host_device":
+	case "blkdebug":
+		rules, err := blkdebug.TakeOptions(tree, "file.")
+		if err != nil {
+			return s, err
+		}
+		s.Debug = blkdebug.New(rules, nil)
+		for _, key := range []string{"file.image.filename", "file.x-image"} {
+			if v, ok := tree.take(key); ok {
+				name = v
+			}
+		}
+		if d := tree["file.image.driver"]; d == "file" || d == "host_device" {
+			delete(tree, "file.image.driver")
+		}
+	default:
 		return s, fmt.Errorf("Unknown driver '%s'", protocol)
 	}
 	s.Path = strings.TrimPrefix(name, "file:")
@@ -179,11 +201,41 @@ func (t *Tool) spec(tree optionTree) (block.Spec, error) {
 	return s, nil
 }
 
+// under returns the tree as a branch of another.
+func (t optionTree) under(branch string) optionTree {
+	all := make(optionTree)
+	for name, value := range t {
+		all[join(branch, name)] = value
+	}
+	return all
+}
+
+// debugName reads what stands behind "blkdebug:", a file with rules, which may
+// be empty, and the file that they are for.
+func debugName(name string) (optionTree, error) {
+	config, file, ok := strings.Cut(name, ":")
+	if !ok {
+		return nil, errors.New("blkdebug requires both config file and image path")
+	}
+	tree := optionTree{"file.driver": "blkdebug", "file.image.filename": file}
+	if config != "" {
+		tree["file.config"] = config
+	}
+	return tree, nil
+}
+
 func driverName(driver string) string {
 	if driver == "" {
 		return block.FormatRaw
 	}
 	return driver
+}
+
+// runtimeOptions are those of qcow2 images, in use, that change nothing about
+// what a tool reads and writes.
+var runtimeOptions = []string{
+	"encrypt.format", "lazy-refcounts", "overlap-check", "overlap-check.template", "cache-size", "refcount-cache-size",
+	"l2-cache-entry-size", "cache-clean-interval", "pass-discard-request", "pass-discard-snapshot", "pass-discard-other",
 }
 
 // common takes the options that all drivers have, and those of qcow2.
@@ -211,7 +263,9 @@ func (t *Tool) common(s *block.Spec, tree optionTree) error {
 			}
 		}
 	}
-	tree.take("encrypt.format")
+	for _, name := range runtimeOptions {
+		tree.take(name)
+	}
 	if v, ok := tree.take("l2-cache-size"); ok {
 		if s.L2CacheSize, err = parseSize(v); err != nil {
 			return fmt.Errorf("Parameter 'l2-cache-size' expects a non-negative number below 2^64")

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"strings"
 
 	"github.com/govmm/govmm/internal/block"
@@ -20,9 +19,12 @@ type source struct {
 	named bool
 }
 
+// debugPrefix begins the names of images under which faults are injected.
+const debugPrefix = "blkdebug:"
+
 // fileName is the name that the image is known by once it is open.
 func (s *source) fileName() string {
-	if s.spec.Path == "" {
+	if s.spec.Path == "" || strings.HasPrefix(s.name, debugPrefix) {
 		return s.name
 	}
 	return s.spec.Path
@@ -41,6 +43,11 @@ type openOptions struct {
 
 // openError is the failure to open an image.
 func openError(name string, err error) error {
+	var backing *qcow2.BackingError
+	if errors.As(err, &backing) {
+		below := trimOpen(openError("", backing.Err), "")
+		return &restated{fmt.Sprintf("Could not open '%s': Could not open backing file: %s", name, below), err}
+	}
 	var missing *fs.PathError
 	if errors.As(err, &missing) && missing.Op == "open" {
 		return fmt.Errorf("Could not open '%s': Could not open '%s': %s", name, missing.Path, reason(missing.Err))
@@ -75,8 +82,12 @@ func (t *Tool) locate(name string, imageOpts bool, o openOptions) (source, error
 			return s, fmt.Errorf("Could not open '%s': %s", name, err)
 		}
 		s.spec = spec
-	case strings.HasPrefix(name, "json:"):
-		tree, err := parseJSONName(strings.TrimPrefix(name, "json:"))
+	case strings.HasPrefix(name, "json:"), strings.HasPrefix(name, debugPrefix):
+		parse := parseJSONName
+		if strings.HasPrefix(name, debugPrefix) {
+			parse = debugName
+		}
+		tree, err := parse(name[strings.Index(name, ":")+1:])
 		if err != nil {
 			return s, fmt.Errorf("Could not open '%s': %s", name, err)
 		}
@@ -107,11 +118,11 @@ func (t *Tool) locate(name string, imageOpts bool, o openOptions) (source, error
 		s.named = s.named || imageOpts
 		return s, nil
 	}
-	format, err := probe(s.spec.Path)
+	format, err := block.Guess(s.spec.Path)
 	if err != nil {
 		return s, openError(name, err)
 	}
-	s.spec.Format = format
+	s.spec.Format, s.spec.Guessed = format, true
 	return s, nil
 }
 
@@ -119,27 +130,6 @@ func (t *Tool) locate(name string, imageOpts bool, o openOptions) (source, error
 // name, and not part of a path.
 func protocol(s string) bool {
 	return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789+-_") == ""
-}
-
-// probe finds the format of a file by its first bytes. Whatever is nothing else
-// is raw: that is how these tools work, and why scripts name formats.
-func probe(path string) (string, error) {
-	f, err := qcow2.OpenFile(path, os.O_RDONLY)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	var magic [6]byte
-	if err := f.ReadV([][]byte{magic[:]}, 0); err != nil {
-		return "", err
-	}
-	switch {
-	case string(magic[:4]) == "QFI\xfb":
-		return block.FormatQCOW2, nil
-	case string(magic[:]) == "LUKS\xba\xbe":
-		return block.FormatLUKS, nil
-	}
-	return block.FormatRaw, nil
 }
 
 // open opens an image.
@@ -176,9 +166,7 @@ func (t *Tool) openSource(s source, o openOptions) (block.Device, error) {
 		through, _ = s.spec.SetCacheMode(o.cache)
 	}
 	if !s.named && o.write && s.spec.Format == block.FormatRaw {
-		fmt.Fprintf(t.Stderr, "WARNING: Image format was not specified for '%s' and probing guessed raw.\n"+
-			"         Automatically detecting the format is dangerous for raw images, write operations on block 0 will be restricted.\n"+
-			"         Specify the 'raw' format explicitly to remove the restrictions.\n", s.name)
+		fmt.Fprintf(t.Stderr, block.GuessWarning, s.name)
 	}
 	d, err := block.Open(s.spec)
 	if err != nil {

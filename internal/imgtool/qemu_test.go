@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/govmm/govmm/internal/block"
 )
 
 // script is a list of command lines that are run twice, by qemu-img and by this
@@ -133,7 +135,7 @@ func same(t *testing.T, theirs, ours, name string) {
 	if out, err := exec.Command("qemu-img", "compare", a, b).CombinedOutput(); err != nil {
 		t.Errorf("%s: %v\n%s", name, err, out)
 	}
-	f, err := probe(b)
+	f, err := block.Guess(b)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -307,6 +309,18 @@ var scripts = []script{
 		convert -O qcow2 none x
 		convert -O qcow2 -B base top x
 		convert -l nope -O qcow2 top x
+	`},
+	{"compressed into larger clusters", `
+		create -f qcow2 -o cluster_size=4k a 1000k
+		io -c "write -P 1 4k 8k" -c "write -P 2 100k 4k" -c "write -P 3 900k 100k" a
+		convert -c -O qcow2 a b
+		compare a b
+		convert -c -W -O qcow2 -o cluster_size=2M a c
+		compare a c
+		create -f qcow2 -b a -F qcow2 top
+		io -c "write -P 4 8k 4k" -c "write -P 5 300k 4k" top
+		convert -c -O qcow2 -B a -F qcow2 top d
+		compare top d
 	`},
 	{"compare", `
 		create -f qcow2 a 1M
@@ -497,11 +511,13 @@ var scripts = []script{
 		create -f qcow2 -b a -F qcow2 -o preallocation=falloc b
 		create -f qcow2 -o extent_size_hint=1M,nocow=off b 1M
 		check -r all r
-		snapshot -a x r
+		create -f qcow2 -b none -F qcow2 -u b
+		convert -S 100 -m 17 a b
+		convert -m 17 -S 100 a b
+		commit -b d -f raw r
 		bitmap --enable r y
 		bitmap --merge x -b none a y
 		bitmap --merge x a y
-		bitmap --add -f raw r y
 		amend -o backing_file=r a
 		bench -n -c 1 a
 		bench -i native -c 1 a
@@ -584,6 +600,14 @@ var scripts = []script{
 		dd if=a of=f bs=0
 		dd if=none of=g
 	`},
+	{"a raw disk whose format is guessed", `
+		create r 1M
+		measure -O qcow2 -o compat=v2 r
+		create -f qcow2 a 1M
+		convert -n -O raw r r2
+		dd if=a of=r2
+		resize r 2M
+	`},
 	{"names", `
 		create -f qcow2 a 1M
 		io -c "write -P 1 0 300k" a
@@ -596,6 +620,32 @@ var scripts = []script{
 		info --image-opts -f qcow2 driver=qcow2,file.filename=a
 		measure --image-opts driver=null-co,size=1M
 		check file:a
+	`},
+	{"faults", `
+		create -f qcow2 a 1M
+		io -c "write -P 1 0 64k" a
+		info blkdebug::a
+		info -f raw blkdebug::a
+		map blkdebug::a
+		info blkdebug:none:a
+		info blkdebug:a
+		map --image-opts driver=blkdebug,image.filename=a
+		info --image-opts driver=qcow2,file.driver=foo
+		convert --image-opts driver=qcow2,file.driver=blkdebug,file.image.filename=a,file.inject-error.0.event=read_aio,file.inject-error.0.errno=28 b
+		convert --salvage --image-opts driver=qcow2,file.driver=blkdebug,file.image.filename=a,file.inject-error.0.event=read_aio,file.inject-error.0.once=on b
+		check --image-opts driver=qcow2,file.driver=blkdebug,file.image.filename=a
+		info --image-opts driver=qcow2,lazy-refcounts=on,overlap-check=all,cache-size=1M,file.filename=a
+	`},
+	{"a backing file that is not there", `
+		create -f qcow2 a 1M
+		create -f qcow2 -b a -F qcow2 b
+		create -f qcow2 -b b -F qcow2 c
+		rebase -u -b none -F qcow2 a
+		map c
+		compare b c
+		create -f qcow2 -b c -F qcow2 d
+		info c
+		convert c x
 	`},
 	{"encryption", `
 		create -f qcow2 --object secret,id=s,data=tell -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 a 1M

@@ -10,6 +10,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/govmm/govmm/internal/block"
 	"github.com/govmm/govmm/qcow2"
 )
 
@@ -186,6 +187,8 @@ func reason(err error) string {
 		return lockText(locked)
 	case errors.As(err, &no):
 		return errnoText(no)
+	case errors.Is(err, qcow2.ErrRange), errors.Is(err, block.ErrRange):
+		return errnoText(syscall.EIO)
 	case errors.As(err, &path):
 		return capital(path.Err.Error())
 	}
