@@ -1,7 +1,9 @@
 package megasas
 
 import (
+	"encoding/binary"
 	"runtime"
+	"sync/atomic"
 	"testing"
 
 	"github.com/govmm/govmm/megasas/mfi"
@@ -81,4 +83,31 @@ func TestNoAllocations(t *testing.T) {
 			t.Errorf("%v: %v allocations for 32 commands, one after another", cmd, n)
 		}
 	}
+}
+
+// BenchmarkVCPUs is a 4 KiB read by each of several vCPUs, which look at the status
+// of their own frames: what they have in common is the controller.
+func BenchmarkVCPUs(b *testing.B) {
+	cfg := nullDisk()
+	g := running(b, cfg, 1008)
+	var frames [64]uint64
+	for i := range frames {
+		x, _ := g.blocks(mfi.CmdLDRead, 0, 4096)
+		x.Flags |= mfi.FlagDontPost
+		frames[i] = g.put(x)
+	}
+	var vcpus atomic.Int32
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		addr := frames[int(vcpus.Add(1)-1)%len(frames)]
+		var word [4]byte
+		binary.LittleEndian.PutUint32(word[:], uint32(addr)|1)
+		for pb.Next() {
+			g.mem[addr+2] = byte(mfi.StatusPending)
+			g.regs.Write(0x40, word[:])
+			for g.status(addr) == mfi.StatusPending {
+				runtime.Gosched()
+			}
+		}
+	})
 }

@@ -141,7 +141,7 @@ func (c *Controller) exposeDrive(d *raid.PhysicalDrive) error {
 	if err != nil {
 		return err
 	}
-	c.physicals[d.DeviceID()].Store(&physical{d, unit, v})
+	c.physicals[d.DeviceID()].Store(&physical{drive: d, unit: unit, vitals: v})
 	return nil
 }
 

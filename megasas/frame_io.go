@@ -13,7 +13,7 @@ type logical struct {
 	volume *raid.Volume
 	unit   *scsi.Unit
 
-	reads, writes luck // of inline
+	luck lucks // of inline
 }
 
 // maxSense is the most sense data to return: Linux copies as much as it is told

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/govmm/govmm/megasas/mfi"
+	"github.com/govmm/govmm/megasas/raid"
 	"github.com/govmm/govmm/scsi"
 )
 
@@ -114,34 +115,74 @@ func (c *Controller) caughtUp() bool {
 
 // tryTransfer is transfer where that waits for nothing, and succeeds. It reports
 // false if it has to be done by transfer.
-func (r *request) tryTransfer() bool {
+func (r *request) tryTransfer() (done bool) {
 	f := r.frame
-	write := f.Cmd() == mfi.CmdLDWrite
-	if !write && f.Cmd() != mfi.CmdLDRead || f.AccessByte()&mfi.AccessFUA != 0 {
-		return false
+	r.scsiStatus = scsi.StatusGood
+	switch f.Cmd() {
+	case mfi.CmdLDRead, mfi.CmdLDWrite:
+		done = r.tryVolume(f.Cmd() == mfi.CmdLDWrite)
+	case mfi.CmdPDSCSIIO:
+		done = r.tryDrive()
 	}
+	if !done {
+		r.scsiStatus = scsi.Status(f.SCSIStatus()) // as fetch left it
+	}
+	return done
+}
+
+// tryVolume is for LD_READ and LD_WRITE.
+func (r *request) tryVolume(write bool) (done bool) {
+	f := r.frame
 	ld, _ := r.c.logicalDrive(f.Target())
-	if ld == nil {
+	if ld == nil || f.AccessByte()&mfi.AccessFUA != 0 {
 		return false
 	}
 	n := uint64(f.Blocks()) * uint64(ld.unit.BlockSize())
-	luck := &ld.reads
-	if write {
-		luck = &ld.writes
-	}
+	luck := ld.luck.of(write)
 	if n > inlineLimit || !luck.worthwhile() || r.mapData(n) != nil {
 		return false
 	}
 	r.cmd.Data = r.data
-	done := false
 	if write {
 		done = ld.unit.TryWrite(&r.cmd, f.LBA(), f.Blocks())
 	} else {
 		done = ld.unit.TryRead(&r.cmd, f.LBA(), f.Blocks())
 	}
 	luck.note(done)
-	r.scsiStatus = scsi.StatusGood
 	return done
+}
+
+// tryDrive is for READ and WRITE of PD_SCSI_IO to a system drive.
+func (r *request) tryDrive() (done bool) {
+	f := r.frame
+	if int(f.Target()) >= len(r.c.physicals) {
+		return false
+	}
+	pd := r.c.physicals[f.Target()].Load()
+	cdb := f.CDB()
+	if pd == nil || pd.drive.State() != raid.System || int(f.CDBLen()) > len(cdb) {
+		return false
+	}
+	r.cmd.CDB, r.cmd.LUN = cdb[:f.CDBLen()], f.LUN()
+	write, ok := scsi.Transfer(r.cmd.CDB)
+	luck := pd.luck.of(write)
+	if !ok || f.DataLen() > inlineLimit || !luck.worthwhile() || r.mapData(uint64(f.DataLen())) != nil {
+		return false
+	}
+	r.cmd.Data = r.data
+	done = pd.unit.TryExecute(&r.cmd)
+	luck.note(done)
+	return done
+}
+
+// lucks are those of a target's reads and writes.
+type lucks struct{ reads, writes luck }
+
+func (l *lucks) of(write bool) *luck {
+	if write {
+		return &l.writes
+	}
+	return &l.reads
 }
 
 // luck remembers whether trying paid off lately. Each failure in a row doubles the

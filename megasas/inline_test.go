@@ -328,6 +328,47 @@ func TestRushGoesToWorkers(t *testing.T) {
 	}
 }
 
+// A system drive is read by CDBs.
+func TestInlineReadsSystemDrives(t *testing.T) {
+	d := newDisk(1 << 20)
+	d.data[512] = 0x42
+	d.prompt = func() bool { return true }
+	g := running(t, Config{Drives: []DriveConfig{{Drive: drive(d, 0), System: true}}}, 1008)
+	x, bufs := g.blocks(mfi.CmdPDSCSIIO, 0, 512)
+	x.DataLen = 512
+	for _, c := range []struct {
+		name   string
+		cdb    []byte
+		inline uint64
+		want   mfi.Status
+	}{
+		{"READ(10)", []byte{0x28, 0, 0, 0, 0, 1, 0, 0, 1, 0}, 1, mfi.StatusOK},
+		{"READ(16)", []byte{0x88, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0}, 1, mfi.StatusOK},
+		{"WRITE(10)", []byte{0x2a, 0, 0, 0, 0, 9, 0, 0, 1, 0}, 1, mfi.StatusOK},
+		{"READ(10) with FUA", []byte{0x28, 8, 0, 0, 0, 1, 0, 0, 1, 0}, 0, mfi.StatusOK},
+		{"READ(10) with a reserved bit", []byte{0x28, 2, 0, 0, 0, 1, 0, 0, 1, 0}, 0, mfi.StatusSCSIDoneWithError},
+		{"READ(10) cut off", []byte{0x28, 0, 0, 0, 0, 1, 0}, 0, mfi.StatusSCSIDoneWithError},
+		{"READ(10) beyond the end", []byte{0x28, 0, 9, 0, 0, 1, 0, 0, 1, 0}, 0, mfi.StatusSCSIDoneWithError},
+		{"TEST UNIT READY", make([]byte, 6), 0, mfi.StatusOK},
+	} {
+		bufs[0][0] = 0
+		x.CDB = c.cdb
+		before := g.inlined()
+		_, s := g.poll(x)
+		if n := g.inlined() - before; s != c.want || n != c.inline {
+			t.Errorf("%s: %v, %d frames on the vCPU's thread; want %v, %d", c.name, s, n, c.want, c.inline)
+		}
+		if want := byte(0x42); c.cdb[0]&0x0f == 8 && s == mfi.StatusOK && bufs[0][0] != want {
+			t.Errorf("%s: read %#x, want %#x", c.name, bufs[0][0], want)
+		}
+	}
+	x.CDB, x.LUN = []byte{0x28, 0, 0, 0, 0, 1, 0, 0, 1, 0}, 3
+	before := g.inlined()
+	if _, s := g.poll(x); s != mfi.StatusSCSIDoneWithError || g.inlined() != before {
+		t.Errorf("a LUN that is not there: %v", s)
+	}
+}
+
 // What does not pay off is not tried again and again, but it is tried.
 func TestInlineIsTriedLessWhenItFails(t *testing.T) {
 	g, d := promptGuest(t, nil)
@@ -372,5 +413,21 @@ func TestDroppedFramesGiveTheirRequestsBack(t *testing.T) {
 	g.await("the queue", func() bool { return g.c.outstanding.Load() == 0 })
 	if n := len(g.c.inlining.spare); n != inlineRequests {
 		t.Errorf("%d requests are left of %d", n, inlineRequests)
+	}
+}
+
+// Nor do reads of a system drive allocate, inline or by a worker.
+func TestSystemDriveReadsDoNotAllocate(t *testing.T) {
+	for _, prompt := range []bool{true, false} {
+		d := newDisk(1 << 20)
+		d.prompt = func() bool { return prompt }
+		g := running(t, Config{Drives: []DriveConfig{{Drive: drive(d, 0), System: true}}}, 1008)
+		x, _ := g.blocks(mfi.CmdPDSCSIIO, 0, 512)
+		x.DataLen, x.CDB = 512, []byte{0x28, 0, 0, 0, 0, 1, 0, 0, 1, 0}
+		addr := g.put(x)
+		g.keepBusy([]uint64{addr}, 200)
+		if n := testing.AllocsPerRun(100, func() { g.keepBusy([]uint64{addr}, 10) }); n > 0 {
+			t.Errorf("prompt %v: %v allocations for 10 reads", prompt, n)
+		}
 	}
 }

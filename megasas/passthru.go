@@ -11,6 +11,7 @@ type physical struct {
 	drive  *raid.PhysicalDrive
 	unit   *scsi.Unit
 	vitals *vitals
+	luck   lucks // of inline
 }
 
 // invalidOpcode is the sense data for a command that a target does not take:

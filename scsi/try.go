@@ -6,7 +6,11 @@ import "github.com/govmm/govmm/internal/iov"
 // reports whether the command is done, with GOOD; if not, it has had no effect but
 // that c.Data may hold anything, and is to be carried out by Read.
 func (u *Unit) TryRead(c *Command, lba uint64, blocks uint32) (done bool) {
-	data, off := u.tryBegin(c, started, accessRead, extent{lba: lba, blocks: blocks})
+	return u.tryRead(c, extent{lba: lba, blocks: blocks})
+}
+
+func (u *Unit) tryRead(c *Command, e extent) (done bool) {
+	data, off := u.tryBegin(c, started, accessRead, e)
 	return data != nil && u.trier.TryReadV(data, off) && u.tryEnd(c, &u.counters.read, data)
 }
 
@@ -14,14 +18,50 @@ func (u *Unit) TryRead(c *Command, lba uint64, blocks uint32) (done bool) {
 // takes a write cache. It reports whether the command is done, with GOOD; if not,
 // part of the data may have been written, and it is to be carried out by Write.
 func (u *Unit) TryWrite(c *Command, lba uint64, blocks uint32) (done bool) {
+	return u.tryWrite(c, extent{lba: lba, blocks: blocks})
+}
+
+func (u *Unit) tryWrite(c *Command, e extent) (done bool) {
 	if !u.writeBack.Load() || !u.changes.TryRLock() {
 		return false
 	}
 	defer u.changes.RUnlock()
-	data, off := u.tryBegin(c, started|writable, accessWrite, extent{lba: lba, blocks: blocks})
+	data, off := u.tryBegin(c, started|writable, accessWrite, e)
 	// The write cache is looked at after the change, as commit does.
 	return data != nil && u.trier.TryWriteV(data, off) && u.writeBack.Load() &&
 		u.tryEnd(c, &u.counters.write, data)
+}
+
+// Transfer tells of a CDB whether it may be one for TryExecute, and which way the
+// data goes.
+func Transfer(cdb []byte) (write, ok bool) {
+	if len(cdb) == 0 {
+		return false, false
+	}
+	switch Opcode(cdb[0]) {
+	case OpRead10, OpRead12, OpRead16:
+		return false, true
+	case OpWrite10, OpWrite12, OpWrite16:
+		return true, true
+	}
+	return false, false
+}
+
+// TryExecute is TryRead or TryWrite for the command in c.CDB. What is no READ or
+// WRITE of at least 10 bytes, or has FUA set, is not done.
+func (u *Unit) TryExecute(c *Command) (done bool) {
+	write, ok := Transfer(c.CDB)
+	if !ok || c.LUN != 0 {
+		return false
+	}
+	row, _ := u.commands.find(u, c.CDB)
+	switch {
+	case row == nil || !row.check(c.CDB).OK() || forceUnitAccess(c.CDB):
+		return false
+	case write:
+		return u.tryWrite(c, cdbExtent(c.CDB))
+	}
+	return u.tryRead(c, cdbExtent(c.CDB))
 }
 
 // tryBegin returns where the data of a transfer goes and where it is on the
