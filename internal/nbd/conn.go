@@ -25,6 +25,13 @@ const (
 	// quick is what a request may take, judging by those before it, to be carried
 	// out before the next is looked at: about what waking another goroutine costs.
 	quick = 20 * time.Microsecond
+	// bearable is what a request may take at most that is carried out so for a client
+	// that was not seen to send more than one at a time.
+	bearable = time.Millisecond
+	// lonely is how many requests in a row show that a client is such a one.
+	lonely = 16
+	// smallRequest is up to what length requests of a kind are thought to take alike.
+	smallRequest = 64 << 10
 )
 
 // conn is a connection with a client.
@@ -46,6 +53,8 @@ type conn struct {
 	over    error                  // why no request will be received any more; guarded by recv
 	ended   atomic.Bool            // the server is ending
 	pace    [commands]atomic.Int64 // moving mean of what a small request takes, in nanoseconds
+	taken   atomic.Uint64          // requests that were received; changes with recv held
+	alone   atomic.Int32           // of the last requests handed over, how many had no company
 	waiting atomic.Int32           // workers that wait for recv
 	workers atomic.Int32
 	crew    sync.WaitGroup
@@ -133,13 +142,19 @@ func (c *conn) work() {
 		}
 		w.flush()
 		c.out.settle()
+		if c.taken.Load() == w.taken {
+			c.alone.Add(1)
+		} else {
+			c.alone.Store(0)
+		}
 	}
 }
 
 // worker is one goroutine that carries out requests of a connection.
 type worker struct {
 	c       *conn
-	holds   bool // the receive lock
+	holds   bool   // the receive lock
+	taken   uint64 // of the connection, when the lock was passed on
 	done    bool
 	replies []reply
 	vec     [1][]byte // of the request to the device
@@ -151,7 +166,7 @@ func (w *worker) pass() {
 	if !w.holds {
 		return
 	}
-	w.holds = false
+	w.holds, w.taken = false, w.c.taken.Load()
 	w.c.out.owe()
 	ended := w.done
 	w.c.recv.Unlock()
@@ -177,6 +192,7 @@ func (w *worker) next() bool {
 		w.done = true
 		return false
 	}
+	c.taken.Add(1)
 	w.carryOut(rq)
 	return true
 }
@@ -219,6 +235,20 @@ func (c *conn) receive() (request, error) {
 		err = io.EOF
 	}
 	return rq, err
+}
+
+// slow reports whether a request, all of which was received, is to be carried out
+// without the receive lock: because it may take long, and the client may have sent
+// more. Preconditions: recv is held.
+func (c *conn) slow(rq *request) bool {
+	if c.in.Buffered() > 0 {
+		c.alone.Store(0)
+	}
+	if rq.length > smallRequest || rq.flags&cmdFlagFUA != 0 || rq.cmd == cmdFlush {
+		return true
+	}
+	pace := time.Duration(c.pace[rq.cmd].Load())
+	return pace > bearable || pace > quick && c.alone.Load() < lonely
 }
 
 // learn enters what a request took into the pace of its kind.

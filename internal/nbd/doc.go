@@ -12,8 +12,8 @@
 // A connection is served by up to maxWorkers goroutines. One of them at a time
 // holds the connection's receive lock, takes a request off the stream, and
 // either carries it out with the lock held, when requests of its kind have been
-// so quick that waking a second goroutine would cost more, or passes the lock on
-// first. Replies collect while one goroutine is in the write call, and leave
+// so quick that waking a second goroutine would cost more or the client has sent
+// one at a time only, or passes the lock on first. Replies collect while one goroutine is in the write call, and leave
 // together in the next.
 //
 // # Hostile clients

@@ -20,11 +20,8 @@ func (w *worker) carryOut(rq request) {
 		w.fail(rq, code, text)
 		return
 	}
-	small := rq.length <= 64<<10
-	if !small || rq.flags&cmdFlagFUA != 0 || rq.cmd == cmdFlush || time.Duration(c.pace[rq.cmd].Load()) > quick {
-		if rq.cmd != cmdRead || rq.length <= pieceSize {
-			w.release()
-		}
+	if c.slow(&rq) && (rq.cmd != cmdRead || rq.length <= pieceSize) {
+		w.release()
 	}
 	begun := time.Now()
 	switch rq.cmd {
@@ -37,7 +34,7 @@ func (w *worker) carryOut(rq request) {
 	default:
 		w.finish(rq, c.change(rq))
 	}
-	if small {
+	if rq.length <= smallRequest {
 		c.learn(rq.cmd, time.Since(begun))
 	}
 }
@@ -246,7 +243,7 @@ func (w *worker) write(rq request, code uint32, text string) {
 			return
 		}
 		left -= n
-		if left == 0 && (n > 64<<10 || rq.flags&cmdFlagFUA != 0 || time.Duration(c.pace[cmdWrite].Load()) > quick) {
+		if left == 0 && c.slow(&rq) {
 			w.release()
 		}
 		if left == 0 && n == int64(rq.length) {
@@ -260,7 +257,7 @@ func (w *worker) write(rq request, code uint32, text string) {
 	}
 	if failed == nil && rq.flags&cmdFlagFUA != 0 {
 		failed = c.export.Device.Flush()
-	} else if rq.length <= 64<<10 {
+	} else if rq.length <= smallRequest {
 		c.learn(cmdWrite, time.Since(begun))
 	}
 	w.finish(rq, failed)

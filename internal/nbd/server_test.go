@@ -356,6 +356,46 @@ func TestSlowRequestsDoNotHoldUpOthers(t *testing.T) {
 	}
 }
 
+// pausing is a device where READs take a moment, and one at an offset takes as long
+// as the test wants.
+type pausing struct{ *slowAt }
+
+func (d pausing) ReadV(bufs [][]byte, off int64) error {
+	time.Sleep(50 * time.Microsecond) // what it simulates, not a wait for something
+	return d.slowAt.ReadV(bufs, off)
+}
+
+// TestClientThatWasAloneSendsMore has a client send one READ after the other, until
+// the server does not pass the receive lock on for it any more, and then two requests
+// at once: the first does not hold up the second.
+func TestClientThatWasAloneSendsMore(t *testing.T) {
+	long := &wait{make(chan struct{}), make(chan struct{})}
+	d := pausing{&slowAt{newRAM(1 << 20), map[int64]*wait{4096: long}}}
+	path, _ := start(t, &Server{Exports: []Export{{Name: "a", Device: d}}})
+	c := dial(t, path)
+	c.choose("a", false)
+	for i := range uint64(3 * lonely) {
+		c.request(cmdRead, 0, i, 0, 1)
+		if code := c.simple(i); code != 0 {
+			t.Fatal(code)
+		}
+		c.get(1)
+	}
+	be := binary.BigEndian
+	one := func(cmd command, off uint64, n uint32) []byte {
+		b := be.AppendUint64(be.AppendUint32(nil, magicRequest), uint64(cmd)<<32)
+		return be.AppendUint32(be.AppendUint64(append(b, 0, 0, 0, byte(cmd)), off), n)
+	}
+	c.put(one(cmdRead, 4096, 1), one(cmdFlush, 0, 0))
+	if code := c.simple(uint64(cmdFlush)); code != 0 {
+		t.Error(code)
+	}
+	close(long.end)
+	if code := c.simple(uint64(cmdRead)); code != 0 {
+		t.Error(code)
+	}
+}
+
 // TestEndFinishesWhatWasReceived ends the server while a request runs: it gets
 // its reply, and the device is flushed.
 func TestEndFinishesWhatWasReceived(t *testing.T) {
