@@ -49,6 +49,12 @@ func (s *Session) truncate(c *command, words []string) bool {
 	case !resizable:
 		s.complain("Image format driver does not support resize")
 		return false
+	case mode != "off" && size < s.disk.dev.Size() && s.disk.format() == block.FormatRaw:
+		s.complain("Cannot use preallocation for shrinking files")
+		return false
+	case mode != "off" && size < s.disk.dev.Size():
+		s.complain("Preallocation can't be used for shrinking an image")
+		return false
 	case size%512 != 0:
 		s.complain("The new size must be a multiple of 512")
 		return false

@@ -105,6 +105,9 @@ func (t *Tool) amend(im *qcow2.Image, v formatValues, force bool) error {
 		return errors.New("data-file-raw cannot be set on existing images")
 	}
 	if _, ok := v["size"]; ok {
+		if err := mayResize(im); err != nil {
+			return err
+		}
 		size := sectors(v.size("size", 0))
 		o.Size = &size
 	}

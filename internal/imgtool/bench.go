@@ -69,14 +69,14 @@ func runBench(t *Tool, a *arguments) (err error) {
 		return err
 	}
 	cache := a.get("t", "writeback")
-	if native && cache != "none" && cache != "directsync" && checkCache(cache, false) == nil {
-		return fmt.Errorf("Could not open '%s': aio=native was specified, but it requires cache.direct=on, which was not specified.", name)
-	}
 	d, _, err := t.open(name, a, openOptions{format: a.get("f", ""), write: o.Write, cache: cache})
 	if err != nil {
 		return err
 	}
 	defer closing(d, &err)
+	if native && cache != "none" && cache != "directsync" {
+		return fmt.Errorf("Could not open '%s': aio=native was specified, but it requires cache.direct=on, which was not specified.", name)
+	}
 	t.printf("%s", o.Describe())
 	took, err := bench.Run(d, o)
 	if err != nil {

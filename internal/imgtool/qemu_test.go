@@ -535,6 +535,14 @@ var scripts = []script{
 		rebase -T foo -b a b
 		info b
 	`},
+	{"version 2 with snapshots", `
+		create -f qcow2 -o compat=0.10 a 1M
+		snapshot -c s a
+		resize a 2M
+		resize a 1M
+		amend -o size=2M a
+		info a
+	`},
 	{"sizes that are not of sectors", `
 		create -f qcow2 a 1M
 		resize a +1000

@@ -81,6 +81,11 @@ func resizeDevice(d block.Device, s source, size int64, mode qcow2.Preallocation
 	if s.spec.Format != block.FormatRaw && size%sectorSize != 0 {
 		return fmt.Errorf("The new size must be a multiple of %d", sectorSize)
 	}
+	if im, ok := d.(*qcow2.Image); ok {
+		if err := mayResize(im); err != nil {
+			return err
+		}
+	}
 	r, ok := d.(block.Preallocator)
 	if !ok {
 		return errors.New("Image format driver does not support resize")
@@ -90,6 +95,14 @@ func resizeDevice(d block.Device, s source, size int64, mode qcow2.Preallocation
 	}
 	if s.spec.Format == block.FormatRaw && size%sectorSize != 0 {
 		return os.Truncate(s.spec.Path, size)
+	}
+	return nil
+}
+
+// mayResize refuses a change of the size that version 2 can't have.
+func mayResize(im *qcow2.Image) error {
+	if im.Info().Version < 3 && len(im.Snapshots()) > 0 {
+		return errors.New("Can't resize a v2 image which has snapshots")
 	}
 	return nil
 }
