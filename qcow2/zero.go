@@ -26,15 +26,38 @@ func (im *Image) writeZeroes(rq *request, off, n int64, unmap bool) error {
 	}
 	end, lo, hi := im.wholeUnits(off, n, im.g.subSize())
 	if lo >= hi {
-		return im.writeExplicitZeroes(rq, off, n)
+		return im.zeroParts(rq, off, n)
 	}
-	if err := im.writeExplicitZeroes(rq, off, lo-off); err != nil {
+	if err := im.zeroParts(rq, off, lo-off); err != nil {
 		return err
 	}
 	if err := im.zeroUnits(rq, lo, hi, change, unmap && im.passes(PassRequest)); err != nil {
 		return err
 	}
-	return im.writeExplicitZeroes(rq, hi, end-hi)
+	return im.zeroParts(rq, hi, end-hi)
+}
+
+// zeroParts makes [off, off+n) zero, of which each cluster is covered in part. As
+// in QEMU, a cluster that nothing was written to and that nothing is behind
+// becomes one of zeroes: it reads so in any case, but is allocated then.
+func (im *Image) zeroParts(rq *request, off, n int64) error {
+	if n == 0 {
+		return nil
+	}
+	start := off &^ (im.g.clusterSize - 1)
+	end := min(im.g.roundUp(off+n), im.Size())
+	if im.g.version >= 3 && !im.g.extended() && im.backed(start, end-start) == 0 {
+		claim := func(e l2Entry, kind clusterKind) l2Entry {
+			if kind == kindUnallocated {
+				return im.g.zeroEntry(0)
+			}
+			return e
+		}
+		if err := im.changeEntries(start, end, claim, false); err != nil {
+			return err
+		}
+	}
+	return im.writeExplicitZeroes(rq, off, n)
 }
 
 // zeroUnits makes [off, end), whole subclusters, zero by their entries.

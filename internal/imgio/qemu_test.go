@@ -175,6 +175,8 @@ func scripts() []script {
 		one("-f raw blkdebug:enospc:raw", "write 0 64k", "write 0 64k", "read -P 0xcd 0 64k"),
 		one("-f qcow2 blkdebug::a", "break write_aio A", "aio_write -P 3 0 64k", "wait_break A", "read -P 0 0 64k", "resume A", "aio_flush", "read -P 3 0 64k",
 			"break foo B", "resume B", "break write_aio B", "remove_break B", "remove_break B", "write 0 512"),
+		// Zeroes in a part of a cluster allocate all of it.
+		one("-f qcow2 a", "truncate 20000k", "write -z 10M 2k", "write -z -u 10340k 1k", "write -z 11M 200k", "write -z 19999k 1k", "map"),
 		one("raw", "write -P 1 0 64k", "write -s a 0 64k", "write -s a 512 64k", "read -P 1 0 512"),
 		one("-r raw", "length"),
 		one("-f qcow2 a", "truncate -m metadata 9M", "truncate -m falloc 10M", "truncate -m full 11M", "truncate -m foo 12M", "truncate -m full 1M", "map", "length"),
