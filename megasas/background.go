@@ -156,11 +156,7 @@ func abortClear(c *Controller, r *request) mfi.Status {
 	if err != nil {
 		return r.statusOf(err)
 	}
-	return r.endWork(d.Work())
-}
-
-// endWork aborts work and waits for its end.
-func (r *request) endWork(w *raid.Work) mfi.Status {
+	w := d.Work()
 	if w == nil {
 		return r.refuse(&mfi.Error{Status: mfi.StatusWrongState, Reason: "nothing is under way"})
 	}
@@ -225,16 +221,6 @@ func initVolume(c *Controller, r *request) mfi.Status {
 		return mfi.StatusWrongState
 	}
 	return mfi.StatusOK
-}
-
-// abortInit is LD_INIT_ABORT. When it is answered, the volume can be used.
-func abortInit(c *Controller, r *request) mfi.Status {
-	box := r.frame.Mailbox()
-	v, err := c.set.CheckVolume(box[0], int(box.S(1)))
-	if err != nil {
-		return r.statusOf(err)
-	}
-	return r.endWork(v.Work())
 }
 
 // percent is progress as the firmware writes it, to be part of a format.

@@ -83,10 +83,7 @@ var commands = [...]command{
 	{op: mfi.OpLDGetInfo, room: 1, run: ldInfo},
 	{op: mfi.OpLDGetProp, room: 1, run: ldProperties},
 	{op: mfi.OpLDSetProp, room: mfi.LDPropertiesLen, run: setLDProperties},
-	{op: mfi.OpLDCheckStart, run: checkVolume, refused: mfi.StatusLDWrongRAIDLevel, why: noRedundancy},
-	{op: mfi.OpLDCheckAbort, run: checkVolume, refused: mfi.StatusLDWrongRAIDLevel, why: noRedundancy},
 	{op: mfi.OpLDInitStart, run: initVolume},
-	{op: mfi.OpLDInitAbort, run: abortInit},
 	{op: mfi.OpLDDelete, run: deleteLD},
 
 	{op: mfi.OpCfgRead, room: mfi.ConfigHeaderLen, run: configRead},

@@ -183,13 +183,6 @@ func setLDProperties(c *Controller, r *request) mfi.Status {
 	return mfi.StatusOK
 }
 
-// checkVolume looks if a volume is there, and if it is as the guest takes it to be.
-func checkVolume(c *Controller, r *request) mfi.Status {
-	box := r.frame.Mailbox()
-	_, err := c.set.CheckVolume(box[0], int(box.S(1)))
-	return r.statusOf(err)
-}
-
 // deleteLD is LD_DELETE.
 func deleteLD(c *Controller, r *request) mfi.Status {
 	box := r.frame.Mailbox()

@@ -16,7 +16,7 @@ var (
 	ofDrive           = []mfi.Opcode{mfi.OpPDGetInfo, mfi.OpPDGetProgress, mfi.OpPDLocateStart, mfi.OpPDLocateStop}
 	ofDriveSequence   = []mfi.Opcode{mfi.OpPDStateSet, mfi.OpPDRebuildStart, mfi.OpPDRebuildAbort, mfi.OpPDClearStart, mfi.OpPDClearAbort}
 	ofVolume          = []mfi.Opcode{mfi.OpLDGetInfo, mfi.OpLDGetProp}
-	ofVolumeSequence  = []mfi.Opcode{mfi.OpLDSetProp, mfi.OpLDCheckStart, mfi.OpLDCheckAbort, mfi.OpLDInitStart, mfi.OpLDInitAbort, mfi.OpLDDelete}
+	ofVolumeSequence  = []mfi.Opcode{mfi.OpLDSetProp, mfi.OpLDInitStart, mfi.OpLDDelete}
 	ofPayloadSequence = []mfi.Opcode{mfi.OpCtrlSetProperties}
 )
 
@@ -104,11 +104,6 @@ func TestEveryCommand(t *testing.T) {
 		mfi.OpPDClearStart: mfi.StatusWrongState, // a member of an array
 	} {
 		check("of a drive that it is not for", op, nil, g.driveRef(0), want)
-	}
-	for op, want := range map[mfi.Opcode]mfi.Status{
-		mfi.OpLDCheckStart: mfi.StatusLDWrongRAIDLevel, mfi.OpLDCheckAbort: mfi.StatusLDWrongRAIDLevel, mfi.OpLDInitAbort: mfi.StatusWrongState,
-	} {
-		check("of a volume that it is not for", op, nil, g.volumeRef(1), want)
 	}
 	check("of one configuration", mfi.OpCfgForeignImport, nil, []byte{0}, mfi.StatusInvalidParameter)
 	check("of all", mfi.OpCfgForeignImport, nil, []byte{0xff}, mfi.StatusNotFound)

@@ -11,9 +11,7 @@ import (
 // 8 cluster.
 type Opcode uint32
 
-// Management commands. That OpLDCheckStart, OpLDCheckAbort and OpLDInitAbort have
-// these numbers is taken from how PD_REBUILD and PD_CLEAR have theirs: no open
-// source names them.
+// Management commands.
 const (
 	OpNop                   Opcode = 0x00000000 // what MegaCli sends to see if anybody is there
 	OpCtrlGetInfo           Opcode = 0x01010000
@@ -70,10 +68,7 @@ const (
 	OpLDGetInfo             Opcode = 0x03020000
 	OpLDGetProp             Opcode = 0x03030000
 	OpLDSetProp             Opcode = 0x03040000
-	OpLDCheckStart          Opcode = 0x03050100
-	OpLDCheckAbort          Opcode = 0x03050200
 	OpLDInitStart           Opcode = 0x03060100
-	OpLDInitAbort           Opcode = 0x03060200
 	OpLDDelete              Opcode = 0x03090000
 	OpCfgRead               Opcode = 0x04010000
 	OpCfgAdd                Opcode = 0x04020000
@@ -151,10 +146,7 @@ var opcodeNames = map[Opcode]string{
 	OpLDGetInfo:             "LD_GET_INFO",
 	OpLDGetProp:             "LD_GET_PROP",
 	OpLDSetProp:             "LD_SET_PROP",
-	OpLDCheckStart:          "LD_CC_START",
-	OpLDCheckAbort:          "LD_CC_ABORT",
 	OpLDInitStart:           "LD_INIT_START",
-	OpLDInitAbort:           "LD_INIT_ABORT",
 	OpLDDelete:              "LD_DELETE",
 	OpCfgRead:               "CFG_READ",
 	OpCfgAdd:                "CFG_ADD",

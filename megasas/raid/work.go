@@ -158,13 +158,6 @@ func (s *Set) beginInit(target uint8, seq int, full bool) (*Volume, *Work, error
 	return v, w, nil
 }
 
-// CheckVolume is CheckDrive for a volume.
-func (s *Set) CheckVolume(target uint8, seq int) (*Volume, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.volumeInSequence(target, seq)
-}
-
 // volumeInSequence is the volume of a target id, if seq is its sequence number.
 //
 // Preconditions: s.mu is held.
