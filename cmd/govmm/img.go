@@ -22,7 +22,17 @@ qemu-img. "govmm img --help" lists the commands, "govmm img COMMAND --help" is t
 manual page of one.
 
 There is one difference: images that are made are qcow2 unless -f or -O says
-otherwise, and raw if the program is called by the name qemu-img (a link will do).`,
+otherwise, and raw if the program is called by the name qemu-img (a link will do).
+
+Refused are formats other than qcow2, raw, luks and null-co, protocols other than
+file and blkdebug, the drivers that filter or combine disks (quorum, throttle,
+copy-on-read and the like), offset and size of raw, node names, objects that are
+no secrets, and -T for traces. convert -C and bench -i are accepted; how the data
+moves is the same with and without.
+
+Where qemu-img stops without need, this goes on: check works on an image
+whose backing file is missing, a failed create keeps the file that was there, and
+compressed clusters may replace others.`,
 		Example: `  govmm img create disk.qcow2 20G
   govmm img create -b base.qcow2 -F qcow2 overlay.qcow2
   govmm img convert -c disk.qcow2 small.qcow2
