@@ -30,7 +30,7 @@ type Command struct {
 	// at most MaxSenseSize bytes in descriptor format. It is valid until the
 	// Command is used again.
 	Sense []byte
-	// Transferred is the number of bytes moved from or to Data.
+	// Transferred is the number of bytes moved from or to Data; 0 with sense data.
 	Transferred int
 	// Err is the cause of a failure that is not a matter of the CDB:
 	// ErrShortBuffer, or what the Medium returned. It is for logs; Status and
@@ -53,7 +53,7 @@ func (c *Command) end(s Sense, descriptor bool) {
 	if s.OK() {
 		return
 	}
-	c.Status = StatusCheckCondition
+	c.Status, c.Transferred = StatusCheckCondition, 0
 	if descriptor {
 		c.Sense = s.appendDescriptor(c.sense[:0])
 		return

@@ -11,7 +11,6 @@ import (
 // more than that it did not work.
 func (c *Command) failed(err error, otherwise ASC) Sense {
 	c.Err = err
-	c.Transferred = 0
 	return senseOf(err, otherwise)
 }
 

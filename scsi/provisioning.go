@@ -34,7 +34,7 @@ func unmap(u *Unit, c *Command) Sense {
 	described := min(int(binary.BigEndian.Uint16(list[2:])), length-unmapHeader)
 	count := described / unmapDescriptor
 	if count > int(u.config.Limits.MaxUnmapDescriptors) {
-		return c.refuse(invalidParameter(2))
+		return invalidParameter(2)
 	}
 	left := u.config.Limits.MaxUnmap
 	for i := range count {
@@ -43,10 +43,10 @@ func unmap(u *Unit, c *Command) Sense {
 			continue
 		}
 		if _, _, s := u.locate(e); !s.OK() {
-			return c.refuse(s)
+			return s
 		}
 		if e.blocks > left {
-			return c.refuse(invalidParameter(unmapHeader + i*unmapDescriptor + 8))
+			return invalidParameter(unmapHeader + i*unmapDescriptor + 8)
 		}
 		left -= e.blocks
 	}
@@ -58,10 +58,10 @@ func unmap(u *Unit, c *Command) Sense {
 		// The medium may have shrunk since the check.
 		off, n, s := u.locate(e)
 		if !s.OK() {
-			return c.refuse(s)
+			return s
 		}
 		if s := u.discard(c, off, n); !s.OK() {
-			return c.refuse(s)
+			return s
 		}
 	}
 	return u.commit(c, false)
@@ -71,12 +71,6 @@ func unmap(u *Unit, c *Command) Sense {
 func unmapExtent(list []byte, i int) extent {
 	d := list[unmapHeader+i*unmapDescriptor:]
 	return extent{lba: binary.BigEndian.Uint64(d), blocks: binary.BigEndian.Uint32(d[8:])}
-}
-
-// refuse is for a command that fails after its parameter list was taken.
-func (c *Command) refuse(s Sense) Sense {
-	c.Transferred = 0
-	return s
 }
 
 // writeSame is WRITE SAME (SBC-3). With UNMAP, blocks of zeroes

@@ -65,7 +65,7 @@ func reserveOutOf(size int, do func(*reservations, *reserveRequest) Sense) func(
 		}
 		c.Transferred = size
 		if s := do(r, &q); !s.OK() {
-			return c.refuse(s)
+			return s
 		}
 		return Sense{}
 	}

@@ -153,3 +153,14 @@ func TestSanitizeRefuses(t *testing.T) {
 		t.Errorf("called %v", calls)
 	}
 }
+
+// What a command moved before SANITIZE stood against the rest of it does not count.
+func TestCommandCutOffBySanitizeMovesNothing(t *testing.T) {
+	u, m := newUnit(t, nil)
+	m.during = func() { u.sanitizing.begin() } // with the write, before the verification
+	c := run(u, cdb10(OpWriteAndVerify10, 0, 0, 1), make([]byte, 512))
+	wantSense(t, c, Sense{Key: KeyNotReady, Code: ASCSanitizeInProgress, HasProgress: true})
+	if c.Transferred != 0 {
+		t.Errorf("%d bytes transferred, want none", c.Transferred)
+	}
+}
