@@ -38,6 +38,10 @@ configure() {
 		GRUB_CMDLINE_LINUX_DEFAULT=quiet
 		GRUB_CMDLINE_LINUX="console=ttyS0 mitigations=off"
 	END
+	# Where the host is busy, an emulated processor needs longer than systemd waits.
+	mkdir -p "$1/etc/systemd/system.conf.d"
+	printf '[Manager]\nDefaultTimeoutStartSec=15min\nDefaultDeviceTimeoutSec=15min\n' \
+		>"$1/etc/systemd/system.conf.d/slow-host.conf"
 	# Runs once, in place of init.
 	cat >"$1/sbin/install-grub" <<-'END'
 		#!/bin/sh

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -94,10 +95,36 @@ func (p *pc) sh(command string) string {
 	return out
 }
 
+// slowHost is what a kernel says of its clocks where the host is slow: these guests
+// have the parameters that an installed system has.
+var slowHost = regexp.MustCompile(`clocksource|hrtimer|perf: interrupt took`)
+
+// checkLog checks that the kernel has not complained.
+func (p *pc) checkLog() {
+	p.Helper()
+	log, err := parseLog(strings.ReplaceAll(p.sh("dmesg -r | grep '^<[0-4]>'; true"), "\r", ""))
+	if err != nil {
+		p.Fatal(err)
+	}
+	for _, r := range complaints(log) {
+		if slowHost.MatchString(r.text) {
+			p.Logf("level %d: %q", r.level, r.text)
+			continue
+		}
+		p.Errorf("the kernel complains (level %d): %q", r.level, r.text)
+	}
+}
+
 // powerOff switches the guest off, which must end govmm in good order.
 func (p *pc) powerOff() {
 	p.Helper()
 	p.send("systemctl poweroff\r")
+	p.awaitOff()
+}
+
+// awaitOff waits until the machine is off and govmm has ended in good order.
+func (p *pc) awaitOff() {
+	p.Helper()
 	ctx, cancel := context.WithTimeout(p.Context(), bootLimit)
 	defer cancel()
 	if err := p.Wait(ctx); err != nil {
@@ -166,7 +193,7 @@ func TestDebianDisk(t *testing.T) {
 	first := p.sh("uname -r")
 	p.sh("grep -q '^/dev/sda1 / ext4 rw' /proc/mounts")
 	p.sh("systemctl is-system-running --wait; ! systemctl --failed --plain --no-legend | grep .")
-	p.sh("dmesg --level emerg,alert,crit,err | tee /run/errors; ! test -s /run/errors")
+	p.checkLog()
 	p.sh("mount /dev/sr0 /mnt")
 	if got := p.sh("sha256sum </mnt/data"); !strings.HasPrefix(got, sum) {
 		t.Errorf("the disc has the sum %q, want %q", got, sum)
@@ -174,6 +201,10 @@ func TestDebianDisk(t *testing.T) {
 	p.sh("umount /mnt")
 	p.sh("echo written in the guest >/root/mark; sync")
 	if upgrade {
+		// What the scripts of the package do by starting hundreds of programs takes
+		// minutes on an emulated processor: they get less to do.
+		p.sh(`printf 'BUSYBOX=n\nFSTYPE=ext4\nKEYMAP=n\nRESUME=none\n' >/etc/initramfs-tools/conf.d/less`)
+		p.sh(`printf 'GRUB_DISABLE_RECOVERY=true\nGRUB_DISABLE_SUBMENU=y\n' >>/etc/default/grub`)
 		p.sh("mount -o ro /dev/sdb /mnt && dpkg -i /mnt/*.deb && umount /mnt")
 		p.send("systemctl reboot\r")
 		p.expect("GNU GRUB")
@@ -184,6 +215,7 @@ func TestDebianDisk(t *testing.T) {
 			t.Logf("kernel %q, then %q", first, second)
 		}
 		p.sh("grep -q guest /root/mark")
+		p.checkLog()
 	}
 	p.powerOff()
 	checkImage(t, disk)

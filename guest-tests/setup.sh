@@ -182,7 +182,7 @@ fetch_unpacked() {
 # from.
 uncompress_modules() {
 	(cd "$1"/lib/modules/*/kernel &&
-		find block crypto drivers/acpi drivers/cdrom drivers/input drivers/misc drivers/scsi drivers/watchdog fs lib \
+		find arch/x86/kernel block crypto drivers/acpi drivers/cdrom drivers/input drivers/misc drivers/scsi drivers/watchdog fs lib \
 			-name '*.ko.xz' -print0 | xargs -0 -r -P 2 -n 20 xz -d)
 }
 
@@ -192,9 +192,14 @@ fetch_busybox() {
 	timed "busybox-static" fetch bookworm busybox-static "$build/busybox"
 }
 
+# upgrade_modules are the modules that a Debian on a disk of the controller needs, as
+# patterns of paths.
+upgrade_modules=(./arch/\* ./block/\* ./crypto/\* ./drivers/cdrom/\* ./drivers/scsi/megaraid/\* ./drivers/scsi/scsi\*
+	./drivers/scsi/s[drg]\* ./fs/autofs/\* ./fs/ext4/\* ./fs/isofs/\* ./fs/jbd2/\* ./fs/mbcache\* ./fs/nls/\* ./lib/\*)
+
 # fetch_upgrade: a disk with a kernel package, for a Debian that is installed on
-# another. Of the package's modules only a part is kept, and it is compressed in a
-# way that an emulated processor undoes in good time.
+# another. Of the package's modules only a part is kept, uncompressed, and it is
+# compressed in a way that an emulated processor undoes in good time.
 fetch_upgrade() {
 	local dir=$build/debian
 	[ ! -e "$dir/upgrade.img" ] || return 0
@@ -206,7 +211,13 @@ fetch_upgrade() {
 	(cd "$dir" && retry private_apt backports apt-get download "$package") || die "package $package cannot be downloaded"
 	dpkg-deb -R "$dir/$package"_*.deb "$kernel"
 	rm "$dir/$package"_*.deb
-	rm -rf "$kernel"/usr/share/doc "$kernel"/lib/modules/*/kernel/{net,sound} "$kernel"/lib/modules/*/kernel/drivers/{gpu,net,media,iio,usb,hwmon,infiniband,staging}
+	rm -rf "$kernel"/usr/share/doc
+	local keep=() pattern
+	for pattern in "${upgrade_modules[@]}"; do
+		keep+=(! -path "$pattern")
+	done
+	(cd "$kernel"/lib/modules/*/kernel && find . -type f "${keep[@]}" -delete &&
+		find . -name '*.ko.xz' -print0 | xargs -0 -r -P 2 -n 20 xz -d)
 	dpkg-deb --root-owner-group -Zgzip -z1 -b "$kernel" "$files/kernel.deb" >/dev/null
 	rm -rf "$kernel"
 	mke2fs -q -t ext4 -d "$files" "$dir/upgrade.part" 256m
