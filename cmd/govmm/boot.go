@@ -185,3 +185,21 @@ func (c *closers) openBIOS(config *vmm.Config, spec machineSpec) error {
 	config.BIOS = bios
 	return nil
 }
+
+// warnNestedUEFI says what becomes of UEFI firmware in the nested machine: its
+// exception handlers write CR8, for which QEMU's emulation of a guest that has an
+// interrupt waiting lacks a lock.
+func (a *app) warnNestedUEFI(spec machineSpec) {
+	if spec.kernel != "" {
+		return
+	}
+	var files closers
+	defer files.close()
+	image, err := files.openSource(spec.bios)
+	if err != nil {
+		return // which the machine will report
+	}
+	if rom, err := firmware.OpenROM(image); err == nil && rom.UEFI() {
+		fmt.Fprintln(a.stderr, "govmm: the firmware is UEFI, of which QEMU is known to abort the nested machine: it needs a KVM that executes guests")
+	}
+}

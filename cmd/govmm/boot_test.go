@@ -58,6 +58,26 @@ func TestRunUEFI(t *testing.T) {
 	}
 }
 
+// The nested machine's user is told that it does not get far with UEFI firmware.
+func TestNestedUEFIWarning(t *testing.T) {
+	image := make([]byte, 128<<10)
+	bios := write(t, string(image), t.TempDir(), "bios")
+	copy(image[40:], "_FVH")
+	uefi := write(t, string(image), t.TempDir(), "OVMF.fd")
+	for _, tt := range []struct {
+		spec machineSpec
+		want int // lines
+	}{
+		{machineSpec{bios: uefi}, 1}, {machineSpec{bios: bios}, 0}, {machineSpec{bios: "/none"}, 0}, {machineSpec{kernel: "k", bios: uefi}, 0},
+	} {
+		var stderr strings.Builder
+		(&app{stderr: &stderr}).warnNestedUEFI(tt.spec)
+		if got := strings.Count(stderr.String(), "\n"); got != tt.want {
+			t.Errorf("%+v: %q", tt.spec, &stderr)
+		}
+	}
+}
+
 func TestRunRefusesBadFirmware(t *testing.T) {
 	bios := tinyBIOS(t)
 	dir := t.TempDir()

@@ -253,6 +253,7 @@ func (a *app) run(ctx context.Context, f runFlags) error {
 		fmt.Fprintln(a.stderr, "govmm:", why)
 	}
 	if accel == accelNested {
+		a.warnNestedUEFI(spec)
 		return a.runNested(ctx, spec, f.nestConfig())
 	}
 	return a.runHere(ctx, spec)
