@@ -2,14 +2,10 @@ package guesttests
 
 import (
 	"bytes"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/govmm/govmm/guest-tests/harness"
 )
 
 // TestControl steers a stock kernel from outside while it runs: disks come, grow and
@@ -17,24 +13,11 @@ import (
 // which ends the machine with a status of its own.
 func TestControl(t *testing.T) {
 	t.Parallel()
-	v, ok := vmm(t).(harness.Govmm)
-	if !ok {
-		t.Skip("the commands are govmm's")
-	}
-	dir := t.TempDir()
-	socket := filepath.Join(dir, "qmp")
-	v.Args = append(v.Args, "--qmp", "unix:"+socket, "--watchdog", "exit", "--on-panic", "exit")
+	v := onGovmm(t, "the commands are govmm's")
+	v.Args = append(v.Args, "--watchdog", "exit", "--on-panic", "exit")
 	disk, other := image(t, "64M"), image(t, "96M")
-	g := start(t, v, debian12(t, disk))
-	ctl := func(args ...string) string {
-		t.Helper()
-		out, err := exec.CommandContext(g.ctx, v.Path, append([]string{"ctl", socket}, args...)...).CombinedOutput()
-		if err != nil {
-			t.Fatalf("govmm ctl %s: %v: %s", strings.Join(args, " "), err, out)
-		}
-		return string(out)
-	}
-	events := follow(t, v.Path, socket)
+	g := startControlled(t, v, debian12(t, disk))
+	events := follow(g)
 
 	g.sh(`for m in evdev button pvpanic pvpanic-mmio watchdog i6300esb; do
 			insmod $(find / -xdev -name $m.ko)
@@ -43,26 +26,28 @@ func TestControl(t *testing.T) {
 		t.Errorf("the kernel has not found the watchdog:\n%s", lastLines(log, 10))
 	}
 
-	ctl("disk", "add", "data", "path="+other)
+	g.ctl("disk", "add", "data", "path="+other)
 	g.sh(`n=0; while [ ! -b /dev/sdb ]; do n=$((n+1)); [ $n -lt 300 ]; sleep 0.1; done
 		dd if=/dev/zero of=/dev/sdb bs=1M count=4 oflag=direct status=none`)
-	ctl("disk", "resize", "data", "128M")
+	g.ctl("disk", "resize", "data", "128M")
 	if size := g.sh(`echo 1 > /sys/block/sdb/device/rescan; blockdev --getsize64 /dev/sdb`); strings.TrimSpace(size) != "134217728" {
 		t.Errorf("the guest sees %s bytes after the disk grew to 128M", size)
 	}
-	ctl("snapshot", "create", "data", "one")
-	ctl("disk", "remove", "data")
+	g.ctl("snapshot", "create", "data", "one")
+	g.ctl("disk", "remove", "data")
 	g.sh(`n=0; while [ -e /sys/block/sdb ]; do n=$((n+1)); [ $n -lt 300 ]; sleep 0.1; done`)
 	checkImage(t, other)
 	if list := qemuImg(t, "snapshot", "-l", other); !strings.Contains(list, "one") {
 		t.Errorf("qemu-img sees no snapshot: %s", list)
 	}
+	hotPlug(g)
 
-	ctl("stop")
-	if s := ctl("status"); !strings.HasPrefix(s, "paused") {
+	g.ctl("stop")
+	if s := g.ctl("status"); !strings.HasPrefix(s, "paused") {
 		t.Errorf("status %q", s)
 	}
-	ctl("cont")
+	g.ctl("cont")
+	suspend(g)
 	// The button is an input device. Its event has type 1 (a key), code 116 (power) and
 	// value 1 (pressed).
 	g.sh(`dd if=/dev/sda of=/dev/null bs=1M iflag=direct status=none
@@ -70,12 +55,12 @@ func TestControl(t *testing.T) {
 		event=$(grep -l 'Power Button' event*/device/name | head -n 1)
 		exec 3< /dev/input/${event%%/*}
 		dd bs=24 count=1 status=none <&3 > /tmp/key 2> /tmp/error &`)
-	ctl("shutdown")
+	g.ctl("shutdown")
 	if key := g.sh(`n=0; while [ ! -s /tmp/key ] && [ $n -lt 100 ]; do n=$((n+1)); sleep 0.1; done
 		od -An -tx1 -j16 /tmp/key`); strings.Join(strings.Fields(key), " ") != "01 00 74 00 01 00 00 00" {
 		t.Errorf("the power button arrives as %q; %s", key, g.sh("cat /tmp/error; grep -i acpi /proc/interrupts; ls -l /dev/input; cat /proc/bus/input/devices; dmesg | tail -n 20"))
 	}
-	if stats := ctl("stats"); !strings.Contains(stats, "accesses: megasas") {
+	if stats := g.ctl("stats"); !strings.Contains(stats, "accesses: megasas") {
 		t.Errorf("figures: %s", stats)
 	}
 
@@ -94,17 +79,17 @@ func TestControl(t *testing.T) {
 
 // follow collects what "govmm ctl events" prints. The function returned waits for its
 // end.
-func follow(t *testing.T, govmm, socket string) func() string {
-	t.Helper()
+func follow(g *guest) func() string {
+	g.Helper()
 	var out bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), govmm, "ctl", socket, "events")
+	cmd := g.control("events")
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.WaitDelay = time.Second
 	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+		g.Fatal(err)
 	}
 	wait := sync.OnceFunc(func() { _ = cmd.Wait() })
-	t.Cleanup(func() {
+	g.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		wait()
 	})
@@ -112,4 +97,36 @@ func follow(t *testing.T, govmm, socket string) func() string {
 		wait()
 		return out.String()
 	}
+}
+
+// suspend sends the guest to sleep and wakes it by its power button: the controller's
+// driver shuts it down and starts it again, I/O goes on, and the driver hears of events.
+func suspend(g *guest) {
+	g.Helper()
+	g.Logf("states of sleep: %s", strings.Join(strings.Fields(g.sh("cat /sys/power/state /sys/power/mem_sleep")), " "))
+	g.run("dmesg", "-c")
+	g.sh(`dd if=/dev/urandom of=/dev/sda bs=1M count=4 oflag=direct status=none
+		dd if=/dev/sda bs=1M count=4 iflag=direct status=none | sha256sum > /tmp/sum
+		(while ! test -e /tmp/stop; do dd if=/dev/sda of=/dev/null bs=1M iflag=direct status=none || touch /tmp/failed; done; touch /tmp/ended) > /dev/null 2>&1 < /dev/null &
+		(until echo freeze > /sys/power/state; do sleep 0.1; done; echo awake 1. > /dev/ttyS0) > /dev/null 2>&1 < /dev/null &`)
+	// Nothing may be said to the agent while its port is asleep. A button that comes
+	// too early is one press more.
+	for g.progress("awake") < 0 {
+		g.ctl("shutdown")
+		for n := 0; n < 30 && g.progress("awake") < 0; n++ {
+			if err := g.ctx.Err(); err != nil {
+				g.Fatalf("the guest does not wake up: %v", err)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+	}
+	g.run("touch", "/tmp/stop")
+	g.until(`test -e /tmp/ended`)
+	g.sh(`! test -e /tmp/failed
+		dd if=/dev/sda bs=1M count=4 iflag=direct status=none | sha256sum | cmp - /tmp/sum`)
+	log := g.run("dmesg", "-c")
+	if !strings.Contains(log, "PM: suspend exit") || !strings.Contains(log, "megasas_resume") && !strings.Contains(log, "Ready state") || trouble.MatchString(log) {
+		g.Errorf("after its sleep the kernel says:\n%s", lastLines(log, 40))
+	}
+	comeAndGo(g, 0, "/dev/sda")
 }

@@ -79,6 +79,10 @@ func complaints(log []record) []record {
 	return slices.DeleteFunc(slices.Clone(log), func(r record) bool { return r.level > 4 || isHarmless(r) })
 }
 
+// trouble is what the kernel says when an error has reached a disk's user or the
+// driver is confused.
+var trouble = regexp.MustCompile(`I/O error.*|EXT4-fs (error|warning).*|emounting.*|ffline.*|Call Trace.*|BUG.*|nknown command completed.*`)
+
 func TestParseLog(t *testing.T) {
 	log, err := parseLog("torn line\n<6>[    0.000000] Linux  version\t: 6.1\n<4>[   12.345678] Call Trace:\n more\n<30>[    1.5] init: hello\n<4>[  1.0] pci 0000:00:05.0: " + harmless[0] + "\n")
 	if err != nil {

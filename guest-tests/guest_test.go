@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -16,8 +20,14 @@ import (
 )
 
 // testLimit ends a test that hangs. A nested boot takes from ten seconds, on a
-// calm machine, to half a minute.
-const testLimit = 6 * time.Minute
+// calm machine, to half a minute. What only `make test-long` does may take longer.
+const (
+	testLimit     = 6 * time.Minute
+	longTestLimit = 20 * time.Minute
+)
+
+// long reports whether tests may take their time.
+func long() bool { return os.Getenv("GOVMM_TEST_LONG") != "" }
 
 // consoleLines is how much of the console a failure shows.
 const consoleLines = 60
@@ -96,13 +106,18 @@ type guest struct {
 	machine *harness.Machine
 	hello   agent.Hello
 	ctx     context.Context
+	control func(args ...string) *exec.Cmd // govmm ctl, with startControlled
 }
 
 // start boots a guest and ends it with the test. If the test failed, the end of
 // the console is shown.
 func start(t *testing.T, v harness.VMM, g harness.Guest) *guest {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), testLimit)
+	limit := testLimit
+	if long() {
+		limit = longTestLimit
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	m, err := harness.Start(v, g, harness.Terminal{})
 	if err != nil {
 		cancel()
@@ -122,6 +137,39 @@ func start(t *testing.T, v harness.VMM, g harness.Guest) *guest {
 	}
 	t.Logf("kernel %s: user space after %.1f s", hello.Kernel, time.Since(m.Started()).Seconds())
 	return &guest{T: t, machine: m, hello: hello, ctx: ctx}
+}
+
+// startControlled starts a guest on govmm with a socket for "govmm ctl".
+func startControlled(t *testing.T, v harness.Govmm, g harness.Guest) *guest {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "qmp")
+	v.Args = append(slices.Clip(v.Args), "--qmp", "unix:"+socket)
+	running := start(t, v, g)
+	running.control = func(args ...string) *exec.Cmd {
+		return exec.CommandContext(running.ctx, v.Path, append([]string{"ctl", socket}, args...)...)
+	}
+	return running
+}
+
+// ctl runs "govmm ctl" on the guest's machine, which must succeed, and returns its
+// output.
+func (g *guest) ctl(args ...string) string {
+	g.Helper()
+	out, err := g.control(args...).CombinedOutput()
+	if err != nil {
+		g.Fatalf("govmm ctl %s: %v: %s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// onGovmm returns govmm, and skips the test on another VMM for the reason given.
+func onGovmm(t *testing.T, reason string) harness.Govmm {
+	t.Helper()
+	v, ok := vmm(t).(harness.Govmm)
+	if !ok {
+		t.Skip(reason)
+	}
+	return v
 }
 
 // with returns the same guest for use in a subtest.
@@ -145,6 +193,38 @@ func (g *guest) run(argv ...string) string {
 func (g *guest) sh(script string) string {
 	g.Helper()
 	return g.run("sh", "-e", "-c", script)
+}
+
+// until runs a shell command in the guest again and again until it succeeds, for as
+// long as the test has.
+func (g *guest) until(command string) {
+	g.Helper()
+	client, err := g.machine.Agent(g.ctx)
+	if err != nil {
+		g.Fatal(err)
+	}
+	limit := longTestLimit
+	if deadline, ok := g.ctx.Deadline(); ok {
+		limit = time.Until(deadline)
+	}
+	res, err := client.Run(g.ctx, agent.Command{Argv: []string{"sh", "-c", "until " + command + "; do sleep 0.2; done"}, Timeout: limit})
+	if err != nil || res.Exit != 0 {
+		g.Fatalf("until %s: exit status %d, %v", command, res.Exit, err)
+	}
+}
+
+// progress is the number in the last line "WHAT N." on the console, -1 if there is
+// none.
+func (g *guest) progress(what string) int {
+	found := regexp.MustCompile(what+` (\d+)\.`).FindAllStringSubmatch(g.machine.Console(), -1)
+	if len(found) == 0 {
+		return -1
+	}
+	n, err := strconv.Atoi(found[len(found)-1][1])
+	if err != nil {
+		g.Fatal(err)
+	}
+	return n
 }
 
 // powerOff powers the guest off, which must end the VMM with exit status 0.

@@ -3,8 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,15 +17,7 @@ const (
 
 // awaitDisks waits until n disks are there and have their device nodes.
 func awaitDisks(n int) error {
-	return await(fmt.Sprintf("%d disks", n), func() bool {
-		nodes := 0
-		for _, disk := range disks() {
-			if _, err := os.Stat(filepath.Join("/dev", disk)); err == nil {
-				nodes++
-			}
-		}
-		return nodes >= n
-	})
+	return await(fmt.Sprintf("%d disks", n), func() bool { return len(nodes()) >= n })
 }
 
 // await returns once there reports true, looking whenever the kernel reports

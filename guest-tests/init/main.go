@@ -14,7 +14,8 @@
 //
 // Under the name of a tool, init is that tool: "init io-verify" loads a disk
 // and checks it, see package ioverify; "init acked-writes" tells of each write
-// that is done; "init mfi" sends management commands to the controller.
+// that is done; "init file-load" writes files and fsyncs them; "init await-disks"
+// waits for a number of disks; "init mfi" sends management commands to the controller.
 package main
 
 import (
@@ -37,7 +38,13 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "mfi" {
 		os.Exit(mfiTool(os.Args[2:], os.Stdout, os.Stderr))
 	}
-	fmt.Fprintln(os.Stderr, "usage: init io-verify|acked-writes|mfi ...")
+	if len(os.Args) > 1 && os.Args[1] == "await-disks" {
+		os.Exit(awaitDiskCount(os.Args[2:], os.Stdout, os.Stderr))
+	}
+	if len(os.Args) > 1 && os.Args[1] == "file-load" {
+		os.Exit(fileLoad(os.Args[2:], os.Stderr))
+	}
+	fmt.Fprintln(os.Stderr, "usage: init file-load|io-verify|acked-writes|await-disks|mfi ...")
 	os.Exit(2)
 }
 

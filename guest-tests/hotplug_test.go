@@ -1,0 +1,114 @@
+package guesttests
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/govmm/govmm/megasas/mfi"
+)
+
+// hotPlug plugs disks into a running guest from outside and takes them out again: each
+// appears, is used, and disappears without a scan, soon, and nothing of it stays behind,
+// in the controller's lists or in the guest, which has one disk before and after. At
+// length it does so 100 times; a thousand times without a driver is what cmd/govmm tests.
+func hotPlug(g *guest) {
+	g.Helper()
+	// As many at once, for the time it takes; the first rounds are with one, to see how
+	// long that is.
+	single, together, batch := 4, 1, 4
+	if long() {
+		single, together, batch = 20, 10, 8
+	}
+	var names []string
+	for i := range batch {
+		names = append(names, fmt.Sprintf("data%d", i))
+	}
+	images := make([]string, batch)
+	for i := range images {
+		images[i] = image(g.T, "8M")
+	}
+	list, lists := g.ctl("disk", "list"), g.lists()
+	// await waits until the guest has n disks beside its own, and returns their names.
+	await := func(n int) []string {
+		return slices.DeleteFunc(strings.Fields(g.run("/init", "await-disks", strconv.Itoa(1+n))), func(name string) bool { return name == "sda" })
+	}
+	// How long it took to come or go is what waiting takes longer than when it is so
+	// already: that a command in the guest is slow where the processor is emulated is not
+	// the disk's fault.
+	timed := func(n int) time.Duration {
+		begun := time.Now()
+		await(n)
+		took := time.Since(begun)
+		begun = time.Now()
+		await(n)
+		return max(0, took-time.Since(begun))
+	}
+	round := func(n int) (appeared, disappeared time.Duration) {
+		for i := range n {
+			g.ctl("disk", "add", names[i], "path="+images[i])
+		}
+		appeared = timed(n)
+		g.sh("for d in " + strings.Join(await(n), " ") + "; do dd if=/dev/$d of=/dev/null bs=4k count=1 iflag=direct status=none; done")
+		for i := range n {
+			g.ctl("disk", "remove", names[i])
+		}
+		return appeared, timed(0)
+	}
+	var in, out []time.Duration
+	for range single {
+		a, d := round(1)
+		in, out = append(in, a), append(out, d)
+	}
+	slices.Sort(in)
+	slices.Sort(out)
+	g.Logf("a disk appears after %v, at most %v, and disappears after %v, at most %v", in[single/2], in[single-1], out[single/2], out[single-1])
+	// The host may be busy for a moment: the median counts.
+	if in[single/2] > 2*time.Second || out[single/2] > 2*time.Second {
+		g.Error("disks take longer than 2 s to come or to go")
+	}
+	free := g.memFree()
+	begun := time.Now()
+	for range together {
+		round(batch)
+	}
+	g.Logf("%d disks more, %d at a time: %v", together*batch, batch, time.Since(begun))
+
+	if now := g.ctl("disk", "list"); now != list {
+		g.Errorf("the disks were\n%sand are\n%s", list, now)
+	}
+	if now := g.lists(); now != lists {
+		g.Errorf("lists of drives and volumes, and the configuration, were\n%s\nand are\n%s", lists, now)
+	}
+	if log := g.ask(mfi.OpCtrlEventGetInfo, 20); log.u32(0)-log.u32(4) > 4096 {
+		g.Errorf("the event log keeps %d events", log.u32(0)-log.u32(4))
+	}
+	if lost := free - g.memFree(); lost > 32<<10 {
+		g.Errorf("the guest has %d KiB less of memory", lost)
+	}
+	if log := g.run("dmesg"); trouble.MatchString(log) {
+		g.Errorf("the kernel complains:\n%s", lastLines(log, 40))
+	}
+	agree(g)
+	for _, path := range images {
+		checkImage(g.T, path)
+	}
+}
+
+// lists is what the controller tells of drives and volumes.
+func (g *guest) lists() string {
+	g.Helper()
+	return fmt.Sprintf("% x\n% x\n", g.ask(mfi.OpPDGetList, 1024), g.ask(mfi.OpLDListQuery, 268, 0))
+}
+
+// memFree is the memory that the guest could give to programs, in KiB.
+func (g *guest) memFree() (kib int) {
+	g.Helper()
+	out := g.sh(`echo 3 > /proc/sys/vm/drop_caches; grep MemAvailable /proc/meminfo`)
+	if _, err := fmt.Sscanf(strings.Join(strings.Fields(out), " "), "MemAvailable: %d kB", &kib); err != nil {
+		g.Fatalf("%q: %v", out, err)
+	}
+	return kib
+}
