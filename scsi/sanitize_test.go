@@ -157,8 +157,8 @@ func TestSanitizeRefuses(t *testing.T) {
 // What a command moved before SANITIZE stood against the rest of it does not count.
 func TestCommandCutOffBySanitizeMovesNothing(t *testing.T) {
 	u, m := newUnit(t, nil)
-	m.during = func() { u.sanitizing.begin() } // with the write, before the verification
-	c := run(u, cdb10(OpWriteAndVerify10, 0, 0, 1), make([]byte, 512))
+	m.during = func() { u.sanitizing.begin() } // with the first of several writes
+	c := run(u, cdb10(OpWriteSame10, 0, 4, 300), bytes.Repeat([]byte{1}, 512))
 	wantSense(t, c, Sense{Key: KeyNotReady, Code: ASCSanitizeInProgress, HasProgress: true})
 	if c.Transferred != 0 {
 		t.Errorf("%d bytes transferred, want none", c.Transferred)
