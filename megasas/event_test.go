@@ -3,6 +3,7 @@ package megasas
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/govmm/govmm/megasas/mfi"
 	"github.com/govmm/govmm/megasas/raid"
@@ -49,6 +50,27 @@ func TestEventWait(t *testing.T) {
 		g.submit(x)
 	}
 	g.await("EVENT_WAIT", func() bool { return len(g.c.heldWaits()) == 1 })
+}
+
+// TestEventsWaitAfterAReset has a driver post EVENT_WAIT right after an adapter
+// reset, which logged events: it is answered a while later, when Linux's driver has
+// noted that its recovery is over, and at once from then on.
+func TestEventsWaitAfterAReset(t *testing.T) {
+	onFakeClock(t, func() Config { cfg, _ := oneDisk(); return cfg }, func(t *testing.T, g *guest) {
+		next := newest(g) + 1
+		g.unlock()
+		g.write(0xf8, 0x84)
+		g.await("READY", func() bool { return g.state() == mfi.StateReady })
+		g.initialize(1008)
+		for i, want := range []time.Duration{quietTime, 0} {
+			begun := time.Now()
+			g.submit(eventWaitFrame(g, next+uint32(i)))
+			g.collect(1)
+			if took := time.Since(begun); took < want-time.Millisecond || took > want+time.Millisecond {
+				t.Errorf("event %d was told after %v, want %v", i, took, want)
+			}
+		}
+	})
 }
 
 // TestAbortEventWait aborts as Linux does at shutdown: the wait must complete,

@@ -30,6 +30,7 @@ func (r *request) initialize() mfi.Status {
 		r.epoch = c.fw.epoch.Load()
 	}
 	c.replies.ring = q
+	c.initialized()
 	c.setState(c.p.Limits.Word(mfi.StateOperational, c.p.IEEE))
 	return mfi.StatusOK
 }

@@ -120,6 +120,7 @@ func (c *Controller) writeDoorbell1(v uint32) {
 func (c *Controller) startReset() {
 	c.abandon(mfi.StateUndefined)
 	c.irq.reset(true)
+	c.waits.silence()
 	c.logBoot()
 	c.settle(c.faults.boot(c.p.Boot))
 }

@@ -3,12 +3,19 @@ package megasas
 import (
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/govmm/govmm/megasas/mfi"
 )
 
 // maxWaits is how many EVENT_WAIT frames can be held. Drivers hold one.
 const maxWaits = 8
+
+// quietTime is how long events wait after an adapter reset, from INIT on. A reset
+// logs events of its own, so that the EVENT_WAIT which ends a driver's recovery
+// could complete while it is still being posted. Linux's driver forgets such an
+// event, and asks for no other: it notes that the recovery is over after the post.
+const quietTime = time.Second
 
 // wait is an EVENT_WAIT frame that no event has come for.
 type wait struct {
@@ -19,8 +26,10 @@ type wait struct {
 
 // waits are the EVENT_WAIT frames that are held.
 type waits struct {
-	mu   sync.Mutex
-	held []*wait // guarded by mu
+	mu    sync.Mutex
+	held  []*wait     // guarded by mu
+	quiet bool        // guarded by mu: no event is told
+	noise *time.Timer // guarded by mu: ends quiet; nil until INIT
 }
 
 // forget drops all frames.
@@ -28,6 +37,37 @@ func (w *waits) forget() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.held = nil
+}
+
+// silence has no event told until a while after the next INIT.
+func (w *waits) silence() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.quiet = true
+	if w.noise != nil {
+		w.noise.Stop()
+		w.noise = nil
+	}
+}
+
+// initialized is called at INIT. Events that wait are told by the courier.
+func (c *Controller) initialized() {
+	w := &c.waits
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.quiet || w.noise != nil {
+		return
+	}
+	var noise *time.Timer
+	noise = time.AfterFunc(quietTime, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.noise == noise {
+			w.quiet, w.noise = false, nil
+			c.wakeCourier()
+		}
+	})
+	w.noise = noise
 }
 
 // take removes the frame of the given context and address; nil if it is not
@@ -45,14 +85,14 @@ func (w *waits) take(context uint32, addr uint64) *wait {
 }
 
 // eventWait is CTRL_EVENT_WAIT: it completes with the oldest event that the
-// guest asks for, and is held until there is one.
+// guest asks for, and is held until there is one and it may be told.
 func eventWait(c *Controller, r *request) (mfi.Status, bool) {
 	box := r.frame.Mailbox()
 	first, filter := box.W(0), mfi.EventFilter(box.W(1))
 	c.waits.mu.Lock()
 	defer c.waits.mu.Unlock()
 	// An event that comes from here on has the courier look at what is held.
-	if e, ok := c.events.next(first, filter); ok {
+	if e, ok := c.events.next(first, filter); ok && !c.waits.quiet {
 		return r.putOrRefuse(e.Marshal()), true
 	}
 	if r.stale() {
@@ -104,7 +144,7 @@ func (c *Controller) deliver() {
 	c.waits.mu.Lock()
 	c.waits.held = slices.DeleteFunc(c.waits.held, func(w *wait) bool {
 		e, ok := c.events.next(w.first, w.filter)
-		if ok {
+		if ok = ok && !c.waits.quiet; ok {
 			ready = append(ready, delivery{w, e})
 		}
 		return ok
