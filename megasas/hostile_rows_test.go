@@ -284,8 +284,7 @@ func attackReset(g *guest) {
 }
 
 func attackFramePlaces(g *guest) {
-	x, _ := g.blocks(mfi.CmdLDRead, 0, 512)
-	frame := x.Marshal()
+	frame := mfi.Fields{Cmd: mfi.CmdLDSCSIIO, CDB: make([]byte, 6)}.Marshal() // TEST UNIT READY, many at a time
 	for _, at := range []uint64{0, 32, ramSize - 32, ramSize - 16, ramSize, mmioBase, portBase, 0xffffffe0} {
 		if at+uint64(len(frame)) <= ramSize {
 			copy(g.mem[at:], frame)
