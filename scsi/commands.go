@@ -54,7 +54,7 @@ var blockCommands = newCommandSet([]command{
 	{OpSanitize, saSanitizeBlockErase, "SANITIZE, BLOCK ERASE", writable,
 		[]byte{0x48, 0xA2, 0, 0, 0, 0, 0, 0, 0, 0}, canBlockErase, sanitizeBlockErase},
 	{OpSanitize, saSanitizeExitFailure, "SANITIZE, EXIT FAILURE MODE", 0,
-		[]byte{0x48, 0x1F, 0, 0, 0, 0, 0, 0, 0, 0}, nil, sanitizeExitFailure},
+		[]byte{0x48, 0x9F, 0, 0, 0, 0, 0, 0, 0, 0}, nil, sanitizeExitFailure},
 	{OpLogSelect, noAction, "LOG SELECT", 0,
 		[]byte{0x4C, 0x03, 0xFF, 0xFF, 0, 0, 0, 0xFF, 0xFF, 0}, nil, logSelect},
 	{OpLogSense, noAction, "LOG SENSE", duringSanitize,

@@ -105,6 +105,7 @@ func TestSanitizeFails(t *testing.T) {
 	for _, ause := range []byte{0, 0x20} {
 		u, m := newUnit(t, nil)
 		wantGood(t, run(u, exitFailureCDB), 0)
+		wantGood(t, run(u, []byte{byte(OpSanitize), 0x80 | saSanitizeExitFailure, 9: 0}), 0) // IMMED, as sg_sanitize has it
 		m.fail("WriteV", errBroken)
 		list := overwriteList(0x01, 0)
 		wantSense(t, run(u, overwriteCDB(ause, 5), list), failed)
