@@ -16,6 +16,7 @@ import (
 
 	"github.com/govmm/govmm/guest-tests/harness"
 	"github.com/govmm/govmm/internal/nest"
+	"github.com/govmm/govmm/internal/proctime"
 	"github.com/u-root/u-root/pkg/ldd"
 )
 
@@ -246,7 +247,7 @@ func boot(ctx context.Context, vmm harness.VMM, guest harness.Guest) (b booted, 
 		return b, err
 	}
 	b.Disk = time.Since(m.Started())
-	if b.CPU, err = cpuTime(m.PID()); err != nil {
+	if b.CPU, err = proctime.CPU(m.PID()); err != nil {
 		return b, err
 	}
 	if b.Exits, err = exits(m.PID()); err != nil {
@@ -256,13 +257,13 @@ func boot(ctx context.Context, vmm harness.VMM, guest harness.Guest) (b booted, 
 		return b, err
 	}
 	time.Sleep(settle)
-	before, err := cpuTime(m.PID())
+	before, err := proctime.CPU(m.PID())
 	if err != nil {
 		return b, err
 	}
 	begin := time.Now()
 	time.Sleep(idle)
-	after, err := cpuTime(m.PID())
+	after, err := proctime.CPU(m.PID())
 	if err != nil {
 		return b, err
 	}

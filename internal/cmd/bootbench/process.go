@@ -9,19 +9,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
-
-// cpuTime is what a process has used so far, by its CPU-time clock
-// (clock_getcpuclockid(3): the clock's number is made from the process's).
-func cpuTime(pid int) (time.Duration, error) {
-	const allThreads, precise = 0, 2
-	var t unix.Timespec
-	err := unix.ClockGettime(int32(^pid)<<3|allThreads|precise, &t)
-	return time.Duration(t.Nano()), err
-}
 
 // residentBeside is the resident memory of a process in bytes, but for that of a
 // guest with so much memory: what is in mappings of at least half of that.

@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"time"
+
+	"github.com/govmm/govmm/internal/proctime"
 )
 
 // The sides.
@@ -131,7 +133,7 @@ func once(ctx context.Context, argv []string) (s started, err error) {
 
 // look takes the figures of a process.
 func (s *started) look(pid int) (err error) {
-	if s.cpu, err = cpuTime(pid); err != nil {
+	if s.cpu, err = proctime.CPU(pid); err != nil {
 		return err
 	}
 	s.resident, err = residentBeside(pid, guestMemory)

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/govmm/govmm/internal/proctime"
 	"golang.org/x/sys/unix"
 )
 
@@ -80,7 +81,7 @@ func (s *sides) use(r *nbdRow, pid int, socket string) (before, took time.Durati
 		return 0, 0, err
 	}
 	defer c.close()
-	if before, err = cpuTime(pid); err != nil {
+	if before, err = proctime.CPU(pid); err != nil {
 		return 0, 0, err
 	}
 	took, err = c.run(r)
@@ -99,15 +100,6 @@ func (s *sides) connect(socket string) (*nbdClient, error) {
 			return nil, fmt.Errorf("connect to %s: %w", socket, err)
 		}
 	}
-}
-
-// cpuTime is what a process has used so far, by its CPU-time clock
-// (clock_getcpuclockid(3): the clock's number is made from the process's).
-func cpuTime(pid int) (time.Duration, error) {
-	const allThreads, precise = 0, 2
-	var t unix.Timespec
-	err := unix.ClockGettime(int32(^pid)<<3|allThreads|precise, &t)
-	return time.Duration(t.Nano()), err
 }
 
 // removeIfThere removes what a server may have left.
