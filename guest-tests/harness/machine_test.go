@@ -119,11 +119,17 @@ func TestStopEndsAllThatTheVMMStarted(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.Stop()
-	// Gone, or a zombie that whoever inherited it has not reaped yet.
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err == nil && !strings.Contains(string(stat), ") Z ") {
-		syscall.Kill(pid, syscall.SIGKILL)
-		t.Errorf("still there: %s", stat)
+	// Soon it is gone, or a zombie that whoever inherited it has not reaped yet.
+	for begun := time.Now(); ; time.Sleep(time.Millisecond) {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil || strings.Contains(string(stat), ") Z ") {
+			break
+		}
+		if time.Since(begun) > 10*time.Second {
+			syscall.Kill(pid, syscall.SIGKILL)
+			t.Errorf("still there: %s", stat)
+			break
+		}
 	}
 	if _, err := os.Stat(m.tmp); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%s is left behind", m.tmp)

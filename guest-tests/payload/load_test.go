@@ -65,8 +65,9 @@ func TestLoad(t *testing.T) {
 	}
 	g.runTo(vmm.PowerOff)
 
+	// The last interrupt of case 5 may be on its way yet when case 6 begins to count.
 	want := regexp.MustCompile(`^ready 0\ndone 0 [0-9a-f]{8}\nready 1\ndone 1 00000000\nready 2\ndone 2 00000013\n` +
-		`ready 3\ndone 3 00000000\nready 4\ndone 4 [0-9a-f]{8}\nready 5\ndone 5 00000000\nready 6\ndone 6 0000003c\n` +
+		`ready 3\ndone 3 00000000\nready 4\ndone 4 [0-9a-f]{8}\nready 5\ndone 5 00000000\nready 6\ndone 6 0000003[cd]\n` +
 		`ready 7\ndone 7 [0-9a-f]{8}\nready 8\ndone 8 [0-9a-f]{8}\nready 9\ndone 9 [0-9a-f]{8}\n$`)
 	if !want.MatchString(host.said.String()) {
 		t.Errorf("the guest said %q", &host.said)
