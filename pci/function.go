@@ -40,6 +40,7 @@ type place struct {
 
 	gsi    int  // guarded by lines.mu; negative if the pin is not connected
 	driven bool // guarded by lines.mu; the function asserts its line
+	left   bool // guarded by lines.mu; the function is not here any more
 }
 
 // NewFunction returns a function that has the header of c, no BAR and no

@@ -133,10 +133,14 @@ func (l *lines) drive(f *Function, pl *place) {
 	l.set(pl, f.level.Load() && f.openGates().has(gateINTx))
 }
 
-// connect wires the pin of a place to the line that the routing says now.
+// connect wires the pin of a place to the line that the routing says now, unless
+// the function has left it.
 func (l *lines) connect(f *Function, pl *place) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if pl.left {
+		return
+	}
 	gsi := noLine
 	if f.pin != 0 {
 		gsi = l.routing(pl.slot, f.pin-1)
@@ -154,7 +158,7 @@ func (l *lines) disconnect(pl *place) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.set(pl, false)
-	pl.gsi = noLine
+	pl.gsi, pl.left = noLine, true
 }
 
 // Preconditions: l.mu is held.
