@@ -76,7 +76,8 @@ func TestControllerRecovers(t *testing.T) {
 			// The driver listens to the event log again.
 			agree(g)
 			comeAndGo(g, 0, "/dev/sda")
-			g.sh(`rmmod megaraid_sas; ! test -b /dev/sda`)
+			g.until(`rmmod megaraid_sas`) // the disk that came is still being probed
+			g.sh(`! test -b /dev/sda`)
 			g.powerOff()
 			checkImage(t, disk)
 		})
