@@ -21,7 +21,7 @@ type BackingOpener func(name, format string) (Backing, error)
 // openBacking opens the backing file of an image as its options say.
 func openBacking(h *header, o *Options) (Backing, error) {
 	switch {
-	case h.backingFile == "":
+	case h.backingFile == "" && !o.AskBacking:
 		return nil, nil
 	case o.NoBacking:
 		return absentBacking{name: h.backingFile}, nil

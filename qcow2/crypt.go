@@ -233,47 +233,9 @@ func (im *Image) encryptionInfo() *EncryptionInfo {
 	return &EncryptionInfo{Method: EncryptionLUKS, LUKS: &h}
 }
 
-// AddKey makes a key slot of the image's LUKS header that is not in use, or with
-// luks.AnySlot the first such, open with one more passphrase, and returns its
-// number. What is on the disk stays as it is.
-func (im *Image) AddKey(slot int, secret []byte, p luks.KeyParams) (int, error) {
-	err := im.changeKeys(func(v *luks.Volume) (err error) {
-		slot, err = v.AddKey(slot, secret, p)
-		return err
-	})
-	if err != nil {
-		return 0, fmt.Errorf("add key: %w", err)
-	}
-	return slot, nil
-}
-
-// EraseKey makes a key slot useless. The last one in use, and with it all the
-// data, goes only with force.
-func (im *Image) EraseKey(slot int, force bool) error {
-	err := im.changeKeys(func(v *luks.Volume) error { return v.EraseKey(slot, force) })
-	if err != nil {
-		return fmt.Errorf("erase key: %w", err)
-	}
-	return nil
-}
-
-// EraseKeys does EraseKey for all key slots that open with the passphrase, and
-// returns their numbers.
-func (im *Image) EraseKeys(secret []byte, force bool) ([]int, error) {
-	var list []int
-	err := im.changeKeys(func(v *luks.Volume) (err error) {
-		list, err = v.EraseMatching(secret, force)
-		return err
-	})
-	if err != nil {
-		return list, fmt.Errorf("erase keys: %w", err)
-	}
-	return list, nil
-}
-
-// changeKeys has f change key slots, one such change at a time. Requests for
-// data don't wait for it.
-func (im *Image) changeKeys(f func(*luks.Volume) error) error {
+// ChangeKeys has f change the key slots of an image with LUKS encryption, one such
+// change at a time. Requests for data don't wait for it.
+func (im *Image) ChangeKeys(f func(*luks.Volume) error) error {
 	t, err := im.epochs.enter()
 	if err != nil {
 		return err

@@ -117,10 +117,10 @@ func TestWeReadQEMUsEncrypted(t *testing.T) {
 			l.scribble(im, model, rng, 60)
 			passphrase := "tell"
 			if im.Info().Encryption.Method == EncryptionLUKS {
-				if _, err := im.AddKey(3, []byte("more"), cheapKeys); err != nil {
+				if _, err := addKey(im, 3, []byte("more"), cheapKeys); err != nil {
 					t.Fatal(err)
 				}
-				if err := im.EraseKey(0, false); err != nil {
+				if err := eraseKey(im, 0, false); err != nil {
 					t.Fatal(err)
 				}
 				passphrase = "more"

@@ -139,7 +139,7 @@ func TestEncryptedSecrets(t *testing.T) {
 					t.Errorf("%s of a locked image: %v", what, err)
 				}
 			}
-			if _, err := im.AddKey(luks.AnySlot, []byte("x"), cheapKeys); err == nil {
+			if _, err := addKey(im, luks.AnySlot, []byte("x"), cheapKeys); err == nil {
 				t.Error("added a key to a locked image")
 			}
 			if err := im.Close(); err != nil {
@@ -323,13 +323,13 @@ func TestImageKeys(t *testing.T) {
 			}
 		}
 	})
-	if slot, err := d.im.AddKey(luks.AnySlot, []byte("two"), cheapKeys); slot != 1 || err != nil {
+	if slot, err := addKey(d.im, luks.AnySlot, []byte("two"), cheapKeys); slot != 1 || err != nil {
 		t.Error(slot, err)
 	}
-	if slot, err := d.im.AddKey(4, []byte("three"), cheapKeys); slot != 4 || err != nil {
+	if slot, err := addKey(d.im, 4, []byte("three"), cheapKeys); slot != 4 || err != nil {
 		t.Error(slot, err)
 	}
-	if err := d.im.EraseKey(0, false); err != nil {
+	if err := eraseKey(d.im, 0, false); err != nil {
 		t.Error(err)
 	}
 	if info := d.im.Info().Encryption; info.Method != EncryptionLUKS || info.LUKS.ActiveSlots() != 2 || !info.LUKS.Slots[4].Active {
@@ -343,10 +343,10 @@ func TestImageKeys(t *testing.T) {
 	d.opts.Secret = secret("three")
 	d.reopen()
 	d.compare()
-	if list, err := d.im.EraseKeys([]byte("two"), false); fmt.Sprint(list) != "[1]" || err != nil {
+	if list, err := eraseKeys(d.im, []byte("two"), false); fmt.Sprint(list) != "[1]" || err != nil {
 		t.Error(list, err)
 	}
-	if err := d.im.EraseKey(4, false); !errors.Is(err, luks.ErrSlot) {
+	if err := eraseKey(d.im, 4, false); !errors.Is(err, luks.ErrSlot) {
 		t.Errorf("erase the last key: %v", err)
 	}
 	if _, err := Open(d.f, Options{ReadOnly: true, Secret: secret("secret")}); !errors.Is(err, luks.ErrPassphrase) {
@@ -356,11 +356,11 @@ func TestImageKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := im.AddKey(2, []byte("x"), cheapKeys); !errors.Is(err, ErrReadOnly) {
+	if _, err := addKey(im, 2, []byte("x"), cheapKeys); !errors.Is(err, ErrReadOnly) {
 		t.Errorf("read-only: %v", err)
 	}
 	plain := newDisk(t, config{o: CreateOptions{Size: mib}}, nil)
-	if err := plain.im.EraseKey(2, false); !errors.Is(err, ErrUnsupported) {
+	if err := eraseKey(plain.im, 2, false); !errors.Is(err, ErrUnsupported) {
 		t.Errorf("no encryption: %v", err)
 	}
 	if plain.im.Info().Encryption != nil {
@@ -369,7 +369,7 @@ func TestImageKeys(t *testing.T) {
 	if err := plain.im.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := plain.im.AddKey(2, []byte("x"), cheapKeys); !errors.Is(err, ErrClosed) {
+	if _, err := addKey(plain.im, 2, []byte("x"), cheapKeys); !errors.Is(err, ErrClosed) {
 		t.Errorf("closed: %v", err)
 	}
 }
@@ -472,4 +472,27 @@ func TestEncryptionHeaderSurvives(t *testing.T) {
 		t.Errorf("%+v, %v", res, err)
 	}
 	d.compare()
+}
+
+// addKey makes a key slot of an image open with one more passphrase.
+func addKey(im *Image, slot int, secret []byte, p luks.KeyParams) (int, error) {
+	err := im.ChangeKeys(func(v *luks.Volume) (err error) {
+		slot, err = v.AddKey(slot, secret, p)
+		return err
+	})
+	return slot, err
+}
+
+// eraseKey erases a key slot.
+func eraseKey(im *Image, slot int, force bool) error {
+	return im.ChangeKeys(func(v *luks.Volume) error { return v.EraseKey(slot, force) })
+}
+
+// eraseKeys erases the key slots that open with a passphrase.
+func eraseKeys(im *Image, secret []byte, force bool) (list []int, err error) {
+	err = im.ChangeKeys(func(v *luks.Volume) (err error) {
+		list, err = v.EraseMatching(secret, force)
+		return err
+	})
+	return list, err
 }

@@ -20,6 +20,9 @@ type Options struct {
 	// Backing opens the backing file. Without it an image that names one is
 	// refused, unless NoBacking is set.
 	Backing BackingOpener
+	// AskBacking asks Backing whatever the image names, also where that is nothing: its
+	// answer, which may be nil, is what the image lies on.
+	AskBacking bool
 	// NoBacking leaves the backing file closed, for tools that look only at the
 	// image itself. Reading what only the backing file has is an error.
 	NoBacking bool

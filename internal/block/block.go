@@ -61,20 +61,24 @@ var (
 	ErrRange = errors.New("request outside the device")
 )
 
+// OptionError says in QEMU's words that a disk is not what a Spec makes of it.
+type OptionError string
+
+func (e OptionError) Error() string { return string(e) }
+
+func optionErrorf(format string, args ...any) error { return OptionError(fmt.Sprintf(format, args...)) }
+
 // Open opens the device that spec describes.
 func Open(spec Spec) (Device, error) {
 	if err := spec.validate(); err != nil {
 		return nil, err
-	}
-	if spec.Format == FormatNull {
-		return newNull(spec.Size, spec.ReadOnly), nil
 	}
 	if spec.Debug == nil && spec.DebugConfig != "" {
 		if err := spec.readDebugConfig(); err != nil {
 			return nil, fmt.Errorf("open disk %q: %w", spec.Path, err)
 		}
 	}
-	d, err := (&chain{spec: &spec}).open(spec.Path, spec.Format, spec.ReadOnly)
+	d, err := (&chain{spec: &spec, seen: new([]qcow2.FileID)}).open(spec.Path, spec.Format, spec.ReadOnly)
 	if err != nil {
 		return nil, fmt.Errorf("open disk %q: %w", spec.Path, err)
 	}

@@ -15,25 +15,33 @@ const maxDepth = 64
 
 // chain opens an image and what lies below it.
 type chain struct {
-	spec *Spec
-	seen []qcow2.FileID // the files of the chain so far, from the top
+	spec  *Spec
+	seen  *[]qcow2.FileID // the files of the chain so far, from the top
+	under int             // how many of them lie above the one that spec names
 }
+
+// atTop reports whether the last file seen is the one that the spec names.
+func (c *chain) atTop() bool { return len(*c.seen) == c.under+1 }
 
 // open opens path as the next file of the chain.
 func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
+	if format == FormatNull {
+		return newNull(c.spec.Size, readOnly), nil
+	}
 	f, err := openFile(path, readOnly, c.spec)
 	if err != nil {
 		return nil, err
 	}
+	owned := false // by the image
 	defer func() {
-		if err != nil {
+		if err != nil && !owned {
 			err = errors.Join(err, f.Close())
 		}
 	}()
 	if err := c.enter(f); err != nil {
 		return nil, err
 	}
-	share := c.spec.ForceShare || c.spec.ShareBacking && len(c.seen) > 1
+	share := c.spec.ForceShare || c.spec.ShareBacking && len(*c.seen) > 1
 	if err := lockFile(f, readOnly, share, c.spec.Locking); err != nil {
 		return nil, err
 	}
@@ -43,11 +51,12 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 		}
 	}
 	var debug *blkdebug.Debug
-	if len(c.seen) == 1 {
-		debug = c.spec.Debug
+	var window *Window
+	if c.atTop() {
+		debug, window = c.spec.Debug, c.spec.Window
 	}
 	if format == FormatRaw {
-		return newRaw(f, readOnly, c.spec.Guessed && len(c.seen) == 1, debug)
+		return newRaw(f, window, readOnly, c.spec.Guessed && c.atTop(), debug)
 	}
 	if format == FormatLUKS {
 		if debug != nil {
@@ -60,8 +69,9 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 		return openEncrypted(f, readOnly, secret)
 	}
 	o := qcow2.Options{ReadOnly: readOnly, L2CacheSize: c.spec.L2CacheSize, PassDiscard: c.spec.PassDiscard, Secret: c.spec.secret}
-	if len(c.seen) == 1 {
-		o.Snapshot = c.spec.Snapshot
+	named := c.atTop()
+	if named {
+		o.Snapshot, o.AskBacking = c.spec.Snapshot, c.spec.Alone || c.spec.Backing != nil
 	}
 	if !c.spec.NoBacking {
 		o.Backing = func(name, format string) (qcow2.Backing, error) { return c.openBacking(path, name, format) }
@@ -77,6 +87,10 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 	if err != nil {
 		return nil, err // not im: a nil *Image in a Device is not a nil Device
 	}
+	owned = true
+	if c.spec.DataFile != "" && named && !im.Info().HasDataFile {
+		return nil, errors.Join(optionErrorf("'data-file' can only be set for images with an external data file"), im.Close())
+	}
 	return im, nil
 }
 
@@ -86,37 +100,74 @@ func (c *chain) enter(f *qcow2.OSFile) error {
 	if err != nil {
 		return err
 	}
-	for _, s := range c.seen {
+	for _, s := range *c.seen {
 		if s == id {
 			return fmt.Errorf("%w: the chain of files comes back to %q", ErrBacking, f.Path())
 		}
 	}
-	if len(c.seen) > maxDepth {
+	if len(*c.seen) > maxDepth {
 		return fmt.Errorf("%w: more than %d files in the backing chain", ErrBacking, maxDepth)
 	}
-	c.seen = append(c.seen, id)
+	*c.seen = append(*c.seen, id)
 	return nil
 }
 
 // openBacking opens the backing file called name by the image at path.
 func (c *chain) openBacking(path, name, format string) (qcow2.Backing, error) {
-	name, err := backingPath(path, name)
-	if err != nil {
-		return nil, err
+	spec := c.spec
+	if c.atTop() {
+		if spec.Alone {
+			return nil, nil
+		}
+		if spec.Backing != nil {
+			spec = c.below(format)
+			format = spec.Format
+		}
 	}
-	switch format {
-	case "", FormatRaw, FormatQCOW2, FormatLUKS:
+	if spec != c.spec && (spec.Path != "" || format == FormatNull) {
+		name = spec.Path
+	} else {
+		var err error
+		if name, err = backingPath(path, name); err != nil {
+			return nil, err
+		}
+	}
+	switch {
+	case format == "", format == FormatRaw, format == FormatQCOW2, format == FormatLUKS, format == FormatNull && spec != c.spec:
 	default:
 		return nil, fmt.Errorf("%w %q (%s, %s and %s are allowed under an image)", ErrFormat, format, FormatQCOW2, FormatRaw, FormatLUKS)
 	}
+	if spec != c.spec {
+		return (&chain{spec: spec, seen: c.seen, under: len(*c.seen)}).open(name, format, true)
+	}
 	return c.open(name, format, true)
+}
+
+// below is the spec of the backing file that the caller named; format is what the
+// image says that its own has.
+func (c *chain) below(format string) *Spec {
+	s := *c.spec.Backing
+	if s.Format == "" {
+		s.Format = format
+	}
+	if s.Secret == "" && s.KeyFile == "" {
+		s.Secret, s.KeyFile = c.spec.Secret, c.spec.KeyFile
+	}
+	s.Direct = s.Direct || c.spec.Direct
+	s.NoFlush = s.NoFlush || c.spec.NoFlush
+	s.ForceShare = s.ForceShare || c.spec.ForceShare
+	s.ShareBacking = s.ShareBacking || c.spec.ShareBacking
+	if s.Locking == LockingAuto {
+		s.Locking = c.spec.Locking
+	}
+	return &s
 }
 
 // openDataFile opens the external data file of an image: the one that the caller
 // named for the first image of the chain, else the one called name by the image.
 // As with QEMU, a relative name starts at the working directory.
 func (c *chain) openDataFile(name string, readOnly bool) (_ qcow2.File, err error) {
-	if c.spec.DataFile != "" && len(c.seen) == 1 {
+	if c.spec.DataFile != "" && c.atTop() {
 		name = c.spec.DataFile
 	} else if name, err = plainName(name); err != nil {
 		return nil, err

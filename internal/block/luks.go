@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 
 	"github.com/govmm/govmm/qcow2"
 	"github.com/govmm/govmm/qcow2/luks"
@@ -12,6 +13,8 @@ import (
 // encrypted is a file with a LUKS header whose payload is the disk.
 type encrypted struct {
 	f        *qcow2.OSFile
+	keysMu   sync.Mutex // held while key slots change
+	volume   *luks.Volume
 	data     *luks.Sectors
 	base     int64 // offset of the payload
 	size     int64
@@ -58,9 +61,24 @@ func openEncrypted(f *qcow2.OSFile, readOnly bool, secret []byte) (Device, error
 		return nil, fmt.Errorf("%w: the payload begins at %d, the file has %d bytes", luks.ErrInvalid, base, n)
 	}
 	return &encrypted{
-		f: f, data: luks.NewSectors(f, v.Cipher()), base: base,
+		f: f, volume: v, data: luks.NewSectors(f, v.Cipher()), base: base,
 		size: (n - base) &^ (sectorSize - 1), readOnly: readOnly,
 	}, nil
+}
+
+// ChangeKeys has f change the key slots of a LUKS disk, one such change at a time;
+// requests for data don't wait for it.
+func ChangeKeys(d Device, f func(*luks.Volume) error) error {
+	e, ok := d.(*encrypted)
+	switch {
+	case !ok:
+		return fmt.Errorf("%w: only a LUKS disk has key slots", errors.ErrUnsupported)
+	case e.readOnly:
+		return ErrReadOnly
+	}
+	e.keysMu.Lock()
+	defer e.keysMu.Unlock()
+	return f(e.volume)
 }
 
 func (d *encrypted) Size() int64    { return d.size }

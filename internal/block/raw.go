@@ -11,17 +11,19 @@ import (
 
 const sectorSize = 512
 
-// raw is a file or host block device whose bytes are the disk.
+// raw is a file or host block device whose bytes, or a part of them, are the disk.
 type raw struct {
 	f        *qcow2.OSFile
 	io       qcow2.File      // f, or what injects faults into it
 	debug    *blkdebug.Debug // does so; nil: nobody
 	size     atomic.Int64    // rounded up to a sector: what the file lacks reads as zeroes
+	base     int64           // where in the file the disk begins
+	fixed    bool            // so is its size
 	readOnly bool
 	guessed  bool // see Spec.Guessed
 }
 
-func newRaw(f *qcow2.OSFile, readOnly, guessed bool, debug *blkdebug.Debug) (*raw, error) {
+func newRaw(f *qcow2.OSFile, w *Window, readOnly, guessed bool, debug *blkdebug.Debug) (*raw, error) {
 	n, err := f.Size()
 	if err != nil {
 		return nil, err
@@ -30,8 +32,30 @@ func newRaw(f *qcow2.OSFile, readOnly, guessed bool, debug *blkdebug.Debug) (*ra
 	if debug != nil {
 		r.io = debug.Wrap(f)
 	}
-	r.size.Store((n + sectorSize - 1) &^ (sectorSize - 1))
+	n = (n + sectorSize - 1) &^ (sectorSize - 1)
+	if w != nil {
+		if n, err = w.within(n); err != nil {
+			return nil, err
+		}
+		r.base, r.fixed = w.Offset, w.Size >= 0
+	}
+	r.size.Store(n)
 	return r, nil
+}
+
+// within returns the size of the window into a file of n bytes.
+func (w *Window) within(n int64) (int64, error) {
+	switch {
+	case w.Offset < 0 || w.Offset > n:
+		return 0, optionErrorf("Offset (%d) cannot be greater than size of the containing file (%d)", w.Offset, n)
+	case w.Size < 0:
+		return (n - w.Offset) &^ (sectorSize - 1), nil
+	case w.Size > n-w.Offset:
+		return 0, optionErrorf("The sum of offset (%d) and size (%d) has to be smaller or equal to the  actual size of the containing file (%d)", w.Offset, w.Size, n)
+	case w.Size%sectorSize != 0:
+		return 0, optionErrorf("Specified size is not multiple of %d", sectorSize)
+	}
+	return w.Size, nil
 }
 
 func (r *raw) Size() int64         { return r.size.Load() }
@@ -58,7 +82,7 @@ func (r *raw) ReadV(bufs [][]byte, off int64) error {
 	if r.debug != nil {
 		r.debug.Event(qcow2.EventReadAio)
 	}
-	return r.io.ReadV(bufs, off)
+	return r.io.ReadV(bufs, r.base+off)
 }
 
 func (r *raw) WriteV(bufs [][]byte, off int64) error {
@@ -71,17 +95,17 @@ func (r *raw) WriteV(bufs [][]byte, off int64) error {
 	if r.debug != nil {
 		r.debug.Event(qcow2.EventWriteAio)
 	}
-	return r.io.WriteV(bufs, off)
+	return r.io.WriteV(bufs, r.base+off)
 }
 
 // TryReadV implements qcow2.Trier.
 func (r *raw) TryReadV(bufs [][]byte, off int64) bool {
-	return r.debug == nil && r.check(off, vecLen(bufs), false) == nil && r.f.TryReadV(bufs, off)
+	return r.debug == nil && r.check(off, vecLen(bufs), false) == nil && r.f.TryReadV(bufs, r.base+off)
 }
 
 // TryWriteV implements qcow2.Trier.
 func (r *raw) TryWriteV(bufs [][]byte, off int64) bool {
-	return r.debug == nil && r.check(off, vecLen(bufs), true) == nil && r.f.TryWriteV(bufs, off)
+	return r.debug == nil && r.check(off, vecLen(bufs), true) == nil && r.f.TryWriteV(bufs, r.base+off)
 }
 
 func (r *raw) WriteZeroes(off, n int64, unmap bool) error {
@@ -89,11 +113,11 @@ func (r *raw) WriteZeroes(off, n int64, unmap bool) error {
 		return err
 	}
 	if unmap {
-		if err := r.io.PunchHole(off, n); !errors.Is(err, errors.ErrUnsupported) {
+		if err := r.io.PunchHole(r.base+off, n); !errors.Is(err, errors.ErrUnsupported) {
 			return err
 		}
 	}
-	return r.io.ZeroRange(off, n)
+	return r.io.ZeroRange(r.base+off, n)
 }
 
 // Discard punches a hole; where the host can't, it gives nothing back.
@@ -101,7 +125,7 @@ func (r *raw) Discard(off, n int64) error {
 	if err := r.check(off, n, true); err != nil || n == 0 {
 		return err
 	}
-	err := r.io.PunchHole(off, n)
+	err := r.io.PunchHole(r.base+off, n)
 	if errors.Is(err, errors.ErrUnsupported) {
 		err = nil
 	}
@@ -113,8 +137,9 @@ func (r *raw) Status(off, n int64) (qcow2.Extent, error) {
 	if err := r.check(off, n, false); err != nil {
 		return qcow2.Extent{}, err
 	}
-	hole, n, err := r.f.Hole(off, n)
-	return qcow2.Extent{Offset: off, Length: n, Present: true, Data: !hole, Zero: hole, Host: off}, err
+	host := r.base + off
+	hole, n, err := r.f.Hole(host, n)
+	return qcow2.Extent{Offset: off, Length: n, Present: true, Data: !hole, Zero: hole, Host: host}, err
 }
 
 // Allocated implements Mapper.
@@ -130,15 +155,18 @@ func (r *raw) Resize(size int64) error {
 		return ErrReadOnly
 	case size < 0 || size%sectorSize != 0:
 		return fmt.Errorf("resize to %d bytes: the new size must be a multiple of %d", size, sectorSize)
+	case r.fixed:
+		return optionErrorf("Cannot resize fixed-size raw disks")
 	}
-	if err := r.f.Truncate(size); err != nil {
+	end := r.base + size
+	if err := r.f.Truncate(end); err != nil {
 		return err
 	}
 	n, err := r.f.Size()
 	if err != nil {
 		return err
 	}
-	if n != size { // a device, which stays as it is
+	if n != end { // a device, which stays as it is
 		return fmt.Errorf("resize to %d bytes: %q is a device of %d bytes", size, r.f.Path(), n)
 	}
 	r.size.Store(size)
@@ -147,7 +175,8 @@ func (r *raw) Resize(size int64) error {
 
 // ResizeWith implements Preallocator. After an error the size is as it was.
 func (r *raw) ResizeWith(size int64, o qcow2.ResizeOptions) error {
-	was, err := r.f.Size()
+	file, err := r.f.Size()
+	was := file - r.base
 	switch {
 	case err != nil:
 		return err
@@ -163,7 +192,7 @@ func (r *raw) ResizeWith(size int64, o qcow2.ResizeOptions) error {
 	}
 	if err := r.provide(was, size, o.Preallocation); err != nil {
 		r.size.Store((was + sectorSize - 1) &^ (sectorSize - 1))
-		return errors.Join(err, r.f.Truncate(was))
+		return errors.Join(err, r.f.Truncate(file))
 	}
 	return r.f.Sync()
 }
@@ -172,12 +201,12 @@ func (r *raw) ResizeWith(size int64, o qcow2.ResizeOptions) error {
 // zeroes there.
 func (r *raw) provide(off, end int64, mode qcow2.Preallocation) error {
 	if mode == qcow2.PreallocateFalloc {
-		return r.f.Reserve(off, end-off)
+		return r.f.Reserve(r.base+off, end-off)
 	}
 	buf := make([]byte, 1<<20)
 	for off < end {
 		n := min(end-off, int64(len(buf)))
-		if err := r.f.WriteV([][]byte{buf[:n]}, off); err != nil {
+		if err := r.f.WriteV([][]byte{buf[:n]}, r.base+off); err != nil {
 			return err
 		}
 		off += n

@@ -32,6 +32,14 @@ type Spec struct {
 	ReadOnly bool
 	// NoBacking refuses an image that needs a backing file.
 	NoBacking bool
+	// Backing is opened in place of the backing file that the image at Path names, or
+	// where it names none; ReadOnly must be set. Path may be empty for the file that
+	// the image names, and so may Format. How the topmost file is opened (Direct,
+	// NoFlush, ForceShare, Locking) holds for it as well, and so do passphrases, unless
+	// it has its own.
+	Backing *Spec
+	// Alone opens an image as though it named no backing file.
+	Alone bool
 	// DataFile is the external data file of the image at Path. Empty means the one
 	// that the image names.
 	DataFile string
@@ -39,6 +47,8 @@ type Spec struct {
 	NoDataFile bool
 	// Size in bytes of a device with FormatNull; unused with the others.
 	Size int64
+	// Window is the part of the file that is the disk, with FormatRaw. nil is all.
+	Window *Window
 	// L2CacheSize bounds the memory for mapping metadata of a qcow2 image, in
 	// bytes. 0 is the default of package qcow2.
 	L2CacheSize int64
@@ -69,6 +79,12 @@ type Spec struct {
 	// every encrypted file of a backing chain.
 	KeyFile string
 	Secret  string
+}
+
+// Window is a part of a file.
+type Window struct {
+	Offset int64 // of its first byte
+	Size   int64 // in bytes, a multiple of 512; below 0 for all that is left
 }
 
 // ParseSpec parses a list of key=value pairs separated by commas, in which a
@@ -185,6 +201,10 @@ func (s *Spec) validate() error {
 		return fmt.Errorf("disk without a path")
 	case s.ForceShare && !s.ReadOnly:
 		return fmt.Errorf("disk %q: force-share=on can only be used with readonly=on", s.Path)
+	case s.Window != nil && s.Format != FormatRaw:
+		return fmt.Errorf("disk %q: only disks of format %s may be a part of a file", s.Path, FormatRaw)
+	case s.Backing != nil && (s.Alone || s.NoBacking || !s.Backing.ReadOnly):
+		return fmt.Errorf("disk %q: a backing file that may not be opened, or would be written", s.Path)
 	case s.Size != 0:
 		return fmt.Errorf("disk %q: size=%d (only format=null has a size)", s.Path, s.Size)
 	case s.Snapshot != (qcow2.SnapshotRef{}) && s.Format != "" && s.Format != FormatQCOW2:

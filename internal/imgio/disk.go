@@ -13,6 +13,7 @@ import (
 type disk struct {
 	dev          block.Device
 	spec         block.Spec
+	driver       string          // what QEMU calls its format
 	debug        *blkdebug.Debug // nil: no faults are injected
 	writethrough bool            // every write is durable when it ends
 	unmap        bool            // discard does something
@@ -94,15 +95,4 @@ func (d *disk) allocated(off, n int64) (bool, int64, error) {
 		first.Present, first.Length = here, first.Length+e.Length
 	}
 	return first.Present, first.Length, nil
-}
-
-// format is the name of the image's format.
-func (d *disk) format() string {
-	switch {
-	case d.spec.Format == block.FormatNull:
-		return "null-co"
-	case d.spec.Format != "":
-		return d.spec.Format
-	}
-	return block.FormatQCOW2
 }

@@ -22,27 +22,6 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestSizes parses numbers of bytes.
-func TestSizes(t *testing.T) {
-	for s, want := range map[string]int64{
-		"0": 0, "512": 512, "1k": 1024, "1K": 1024, "1.5k": 1536, "0x10": 16, "0X1e": 30, "3b": 3, "1M": 1 << 20, "2G": 2 << 30, "1T": 1 << 40, "1P": 1 << 50, "7E": 7 << 60,
-		"9223372036854775807": 1<<63 - 1, "1.0": 1, "0.1k": 102,
-	} {
-		if n, err := parseSize(s); n != want || err != nil {
-			t.Errorf("%s: %d, %v; want %d", s, n, err, want)
-		}
-	}
-	for s, want := range map[string]error{
-		"": syscall.EINVAL, "x": syscall.EINVAL, "1x": syscall.EINVAL, "1kk": syscall.EINVAL, "0x": syscall.EINVAL, "0x1k": syscall.EINVAL, "-1": syscall.EINVAL,
-		"1.5": syscall.EINVAL, ".5k": syscall.EINVAL, "1..5k": syscall.EINVAL, "1e3": syscall.EINVAL, "k": syscall.EINVAL, "1/2k": syscall.EINVAL,
-		"9223372036854775808": syscall.ERANGE, "8E": syscall.ERANGE, "0x8000000000000000": syscall.ERANGE, "99999999999999999999999": syscall.ERANGE,
-	} {
-		if n, err := parseSize(s); !errors.Is(err, want) {
-			t.Errorf("%s: %d, %v; want %v", s, n, err, want)
-		}
-	}
-}
-
 // TestAmounts writes numbers of bytes, and times.
 func TestAmounts(t *testing.T) {
 	for v, want := range map[float64]string{

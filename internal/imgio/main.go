@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/govmm/govmm/internal/blockopt"
 	"golang.org/x/term"
 )
 
@@ -52,7 +53,7 @@ func longOptions() map[string]byte {
 // exit status: 1 if anything failed.
 func Main(name, version string, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	s := NewSession(name, stdout, stderr)
-	s.Secrets = make(map[string]string)
+	s.Secrets = make(blockopt.Secrets)
 	fail := func(err error) int {
 		s.complain("%v", err)
 		return 1
@@ -90,7 +91,7 @@ func Main(name, version string, args []string, stdin io.Reader, stdout, stderr i
 		case optImageOptions:
 			s.ImageOptions = true
 		case optObject:
-			if err := s.object(x.value); err != nil {
+			if err := s.Secrets.Add(x.value); err != nil {
 				return fail(err)
 			}
 		case 'T':
@@ -102,13 +103,9 @@ func Main(name, version string, args []string, stdin io.Reader, stdout, stderr i
 	}
 	if len(f.args) == 1 {
 		if s.ImageOptions {
-			tree, err := parseTree(f.args[0], "file")
-			if err != nil {
-				return fail(err)
-			}
-			o.tree = tree
+			o.tree = blockopt.ParseOptions(f.args[0])
 		} else if o.name = f.args[0]; format != "" {
-			o.tree = map[string]string{"driver": format}
+			o.tree = blockopt.NewTree(blockopt.Option{Name: "driver", Value: format})
 		}
 		if !s.openImage(&o) {
 			return 1
@@ -178,33 +175,6 @@ func shorten(name string, args []string, stderr io.Writer) ([]string, bool) {
 		}
 	}
 	return short, true
-}
-
-// object takes a passphrase.
-func (s *Session) object(list string) error {
-	tree, err := parseTree(list, "qom-type")
-	if err != nil {
-		return err
-	}
-	if tree["qom-type"] != "secret" {
-		return refuse("invalid object type: %s", tree["qom-type"])
-	}
-	id, data := tree["id"], tree["data"]
-	if id == "" {
-		return refuse("Parameter 'id' is missing")
-	}
-	if file, ok := tree["file"]; ok {
-		b, err := os.ReadFile(file)
-		if err != nil {
-			return refuse("Unable to read %s: %s", file, text(err))
-		}
-		data = string(b)
-	}
-	if tree["keyid"] != "" || tree["format"] != "" && tree["format"] != "raw" {
-		return refuse("secret '%s': only raw data that is not encrypted is supported", id)
-	}
-	s.Secrets[id] = data
-	return nil
 }
 
 // loop carries out lines or, if there are none, what comes from stdin.

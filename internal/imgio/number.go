@@ -4,59 +4,20 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"math/big"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/govmm/govmm/internal/blockopt"
 )
 
 // maxRequest is the largest request that a command makes, in bytes.
 const maxRequest = math.MaxInt32 &^ 511
 
-// parseSize parses a number of bytes: decimal, hexadecimal with 0x, or with a
-// suffix of which a power of 1024 follows, then also with a fraction. The error
-// is syscall.EINVAL or syscall.ERANGE.
-func parseSize(s string) (int64, error) {
-	if hex, ok := strings.CutPrefix(strings.ToLower(s), "0x"); ok {
-		n, err := strconv.ParseUint(hex, 16, 64)
-		switch {
-		case errors.Is(err, strconv.ErrRange) || err == nil && n > math.MaxInt64:
-			return 0, syscall.ERANGE
-		case err != nil:
-			return 0, syscall.EINVAL
-		}
-		return int64(n), nil
-	}
-	digits := strings.TrimRight(s, "bBkKmMgGtTpPeE")
-	shift := 0
-	switch suffix := s[len(digits):]; {
-	case len(suffix) > 1:
-		return 0, syscall.EINVAL
-	case suffix != "":
-		shift = 10 * strings.Index("bkmgtpe", strings.ToLower(suffix))
-	}
-	if digits == "" || digits[0] == '.' || strings.Trim(digits, "0123456789.") != "" {
-		return 0, syscall.EINVAL
-	}
-	r, ok := new(big.Rat).SetString(digits)
-	if !ok {
-		return 0, syscall.EINVAL
-	}
-	r.Mul(r, new(big.Rat).SetInt(new(big.Int).Lsh(big.NewInt(1), uint(shift))))
-	if !r.IsInt() && shift == 0 {
-		return 0, syscall.EINVAL
-	}
-	n := new(big.Int).Quo(r.Num(), r.Denom())
-	if !n.IsInt64() {
-		return 0, syscall.ERANGE
-	}
-	return n.Int64(), nil
-}
-
 // number parses an argument, and says what is wrong with it.
 func (s *Session) number(arg string) (int64, bool) {
-	n, err := parseSize(arg)
+	n, err := blockopt.ParseSize(arg)
 	switch {
 	case err == nil:
 		return n, true

@@ -10,6 +10,7 @@ import (
 
 	"github.com/govmm/govmm/internal/blkdebug"
 	"github.com/govmm/govmm/internal/block"
+	"github.com/govmm/govmm/internal/blockopt"
 	"github.com/govmm/govmm/qcow2"
 	"github.com/govmm/govmm/qcow2/luks"
 )
@@ -34,39 +35,27 @@ func (s *Session) openImage(o *openOptions) bool {
 }
 
 func (s *Session) openDisk(o *openOptions) (*disk, error) {
-	t, err := o.resolve(o.name)
+	t, err := o.resolve(s.Secrets)
 	if err != nil {
 		return nil, err
 	}
-	if t.secret != "" {
-		passphrase, ok := s.Secrets[t.secret]
-		if !ok {
-			return nil, refuse("No secret with id '%s'", t.secret)
-		}
-		t.spec.Secret = passphrase
+	spec := t.Spec
+	if t.Spec.Guessed && spec.Format == block.FormatRaw && !spec.ReadOnly {
+		fmt.Fprintf(s.Err, block.GuessWarning, o.name)
 	}
-	if t.spec.Format == "" {
-		if t.spec.Format, err = block.Guess(t.spec.Path); err != nil {
-			return nil, err
-		}
-		t.spec.Guessed = true
-		if t.spec.Format == block.FormatRaw && !t.spec.ReadOnly {
-			fmt.Fprintf(s.Err, block.GuessWarning, o.name)
-		}
-	}
-	d := &disk{writethrough: o.cache.writethrough, unmap: t.unmap}
-	if t.debug {
-		d.debug = blkdebug.New(t.rules, func(line string) { s.printf("%s\n", line) })
-		t.spec.Debug = d.debug
+	d := &disk{writethrough: o.cache.writethrough, unmap: t.unmap, driver: t.Driver()}
+	if t.Inject {
+		d.debug = blkdebug.New(t.Rules, func(line string) { s.printf("%s\n", line) })
+		spec.Debug = d.debug
 	}
 	if o.snapshot {
-		if t.spec, err = overlay(t.spec); err != nil {
+		if spec, err = overlay(spec); err != nil {
 			return nil, err
 		}
-		defer os.RemoveAll(filepath.Dir(t.spec.Path)) // it is open by then
+		defer os.RemoveAll(filepath.Dir(spec.Path)) // it is open by then
 	}
-	d.spec = t.spec
-	d.dev, err = block.Open(t.spec)
+	d.spec = spec
+	d.dev, err = block.Open(spec)
 	return d, err
 }
 
@@ -78,7 +67,7 @@ func overlay(spec block.Spec) (block.Spec, error) {
 		return spec, err
 	}
 	below := spec
-	below.ReadOnly, below.ForceShare = true, true
+	below.ReadOnly, below.ForceShare, below.Debug = true, true, nil
 	dev, err := block.Open(below)
 	if err != nil {
 		return spec, err
@@ -95,6 +84,7 @@ func overlay(spec block.Spec) (block.Spec, error) {
 		return spec, err
 	}
 	top := spec
+	top.Window, top.Alone, top.DataFile, top.Backing = nil, false, "", &below
 	top.Path, top.Format, top.ReadOnly, top.ForceShare = filepath.Join(dir, "overlay"), block.FormatQCOW2, false, false
 	f, err := qcow2.OpenFile(top.Path, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 	if err == nil {
@@ -111,7 +101,10 @@ func reason(err error) string {
 	var locked *qcow2.LockError
 	var path *fs.PathError
 	var backing *qcow2.BackingError
+	var option block.OptionError
 	switch {
+	case errors.As(err, &option):
+		return option.Error()
 	case errors.As(err, &backing):
 		return "Could not open backing file: " + reason(backing.Err)
 	case errors.As(err, &locked):
@@ -143,7 +136,6 @@ func (s *Session) open(c *command, words []string) bool {
 		return false
 	}
 	o := openOptions{cache: cacheMode{writethrough: true}}
-	var err error
 	for _, x := range f.seen {
 		known, err := o.set(x)
 		if err != nil {
@@ -157,19 +149,14 @@ func (s *Session) open(c *command, words []string) bool {
 			s.printf("--image-opts and 'open -o' are mutually exclusive\n")
 			return false
 		}
-		if !o.add(s, x.value) {
-			return false
-		}
+		o.add(x.value)
 	}
 	switch {
 	case len(f.args) > 1:
 		s.usage(c)
 		return false
 	case len(f.args) == 1 && s.ImageOptions:
-		if o.tree, err = parseTree(f.args[0], ""); err != nil {
-			s.complain("%v", err)
-			return false
-		}
+		o.tree = blockopt.ParseOptions(f.args[0])
 	case len(f.args) == 1:
 		o.name = f.args[0]
 	}
@@ -177,19 +164,11 @@ func (s *Session) open(c *command, words []string) bool {
 }
 
 // add takes one -o.
-func (o *openOptions) add(s *Session, list string) bool {
-	tree, err := parseTree(list, "")
-	if err != nil {
-		s.complain("%v", err)
-		return false
-	}
+func (o *openOptions) add(list string) {
 	if o.tree == nil {
-		o.tree = make(map[string]string)
+		o.tree = blockopt.NewTree()
 	}
-	for key, value := range tree {
-		o.tree[key] = value
-	}
-	return true
+	o.tree.Add(blockopt.NewTree(blockopt.Split(list)...))
 }
 
 func (s *Session) closeCommand(*command, []string) bool {
@@ -227,9 +206,7 @@ func (s *Session) reopen(c *command, words []string) bool {
 			}
 			access = x.letter
 		case 'o':
-			if !o.add(s, x.value) {
-				return false
-			}
+			o.add(x.value)
 		}
 	}
 	if cache {
@@ -261,26 +238,27 @@ func (s *Session) reopen(c *command, words []string) bool {
 }
 
 // reopenOptions takes the options of reopen that are keys and values.
-func (s *Session) reopenOptions(spec *block.Spec, d *disk, tree map[string]string, access, cache bool) bool {
-	_, direct := tree["cache.direct"]
-	_, noFlush := tree["cache.no-flush"]
-	switch _, readOnly := tree["read-only"]; {
-	case access && readOnly:
+func (s *Session) reopenOptions(spec *block.Spec, d *disk, tree *blockopt.Tree, access, cache bool) bool {
+	if tree == nil {
+		return true
+	}
+	switch {
+	case access && tree.Has("read-only"):
 		s.complain("Cannot set both -r/-w and 'read-only'")
 		return false
-	case cache && (direct || noFlush):
+	case cache && (tree.Has("cache.direct") || tree.Has("cache.no-flush")):
 		s.complain("Cannot set both -c and the cache options")
 		return false
 	}
-	t := target{spec: *spec, unmap: d.unmap}
-	if err := t.generic(tree); err != nil {
+	source := &blockopt.Source{Spec: *spec}
+	if err := tree.TakeGeneric(source); err != nil {
 		s.complain("%v", err)
 		return false
 	}
-	for key := range tree {
-		s.complain("Cannot change the option '%s'", key)
+	for _, name := range tree.Names() {
+		s.complain("Cannot change the option '%s'", name)
 		return false
 	}
-	*spec, d.unmap = t.spec, t.unmap
+	*spec, d.unmap = source.Spec, d.unmap && !source.KeepDiscarded || source.Discard
 	return true
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/govmm/govmm/internal/blockopt"
 	"github.com/govmm/govmm/qcow2"
 )
 
@@ -23,7 +24,7 @@ type Session struct {
 	// ImageOptions says that open takes options in place of a name.
 	ImageOptions bool
 	// Secrets are passphrases by the names that options refer to.
-	Secrets map[string]string
+	Secrets blockopt.Secrets
 
 	mu sync.Mutex // one line of Out at a time
 

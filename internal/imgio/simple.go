@@ -49,7 +49,7 @@ func (s *Session) truncate(c *command, words []string) bool {
 	case !resizable:
 		s.complain("Image format driver does not support resize")
 		return false
-	case mode != "off" && size < s.disk.dev.Size() && s.disk.format() == block.FormatRaw:
+	case mode != "off" && size < s.disk.dev.Size() && s.disk.driver == block.FormatRaw:
 		s.complain("Cannot use preallocation for shrinking files")
 		return false
 	case mode != "off" && size < s.disk.dev.Size():
@@ -68,7 +68,7 @@ func (s *Session) truncate(c *command, words []string) bool {
 }
 
 func (s *Session) info(*command, []string) bool {
-	s.printf("format name: %s\n", s.disk.format())
+	s.printf("format name: %s\n", s.disk.driver)
 	im, ok := s.disk.dev.(*qcow2.Image)
 	if !ok {
 		s.printf("cluster size: %s\nvm state offset: %s\n", amount(0), amount(0))

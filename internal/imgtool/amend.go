@@ -3,7 +3,9 @@ package imgtool
 import (
 	"errors"
 	"fmt"
+	"slices"
 
+	"github.com/govmm/govmm/internal/block"
 	"github.com/govmm/govmm/qcow2"
 )
 
@@ -22,9 +24,14 @@ func runAmend(t *Tool, a *arguments) (err error) {
 		return usage("Must specify options (-o)")
 	}
 	format := a.get("f", "")
-	if wantsHelp(a.all("o")) && format == "qcow2" {
-		t.printf("%s", amendHelp())
-		return nil
+	if wantsHelp(a.all("o")) && format != "" {
+		if createOptionsOf(format) == nil {
+			return fmt.Errorf("Unknown file format '%s'", format)
+		}
+		if amendOptionsOf(format) != nil {
+			t.printf("%s", amendHelp(format))
+			return nil
+		}
 	}
 	if len(a.operands) == 0 {
 		return usage("Expecting one image file name")
@@ -33,36 +40,46 @@ func runAmend(t *Tool, a *arguments) (err error) {
 	if err != nil {
 		return err
 	}
-	refused := fmt.Errorf("Format driver '%s' does not support option amendment", "raw")
-	im, err := t.openImage(name, a, openOptions{format: format, write: true, cache: a.get("t", "")}, refused)
+	d, s, err := t.open(name, a, openOptions{format: format, write: true, cache: a.get("t", "")})
 	if err != nil {
 		return err
 	}
-	defer closing(im, &err)
-	if wantsHelp(a.all("o")) {
-		t.printf("%s", amendHelp())
-		return nil
+	defer closing(d, &err)
+	known := amendOptionsOf(s.opts.Driver())
+	if known == nil {
+		return fmt.Errorf("Format driver '%s' does not support option amendment", s.opts.Driver())
 	}
-	var known []formatOption
-	for _, o := range qcow2Options {
-		if o.amend {
-			known = append(known, o)
-		}
+	if wantsHelp(a.all("o")) {
+		t.printf("%s", amendHelp(s.opts.Driver()))
+		return nil
 	}
 	v, err := readOptions(known, a.all("o"))
 	if err != nil {
-		if _, e := readOptions(qcow2Options, a.all("o")); e == nil {
+		if _, e := readOptions(slices.Concat(known, createOptionsOf(s.opts.Driver())), a.all("o")); e == nil {
 			err = fmt.Errorf("%w\nThis option is only supported for image creation", err)
 		}
 		return err
 	}
 	p := t.newProgress(a.has("p") && !a.has("q"), 1)
 	defer p.end()
-	if err := t.amend(im, v, a.has("force")); err != nil {
+	if im, ok := d.(*qcow2.Image); ok {
+		err = t.amend(im, v, a.has("force"))
+	} else {
+		err = t.amendLUKS(d, v, a.has("force"))
+	}
+	if err == nil {
+		p.set(1)
+	}
+	return err
+}
+
+// amendLUKS changes the key slots of a LUKS disk.
+func (t *Tool) amendLUKS(d block.Device, v formatValues, force bool) error {
+	c, err := t.keyChange(v, "", force)
+	if err != nil {
 		return err
 	}
-	p.set(1)
-	return nil
+	return block.ChangeKeys(d, c.apply)
 }
 
 // amend changes an image.

@@ -29,11 +29,18 @@ func runCommit(t *Tool, a *arguments) (err error) {
 	if based {
 		noBacking = fmt.Errorf("Did not find '%s' in the backing chain of '%s'", base, name)
 	}
-	im, err := t.openImage(name, a, openOptions{format: a.get("f", ""), write: true, cache: a.get("t", ""), reopens: true}, noBacking)
+	d, s, err := t.open(name, a, openOptions{format: a.get("f", ""), write: true, cache: a.get("t", ""), reopens: true})
 	if err != nil {
 		return err
 	}
-	defer closing(im, &err)
+	defer closing(d, &err)
+	im, ok := d.(*qcow2.Image)
+	switch {
+	case !ok:
+		return noBacking
+	case s.spec.Backing != nil:
+		return errors.New("Committing into a backing file that options name is not supported")
+	}
 	files := block.Files(im)
 	if len(files) < 2 {
 		return noBacking

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/govmm/govmm/internal/block"
+	"github.com/govmm/govmm/internal/blockopt"
 	"github.com/govmm/govmm/qcow2"
 )
 
@@ -180,7 +181,7 @@ func (t *Tool) addSource(c *copying, name string, a *arguments, first bool) erro
 		return err
 	}
 	if l := snapshotParameter(a); l != nil && first {
-		if len(a.operands) > 2 && l[0].value == "" {
+		if len(a.operands) > 2 && l[0].Value == "" {
 			return errors.New("No support for concatenating multiple snapshot")
 		}
 		if err := setSnapshot(&s.spec, l); err != nil {
@@ -197,15 +198,15 @@ func (t *Tool) addSource(c *copying, name string, a *arguments, first bool) erro
 
 // snapshotParameter is what -l says: snapshot.id= and snapshot.name=, or one
 // element without a value that may be either. nil: nothing.
-func snapshotParameter(a *arguments) []option {
+func snapshotParameter(a *arguments) []blockopt.Option {
 	if !a.has("l") {
 		return nil
 	}
 	l := a.get("l", "")
 	if strings.HasPrefix(l, "snapshot.") {
-		return parseList(l)
+		return blockopt.Split(l)
 	}
-	return []option{{name: l}}
+	return []blockopt.Option{{Name: l}}
 }
 
 // describeOutput says what the image will be that is written.

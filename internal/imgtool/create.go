@@ -295,11 +295,7 @@ func (t *Tool) secret(id, option string) (string, error) {
 	if id == "" {
 		return "", fmt.Errorf("Parameter '%s' is required for cipher", option)
 	}
-	s, ok := t.secrets[id]
-	if !ok {
-		return "", fmt.Errorf("No secret with id '%s'", id)
-	}
-	return s, nil
+	return t.secrets.Get(id)
 }
 
 // luksParams are the options about a LUKS header, whose names have a prefix.
@@ -310,10 +306,10 @@ func luksParams(v formatValues, prefix string) (luks.Params, error) {
 	}
 	if ms, ok := v[prefix+"iter-time"]; ok {
 		n, err := parseNumber(ms)
-		if err != nil || n <= 0 {
+		if err != nil {
 			return p, fmt.Errorf("Parameter '%siter-time' expects a number", prefix)
 		}
-		p.IterTime = time.Duration(n) * time.Millisecond
+		p.IterTime = max(time.Duration(n)*time.Millisecond, time.Nanosecond)
 	}
 	return p, nil
 }

@@ -53,11 +53,12 @@ func (n *newImage) cryptoHeader() (int64, error) {
 	return p.HeaderSize()
 }
 
-// amendKeys adds or erases key slots, if options ask for that.
+// amendKeys adds or erases key slots of an encrypted image, if options ask for that.
 func (t *Tool) amendKeys(im *qcow2.Image, v formatValues, force bool) error {
+	const prefix = "encrypt."
 	any := false
 	for name := range v {
-		any = any || strings.HasPrefix(name, "encrypt.")
+		any = any || strings.HasPrefix(name, prefix)
 	}
 	if !any {
 		return nil
@@ -69,40 +70,11 @@ func (t *Tool) amendKeys(im *qcow2.Image, v formatValues, force bool) error {
 	if e.Method != qcow2.EncryptionLUKS {
 		return errors.New("Only LUKS encryption options can be amended for qcow2")
 	}
-	slot := luks.AnySlot
-	if _, ok := v["encrypt.keyslot"]; ok {
-		if slot = int(v.number("encrypt.keyslot", 0)); slot >= luks.Slots {
-			return fmt.Errorf("Invalid slot %d specified. Must be between 0 and %d", slot, luks.Slots-1)
-		}
-	}
-	switch state := v["encrypt.state"]; state {
-	case "active":
-		secret, err := t.secret(v["encrypt.new-secret"], "new-secret")
-		if err != nil {
-			return err
-		}
-		p, err := luksParams(v, "encrypt.")
-		if err == nil {
-			_, err = im.AddKey(slot, []byte(secret), p.KeyParams)
-		}
+	c, err := t.keyChange(v, prefix, force)
+	if err != nil {
 		return err
-	case "inactive":
-		if id, ok := v["encrypt.old-secret"]; ok {
-			secret, err := t.secret(id, "old-secret")
-			if err == nil {
-				_, err = im.EraseKeys([]byte(secret), force)
-			}
-			return err
-		}
-		if slot == luks.AnySlot {
-			return errors.New("To erase keyslot(s), either explicit keyslot index or the password currently contained in them must be given")
-		}
-		return im.EraseKey(slot, force)
-	case "":
-		return errors.New("Parameter 'encrypt.state' is missing")
-	default:
-		return fmt.Errorf("Parameter 'encrypt.state' does not accept value '%s'", state)
 	}
+	return im.ChangeKeys(c.apply)
 }
 
 // luksDict describes a LUKS header.
@@ -152,8 +124,6 @@ func (t *Tool) describeLUKS(s source, i *imageInfo) (*imageInfo, error) {
 		return nil, openError(s.name, err)
 	}
 	i.size, i.crypt, i.luks = max(size-h.PayloadOffset(), 0), true, h
-	if n, err := f.Allocated(); err == nil {
-		i.actual = n
-	}
+	i.allocated(s, f)
 	return i, nil
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/govmm/govmm/internal/block"
+	"github.com/govmm/govmm/internal/blockopt"
 	"github.com/govmm/govmm/qcow2"
 )
 
@@ -87,7 +88,7 @@ func parseOffset(s string) (int64, error) {
 	if strings.HasPrefix(s, "0x") || strings.HasPrefix(s, "0X") {
 		return strconv.ParseInt(s, 0, 64)
 	}
-	return parseSize(s)
+	return blockopt.ParseSize(s)
 }
 
 // notePrinter prints notes, grouped by the structures that they belong to.

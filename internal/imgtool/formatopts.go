@@ -1,8 +1,12 @@
 package imgtool
 
 import (
+	"errors"
 	"fmt"
 	"strings"
+	"syscall"
+
+	"github.com/govmm/govmm/internal/blockopt"
 )
 
 // optionKind is the type of a creation option.
@@ -72,30 +76,38 @@ var luksOptions = []formatOption{
 	{"cipher-alg", kindString, "Name of encryption cipher algorithm", false, false},
 	{"cipher-mode", kindString, "Name of encryption cipher mode", false, false},
 	{"hash-alg", kindString, "Name of encryption hash algorithm", false, false},
-	{"iter-time", kindNumber, "Time to spend in PBKDF in milliseconds", false, false},
+	{"iter-time", kindNumber, "Time to spend in PBKDF in milliseconds", true, false},
 	{"ivgen-alg", kindString, "Name of IV generator algorithm", false, false},
 	{"ivgen-hash-alg", kindString, "Name of IV generator hash algorithm", false, false},
 	{"key-secret", kindString, "ID of the secret that provides the keyslot passphrase", false, false},
+	{"keyslot", kindNumber, "Select a single keyslot to modify explicitly", true, true},
+	{"new-secret", kindString, "New secret to set in the matching keyslots. Empty string to erase", true, true},
+	{"old-secret", kindString, "Select all keyslots that match this password", true, true},
 	{"size", kindSize, "Virtual disk size", false, false},
+	{"state", kindString, "Select new state of affected keyslots (active/inactive)", true, true},
 }
 
 // createOptionsOf are the creation options of a format, nil if it is not known.
 func createOptionsOf(format string) []formatOption {
 	switch format {
 	case "qcow2":
-		var list []formatOption
-		for _, o := range qcow2Options {
-			if !o.only {
-				list = append(list, o)
-			}
-		}
-		return list
+		return forCreation(qcow2Options)
 	case "raw":
 		return rawOptions
 	case "luks":
-		return luksOptions
+		return forCreation(luksOptions)
 	}
 	return nil
+}
+
+// forCreation leaves out what only amend knows.
+func forCreation(options []formatOption) (list []formatOption) {
+	for _, o := range options {
+		if !o.only {
+			list = append(list, o)
+		}
+	}
+	return list
 }
 
 // optionsHelp lists creation options; with a file's name also those of its
@@ -116,17 +128,22 @@ func optionsHelp(format string, withFile bool) string {
 	return b.String()
 }
 
-// amendHelp lists the options of amend.
-func amendHelp() string {
-	var b strings.Builder
-	b.WriteString("Amend options for 'qcow2':\n")
-	var list []formatOption
-	for _, o := range qcow2Options {
+// amendOptionsOf are the options of amend for a format, nil if that has none.
+func amendOptionsOf(format string) (list []formatOption) {
+	all := map[string][]formatOption{"qcow2": qcow2Options, "luks": luksOptions}[format]
+	for _, o := range all {
 		if o.amend {
 			list = append(list, o)
 		}
 	}
-	writeOptions(&b, list)
+	return list
+}
+
+// amendHelp lists the options of amend.
+func amendHelp(format string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Amend options for '%s':\n", format)
+	writeOptions(&b, amendOptionsOf(format))
 	return b.String()
 }
 
@@ -155,8 +172,8 @@ func merge(a, b []formatOption) []formatOption {
 // wantsHelp reports whether one of the lists of -o asks for help.
 func wantsHelp(lists []string) bool {
 	for _, l := range lists {
-		for _, o := range parseList(l) {
-			if o.value == "on" && (o.name == "help" || o.name == "?") {
+		for _, o := range blockopt.Split(l) {
+			if o.Value == "on" && (o.Name == "help" || o.Name == "?") {
 				return true
 			}
 		}
@@ -171,7 +188,7 @@ type formatValues map[string]string
 func readOptions(known []formatOption, lists []string) (formatValues, error) {
 	v := make(formatValues)
 	for _, l := range lists {
-		for _, o := range parseList(l) {
+		for _, o := range blockopt.Split(l) {
 			if err := v.set(known, o); err != nil {
 				return nil, err
 			}
@@ -180,42 +197,34 @@ func readOptions(known []formatOption, lists []string) (formatValues, error) {
 	return v, nil
 }
 
-func (v formatValues) set(known []formatOption, o option) error {
+func (v formatValues) set(known []formatOption, o blockopt.Option) error {
 	for _, k := range known {
-		if k.name != o.name {
+		if k.name != o.Name {
 			continue
 		}
 		switch k.kind {
 		case kindSwitch:
-			if o.value != "on" && o.value != "off" {
-				return fmt.Errorf("Parameter '%s' expects 'on' or 'off'", o.name)
+			if o.Value != "on" && o.Value != "off" {
+				return fmt.Errorf("Parameter '%s' expects 'on' or 'off'", o.Name)
 			}
 		case kindSize:
-			if _, err := parseSize(o.value); err != nil {
-				return &optionSizeError{o.name}
+			if _, err := blockopt.ParseSize(o.Value); err != nil {
+				return blockopt.SizeError(o.Name)
 			}
 		case kindNumber:
-			if _, err := parseNumber(o.value); err != nil {
-				return fmt.Errorf("Parameter '%s' expects a number", o.name)
+			if _, err := parseNumber(o.Value); err != nil && !errors.Is(err, syscall.ERANGE) {
+				return fmt.Errorf("Parameter '%s' expects a number", o.Name)
 			}
 		}
-		v[o.name] = o.value
+		v[o.Name] = o.Value
 		return nil
 	}
-	return fmt.Errorf("Invalid parameter '%s'", o.name)
-}
-
-// optionSizeError takes two lines.
-type optionSizeError struct{ name string }
-
-func (e *optionSizeError) Error() string {
-	return fmt.Sprintf("Parameter '%s' expects a non-negative number below 2^64\n"+
-		"Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively.", e.name)
+	return fmt.Errorf("Invalid parameter '%s'", o.Name)
 }
 
 func (v formatValues) size(name string, otherwise int64) int64 {
 	if s, ok := v[name]; ok {
-		if n, err := parseSize(s); err == nil {
+		if n, err := blockopt.ParseSize(s); err == nil {
 			return n
 		}
 	}

@@ -28,6 +28,7 @@ type imageInfo struct {
 	format  string
 	size    int64
 	actual  int64 // -1 if not known
+	null    bool  // stored nowhere
 	image   *qcow2.Info
 	crypt   bool
 	luks    *luks.Header // of a LUKS disk
@@ -87,7 +88,7 @@ func runInfo(t *Tool, a *arguments) error {
 
 // describe opens an image and looks at it.
 func (t *Tool) describe(s source) (*imageInfo, error) {
-	i := &imageInfo{file: s.fileName(), format: s.spec.Format, actual: -1}
+	i := &imageInfo{file: s.fileName(), format: s.opts.Driver(), actual: -1}
 	if s.spec.Format == block.FormatLUKS {
 		return t.describeLUKS(s, i)
 	}
@@ -103,9 +104,7 @@ func (t *Tool) describe(s source) (*imageInfo, error) {
 		defer im.Close()
 		info := im.Info()
 		i.image, i.size, i.crypt = &info, info.Size, info.Encryption != nil
-		if n, err := f.Allocated(); err == nil {
-			i.actual = n
-		}
+		i.allocated(s, f)
 		i.backing = backingPath(s.spec.Path, info.BackingFile)
 		return i, nil
 	}
@@ -115,13 +114,21 @@ func (t *Tool) describe(s source) (*imageInfo, error) {
 	}
 	defer d.Close()
 	i.size = d.Size()
-	if f, err := openHostFile(s.spec.Path, false, true); err == nil {
-		if n, err := f.Allocated(); err == nil {
-			i.actual = n
-		}
+	if s.spec.Format == block.FormatNull {
+		i.actual, i.null = 0, true
+	} else if f, err := openHostFile(s.spec.Path, false, true); err == nil {
+		i.allocated(s, f)
 		f.Close()
 	}
 	return i, nil
+}
+
+// allocated takes the storage of a file on the host. Under injected faults it is not
+// known.
+func (i *imageInfo) allocated(s source, f *qcow2.OSFile) {
+	if n, err := f.Allocated(); err == nil && !s.opts.Inject {
+		i.actual = n
+	}
 }
 
 // backingPath is a backing file's name as seen from here: relative ones are
@@ -135,7 +142,10 @@ func backingPath(image, backing string) string {
 }
 
 func (i *imageInfo) dict() dict {
-	d := dict{"virtual-size": i.size, "filename": i.file, "format": i.format, "dirty-flag": false}
+	d := dict{"virtual-size": i.size, "filename": i.file, "format": i.format}
+	if !i.null {
+		d["dirty-flag"] = false
+	}
 	if i.actual >= 0 {
 		d["actual-size"] = i.actual
 	}

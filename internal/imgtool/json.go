@@ -73,6 +73,23 @@ func writeJSON(b *strings.Builder, v any, depth int) {
 	}
 }
 
+// compact prints a value on one line, as in the name of an image.
+func compact(v any) string {
+	switch v := v.(type) {
+	case map[string]any:
+		var list []string
+		for _, k := range dict(v).keys() {
+			list = append(list, quote(k)+": "+compact(v[k]))
+		}
+		return "{" + strings.Join(list, ", ") + "}"
+	case string:
+		return quote(v)
+	case json.RawMessage:
+		return string(v)
+	}
+	return fmt.Sprint(v)
+}
+
 // quote is a string in JSON, without the escapes that only HTML needs.
 func quote(s string) string {
 	var b strings.Builder

@@ -52,7 +52,9 @@ func runMap(t *Tool, a *arguments) error {
 		length = left
 	}
 	p := mapPrinter{t: t, files: block.Files(d)}
-	p.files[0] = s.fileName()
+	if _, ok := d.(*qcow2.Image); ok && s.opts.Inject {
+		p.files[0] = s.injected()
+	}
 	if asJSON {
 		t.printf("[")
 		p.print = p.json

@@ -4,9 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
 
+	"github.com/govmm/govmm/internal/blkdebug"
 	"github.com/govmm/govmm/internal/block"
+	"github.com/govmm/govmm/internal/blockopt"
 	"github.com/govmm/govmm/qcow2"
 	"github.com/govmm/govmm/qcow2/luks"
 )
@@ -17,17 +18,24 @@ type source struct {
 	spec block.Spec
 	// named says that the user named the format.
 	named bool
+	opts  *blockopt.Source
 }
 
-// debugPrefix begins the names of images under which faults are injected.
-const debugPrefix = "blkdebug:"
-
-// fileName is the name that the image is known by once it is open.
+// fileName is the name that the image is known by once it is open: that of its file,
+// unless options make it another disk.
 func (s *source) fileName() string {
-	if s.spec.Path == "" || strings.HasPrefix(s.name, debugPrefix) {
-		return s.name
+	if s.opts.Name != "" {
+		return s.opts.Name
 	}
-	return s.spec.Path
+	return "json:" + compact(s.opts.Full)
+}
+
+// injected is the name of the layer that injects faults into the file.
+func (s *source) injected() string {
+	if file, ok := s.opts.Full["file"].(map[string]any); ok {
+		return "json:" + compact(file)
+	}
+	return s.fileName()
 }
 
 // openOptions say how a command opens an image.
@@ -52,7 +60,10 @@ func openError(name string, err error) error {
 	if errors.As(err, &missing) && missing.Op == "open" {
 		return fmt.Errorf("Could not open '%s': Could not open '%s': %s", name, missing.Path, reason(missing.Err))
 	}
+	var option block.OptionError
 	switch {
+	case errors.As(err, &option):
+		return fmt.Errorf("Could not open '%s': %w", name, option)
 	case errors.Is(err, qcow2.ErrNoSnapshot):
 		return err
 	case errors.Is(err, qcow2.ErrFormat):
@@ -72,64 +83,42 @@ func openError(name string, err error) error {
 // locate finds what a name of an image means, under --image-opts or not.
 func (t *Tool) locate(name string, imageOpts bool, o openOptions) (source, error) {
 	s := source{name: name, named: o.format != ""}
-	switch {
-	case imageOpts:
+	failed := func(err error) (source, error) { return s, fmt.Errorf("Could not open '%s': %w", name, err) }
+	var tree *blockopt.Tree
+	if imageOpts {
 		if o.format != "" {
 			return s, errors.New("--image-opts and --format are mutually exclusive")
 		}
-		spec, err := t.spec(parseImageOpts(name))
-		if err != nil {
-			return s, fmt.Errorf("Could not open '%s': %s", name, err)
+		tree = blockopt.ParseOptions(name)
+	} else {
+		var err error
+		if tree, err = blockopt.ParseName(name); err != nil {
+			return failed(err)
 		}
-		s.spec = spec
-	case strings.HasPrefix(name, "json:"), strings.HasPrefix(name, debugPrefix):
-		parse := parseJSONName
-		if strings.HasPrefix(name, debugPrefix) {
-			parse = debugName
-		}
-		tree, err := parse(name[strings.Index(name, ":")+1:])
-		if err != nil {
-			return s, fmt.Errorf("Could not open '%s': %s", name, err)
-		}
-		if s.spec, err = t.spec(tree); err != nil {
-			return s, fmt.Errorf("Could not open '%s': %s", name, err)
-		}
-		if o.format != "" {
-			s.spec.Format = o.format
-		}
-	default:
-		if scheme, _, ok := strings.Cut(name, ":"); ok && protocol(scheme) && scheme != "file" {
-			return s, fmt.Errorf("Could not open '%s': Unknown protocol '%s'", name, scheme)
-		}
-		s.spec = block.Spec{Path: strings.TrimPrefix(name, "file:"), Format: o.format}
 	}
-	switch s.spec.Format {
-	case "", block.FormatQCOW2, block.FormatRaw, block.FormatLUKS, block.FormatNull:
+	switch o.format {
+	case "":
 	case "file", "host_device":
-		s.spec.Format = block.FormatRaw
+		tree.Set("driver", block.FormatRaw)
 	default:
-		return s, fmt.Errorf("Could not open '%s': Unknown driver '%s'", name, s.spec.Format)
+		tree.Set("driver", o.format)
+	}
+	var err error
+	if s.opts, err = tree.Resolve(t.secrets); errors.As(err, new(*fs.PathError)) {
+		return s, openError(name, err)
+	} else if err != nil {
+		return failed(err)
+	}
+	s.spec = s.opts.Spec
+	if s.opts.Inject {
+		s.spec.Debug = blkdebug.New(s.opts.Rules, nil)
 	}
 	s.spec.ReadOnly = s.spec.ReadOnly || !o.write
 	s.spec.NoBacking = s.spec.NoBacking || o.noBacking
 	s.spec.ForceShare = s.spec.ForceShare || o.share
 	s.spec.ShareBacking = o.reopens
-	if s.spec.Format != "" {
-		s.named = s.named || imageOpts
-		return s, nil
-	}
-	format, err := block.Guess(s.spec.Path)
-	if err != nil {
-		return s, openError(name, err)
-	}
-	s.spec.Format, s.spec.Guessed = format, true
+	s.named = !s.spec.Guessed
 	return s, nil
-}
-
-// protocol reports whether the part of a name before a colon is a protocol's
-// name, and not part of a path.
-func protocol(s string) bool {
-	return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789+-_") == ""
 }
 
 // open opens an image.

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -60,7 +61,7 @@ func TestAgainstQEMU(t *testing.T) {
 			t.Skipf("%s is not installed (Debian package qemu-utils)", tool)
 		}
 	}
-	for _, s := range scripts {
+	for _, s := range slices.Concat(scripts, optionScripts) {
 		t.Run(s.name, func(t *testing.T) {
 			theirs, ours := t.TempDir(), t.TempDir()
 			for _, line := range strings.Split(strings.TrimSpace(s.lines), "\n") {
@@ -691,21 +692,6 @@ func TestHumanSize(t *testing.T) {
 	} {
 		if got := humanSize(n); got != want {
 			t.Errorf("%d: %s, want %s", n, got, want)
-		}
-	}
-}
-
-func TestParseSize(t *testing.T) {
-	for text, want := range map[string]int64{
-		"0": 0, "512": 512, "512b": 512, "1k": 1024, "1K": 1024, "1.5M": 3 << 19, "0x10": 16, "1E": 1 << 60, "7.99T": 8785097905930, ".5k": -1,
-		"": -1, "1.5": -1, "1Q": -1, "-1": -1, "1kk": -1, "8E": -1, "1e3": -1,
-	} {
-		got, err := parseSize(text)
-		if err != nil {
-			got = -1
-		}
-		if got != want {
-			t.Errorf("%q: %d, %v; want %d", text, got, err, want)
 		}
 	}
 }

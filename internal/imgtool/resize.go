@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/govmm/govmm/internal/block"
+	"github.com/govmm/govmm/internal/blockopt"
 	"github.com/govmm/govmm/qcow2"
 )
 
@@ -40,9 +41,9 @@ func runResize(t *Tool, a *arguments) (err error) {
 	case "-":
 		sign, text = -1, text[1:]
 	}
-	n, err := parseSize(text)
+	n, err := blockopt.ParseSize(text)
 	if err != nil {
-		return &optionSizeError{"size"}
+		return blockopt.SizeError("size")
 	}
 	d, s, err := t.open(a.operands[0], a, openOptions{format: a.get("f", ""), write: true})
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/govmm/govmm/internal/block"
+	"github.com/govmm/govmm/internal/blockopt"
 	"github.com/govmm/govmm/qcow2"
 )
 
@@ -24,7 +25,7 @@ type Tool struct {
 	// qemu-img.
 	DefaultFormat string
 
-	secrets map[string]string
+	secrets blockopt.Secrets
 }
 
 // command is one of the program's commands.
@@ -92,8 +93,9 @@ func (t *Tool) runCommand(c *command, args []string) error {
 	if a.has("help") {
 		return t.commandHelp(c)
 	}
+	t.secrets = make(blockopt.Secrets)
 	for _, s := range a.all("object") {
-		if err := t.addObject(s); err != nil {
+		if err := t.secrets.Add(s); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,151 @@
+package blockopt
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/govmm/govmm/internal/block"
+)
+
+// runtimeOptions are those of qcow2 images, in use, that change nothing about what is
+// read and written.
+var runtimeOptions = []string{
+	"encrypt.format", "cache-size", "refcount-cache-size",
+	"l2-cache-entry-size", "cache-clean-interval", "pass-discard-request", "pass-discard-snapshot", "pass-discard-other",
+}
+
+// overlapChecks are the values of overlap-check. The engine always checks all.
+var overlapChecks = []string{"none", "constant", "cached", "all"}
+
+// format takes the options of a format. Those without which the disk would be another
+// go into strong.
+func (r *resolver) format(s *Source, at func(string) string, strong map[string]any) error {
+	if s.Protocol != "" {
+		return nil
+	}
+	switch s.Spec.Format {
+	case block.FormatRaw:
+		return r.window(s, at, strong)
+	case block.FormatLUKS:
+		return r.key(s, at, "key-secret", strong)
+	}
+	if err := r.key(s, at, "encrypt.key-secret", strong); err != nil {
+		return err
+	}
+	if s.Spec.Format == "" { // whatever it turns out to be
+		if err := r.key(s, at, "key-secret", strong); err != nil {
+			return err
+		}
+	}
+	if err := r.onOff(at("lazy-refcounts"), "lazy-refcounts", new(bool)); err != nil {
+		return err
+	}
+	for _, name := range []string{"overlap-check", "overlap-check.template"} {
+		if v, _, ok := r.rest.take(at(name)); ok && !slices.Contains(overlapChecks, v) {
+			return fmt.Errorf("Unsupported value '%s' for qcow2 option '%s'. Allowed are any of the following: %s", v, name, strings.Join(overlapChecks, ", "))
+		}
+	}
+	for _, name := range runtimeOptions {
+		r.rest.take(at(name))
+	}
+	if v, _, ok := r.rest.take(at("l2-cache-size")); ok {
+		n, err := size("l2-cache-size", v)
+		if err != nil {
+			return err
+		}
+		s.Spec.L2CacheSize = n
+	}
+	if err := r.backing(s, at); err != nil {
+		return err
+	}
+	return r.dataFile(s, at)
+}
+
+// window takes the part of a file that is a raw disk.
+func (r *resolver) window(s *Source, at func(string) string, strong map[string]any) error {
+	w := block.Window{Size: -1}
+	for name, to := range map[string]*int64{"offset": &w.Offset, "size": &w.Size} {
+		v, spelled, ok := r.rest.take(at(name))
+		if !ok {
+			continue
+		}
+		n, err := size(name, v)
+		if err != nil {
+			return err
+		}
+		*to, strong[name] = n, spelled
+	}
+	if len(strong) > 0 {
+		s.Spec.Window = &w
+	}
+	return nil
+}
+
+// key takes the id of a passphrase.
+func (r *resolver) key(s *Source, at func(string) string, name string, strong map[string]any) error {
+	id, spelled, ok := r.rest.take(at(name))
+	if !ok {
+		return nil
+	}
+	secret, err := r.secrets.Get(id)
+	if err != nil {
+		return err
+	}
+	s.Spec.Secret, strong[name] = secret, spelled
+	return nil
+}
+
+// backing takes what to use in place of the backing file that the image names.
+func (r *resolver) backing(s *Source, at func(string) string) error {
+	if v, _, ok := r.rest.take(at("backing")); ok {
+		if v != "" {
+			return fmt.Errorf("Could not open backing file: Cannot find device='%s' nor node-name='%s'", v, v)
+		}
+		s.Spec.Alone = true
+		return nil
+	}
+	if !r.rest.has(at("backing")) {
+		return nil
+	}
+	// Without a name these are options for the file that the image names.
+	const unnamed = "file"
+	filename := at("backing.file.filename")
+	named := r.rest.Get(filename) != "" || r.rest.Get(at("backing.filename")) != "" || r.rest.Get(at("backing.file")) != "" ||
+		strings.HasPrefix(r.rest.Get(at("backing.driver")), "null-")
+	if !named {
+		r.rest.Set(filename, unnamed)
+	}
+	below, err := r.disk(at("backing"))
+	if err != nil {
+		return fmt.Errorf("Could not open backing file: %w", err)
+	}
+	if below.Inject {
+		return errors.New("Could not open backing file: blkdebug works in the topmost file only")
+	}
+	if below.Spec.ReadOnly = true; !named {
+		below.Spec.Path = ""
+	}
+	s.Spec.Backing = &below.Spec
+	return nil
+}
+
+// dataFile takes the external data file to use in place of the one that the image names.
+func (r *resolver) dataFile(s *Source, at func(string) string) error {
+	if !r.rest.has(at("data-file")) {
+		return nil
+	}
+	driver, _, _ := r.rest.take(at("data-file.driver"))
+	name, _, ok := r.rest.take(at("data-file.filename"))
+	switch {
+	case driver != "" && driver != "file" && driver != "host_device":
+		return fmt.Errorf("Unknown driver '%s'", driver)
+	case !ok && driver != "":
+		return errors.New("The 'file' block driver requires a file name")
+	case !ok:
+		return errors.New("Must specify either driver or file")
+	}
+	s.Spec.DataFile = name
+	return nil
+}

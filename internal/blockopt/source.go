@@ -1,0 +1,343 @@
+package blockopt
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+
+	"github.com/govmm/govmm/internal/blkdebug"
+	"github.com/govmm/govmm/internal/block"
+)
+
+// Source is a disk as options describe it.
+type Source struct {
+	// Spec is what to open. Its Debug is not set.
+	Spec block.Spec
+	// Inject says that faults are injected into the file, by Rules.
+	Inject bool
+	Rules  []blkdebug.Rule
+	// Protocol is the driver where the options name no format but the storage itself:
+	// file, host_device, null-co, null-aio or blkdebug.
+	Protocol string
+	// KeepDiscarded says that the option discard forbids to give storage back, Discard
+	// that it allows that. Neither is set where it is not given.
+	KeepDiscarded, Discard bool
+	// Name is what QEMU calls the disk where a name can be said without options, else
+	// empty; Full then has the options that make it up.
+	Name string
+	Full map[string]any
+}
+
+// Resolve says what the options open; a format that they do not name is guessed by
+// the file's first bytes. What is not known is an error.
+func (t *Tree) Resolve(secrets Secrets) (*Source, error) {
+	r := &resolver{rest: t.Clone(), secrets: secrets}
+	s, err := r.disk("")
+	if err != nil || s.Spec.Format != "" {
+		return s, err
+	}
+	if s.Spec.Format, err = block.Guess(s.Spec.Path); err != nil {
+		return nil, err
+	}
+	s.Spec.Guessed = true
+	if s.Full != nil {
+		s.Full["driver"] = s.Spec.Format
+	}
+	return s, nil
+}
+
+// Driver is what QEMU calls the disk's format, or its storage if it has none.
+func (s *Source) Driver() string {
+	if s.Protocol != "" {
+		return s.Protocol
+	}
+	return s.Spec.Format
+}
+
+// TakeGeneric takes the options that all drivers have out of the tree, and changes s
+// as they say.
+func (t *Tree) TakeGeneric(s *Source) error {
+	r := &resolver{rest: t}
+	return r.generic(s, func(name string) string { return name })
+}
+
+// resolver takes what it knows out of a tree.
+type resolver struct {
+	rest    *Tree
+	secrets Secrets
+}
+
+// disk takes the options of a disk, whose names begin with branch and a dot. What is
+// left of them is an error.
+func (r *resolver) disk(branch string) (*Source, error) {
+	at := func(name string) string { return join(branch, name) }
+	s := new(Source)
+	driver, _, _ := r.rest.take(at("driver"))
+	strong := make(map[string]any)
+	switch driver {
+	case "file", "host_device":
+		s.Spec.Format, s.Protocol = block.FormatRaw, driver
+		r.rest.rename(at("filename"), at("file.filename"))
+		r.rest.rename(at("locking"), at("file.locking"))
+	case "null-co", "null-aio":
+		s.Spec.Format, s.Protocol = block.FormatNull, driver
+	case "blkdebug":
+		s.Spec.Format, s.Protocol = block.FormatRaw, driver
+		below := r.branch(branch)
+		below.move(at("file"))
+		r.rest.Add(below)
+		r.rest.Set(at("file.driver"), driver)
+	case "", block.FormatQCOW2, block.FormatRaw, block.FormatLUKS:
+		s.Spec.Format = driver
+	default:
+		return nil, fmt.Errorf("Unknown driver '%s'", driver)
+	}
+	var file map[string]any
+	var err error
+	if s.Spec.Format == block.FormatNull {
+		err = r.null(s, at, strong)
+	} else {
+		file, err = r.storage(s, at)
+	}
+	if err == nil {
+		err = r.generic(s, at)
+	}
+	if err == nil {
+		err = r.format(s, at, strong)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range r.rest.Names() {
+		if branch == "" || strings.HasPrefix(name, branch+".") {
+			return nil, unknown(s, driver, strings.TrimPrefix(strings.TrimPrefix(name, branch), "."))
+		}
+	}
+	if len(strong) > 0 || s.Name == "" {
+		s.Name, s.Full = "", strong
+		if file != nil {
+			s.Full["file"] = file
+		}
+		if driver != "" && s.Protocol != "blkdebug" {
+			s.Full["driver"] = driver
+		}
+		if s.Protocol == "blkdebug" {
+			s.Full = file
+		}
+	}
+	return s, nil
+}
+
+// unknown is the error about an option that a driver does not have.
+func unknown(s *Source, driver, name string) error {
+	if rest, ok := strings.CutPrefix(name, "file."); ok && s.Spec.Format != block.FormatNull {
+		protocol := "file"
+		if s.Inject {
+			protocol = "blkdebug"
+		}
+		return fmt.Errorf("Block protocol '%s' doesn't support the option '%s'", protocol, rest)
+	}
+	if s.Protocol != "" {
+		return fmt.Errorf("Block protocol '%s' doesn't support the option '%s'", s.Protocol, name)
+	}
+	if driver == "" {
+		driver = block.FormatQCOW2
+	}
+	return fmt.Errorf("Block format '%s' does not support the option '%s'", driver, name)
+}
+
+// branch takes the options of a branch, and returns them without its name.
+func (r *resolver) branch(branch string) *Tree {
+	if branch == "" {
+		t := r.rest
+		r.rest = NewTree()
+		return t
+	}
+	t := NewTree()
+	for _, name := range r.rest.Names() {
+		if rest, ok := strings.CutPrefix(name, branch+"."); ok {
+			r.rest.rename(name, rest)
+			value, spelled, _ := r.rest.take(rest)
+			t.text[rest] = value
+			if literal, ok := spelled.(json.RawMessage); ok {
+				t.spelled[rest] = string(literal)
+			}
+		}
+	}
+	return t
+}
+
+// storage takes the options of the file that a disk is in, and of faults injected
+// under it. It returns them as JSON has them.
+func (r *resolver) storage(s *Source, at func(string) string) (map[string]any, error) {
+	if node, _, ok := r.rest.take(at("file")); ok {
+		return nil, fmt.Errorf("Cannot find device='%s' nor node-name='%s'", node, node)
+	}
+	named := r.rest.has(at("file"))
+	driver, _, _ := r.rest.take(at("file.driver"))
+	full := map[string]any{"driver": "file"}
+	switch driver {
+	case "":
+	case "file", "host_device":
+		full["driver"] = driver
+	case "blkdebug":
+		if err := r.inject(s, at, full); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, fmt.Errorf("Unknown driver '%s'", driver)
+	}
+	name, _, _ := r.rest.take(at("file.filename"))
+	if s.Spec.Path = name; name == "" {
+		switch {
+		case named:
+			return nil, errors.New("The 'file' block driver requires a file name")
+		case s.Spec.Format != "":
+			return nil, errors.New("A block device must be specified for \"file\"")
+		}
+		return nil, errors.New("Must specify either driver or file")
+	}
+	if !s.Inject {
+		s.Name, full["filename"] = name, name
+	}
+	switch v, _, _ := r.rest.take(at("file.locking")); v {
+	case "", "auto":
+	case "on":
+		s.Spec.Locking = block.LockingOn
+	case "off":
+		s.Spec.Locking = block.LockingOff
+	default:
+		return nil, fmt.Errorf("invalid parameter value: %s", v)
+	}
+	return full, nil
+}
+
+// inject takes the options of faults, and of the file under them.
+func (r *resolver) inject(s *Source, at func(string) string, full map[string]any) error {
+	s.Inject = true
+	file := at("file")
+	for _, name := range []string{"image", "x-image"} {
+		r.rest.rename(join(file, name), join(file, "filename"))
+	}
+	r.rest.rename(join(file, "image.filename"), join(file, "filename"))
+	image := map[string]any{"driver": "file", "filename": r.rest.Get(join(file, "filename"))}
+	switch d, _, _ := r.rest.take(join(file, "image.driver")); d {
+	case "":
+	case "file", "host_device":
+		image["driver"] = d
+	default:
+		return fmt.Errorf("Unknown driver '%s'", d)
+	}
+	before, config := r.rest.Clone(), r.rest.Get(join(file, "config"))
+	var err error
+	if s.Rules, err = blkdebug.TakeOptions(r.rest.text, file+"."); err != nil {
+		return err
+	}
+	for name := range r.rest.spelled {
+		if _, left := r.rest.text[name]; !left {
+			delete(r.rest.spelled, name)
+		}
+	}
+	for name := range before.text {
+		if _, left := r.rest.text[name]; !left {
+			_, spelled, _ := before.take(name)
+			full[strings.TrimPrefix(name, file+".")] = spelled
+		}
+	}
+	full["driver"], full["image"] = "blkdebug", image
+	plain := maps.Clone(full)
+	delete(plain, "config")
+	if len(plain) == 2 {
+		s.Name = fmt.Sprintf("blkdebug:%s:%s", config, image["filename"])
+	}
+	return nil
+}
+
+// defaultNull is the size of a null device in bytes.
+const defaultNull = 1 << 30
+
+// null takes the options of a device that forgets.
+func (r *resolver) null(s *Source, at func(string) string, strong map[string]any) error {
+	s.Spec.Size = defaultNull
+	s.Name = s.Protocol + "://"
+	for _, name := range []string{"size", "read-zeroes", "latency-ns"} {
+		v, spelled, ok := r.rest.take(at(name))
+		if !ok {
+			continue
+		}
+		strong[name] = spelled
+		switch name {
+		case "size":
+			n, err := size(name, v)
+			if err != nil {
+				return err
+			}
+			s.Spec.Size = n
+		case "latency-ns":
+			return fmt.Errorf("Block protocol '%s' doesn't support the option '%s'", s.Protocol, name)
+		}
+	}
+	return nil
+}
+
+// generic takes the options that all drivers have, here or under "file"; here they
+// count more.
+func (r *resolver) generic(s *Source, at func(string) string) error {
+	for _, under := range []string{"file.", ""} {
+		for _, b := range []struct {
+			name string
+			to   *bool
+		}{
+			{"read-only", &s.Spec.ReadOnly}, {"force-share", &s.Spec.ForceShare},
+			{"cache.direct", &s.Spec.Direct}, {"cache.no-flush", &s.Spec.NoFlush},
+		} {
+			if err := r.onOff(at(under+b.name), b.name, b.to); err != nil {
+				return err
+			}
+		}
+		switch v, _, ok := r.rest.take(at(under + "discard")); {
+		case !ok || under != "":
+		case v == "unmap" || v == "on":
+			s.Discard = true
+		case v == "ignore" || v == "off":
+			s.KeepDiscarded = true
+		default:
+			return errors.New("Invalid discard option")
+		}
+		// Their effect is not visible in what is read or written.
+		for _, name := range []string{"node-name", "auto-read-only", "aio", "detect-zeroes"} {
+			r.rest.take(at(under + name))
+		}
+	}
+	return nil
+}
+
+// onOff takes a switch. Where it is not given, to stays as it is.
+func (r *resolver) onOff(full, name string, to *bool) error {
+	v, _, ok := r.rest.take(full)
+	if !ok {
+		return nil
+	}
+	if v != "on" && v != "off" {
+		return fmt.Errorf("Parameter '%s' expects 'on' or 'off'", name)
+	}
+	*to = v == "on"
+	return nil
+}
+
+// SizeError says that the option of its name must be a size. It takes three lines.
+type SizeError string
+
+func (e SizeError) Error() string {
+	return fmt.Sprintf("Parameter '%s' expects a non-negative number below 2^64\nOptional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively.", string(e))
+}
+
+func size(name, value string) (int64, error) {
+	n, err := ParseSize(value)
+	if err != nil {
+		return 0, SizeError(name)
+	}
+	return n, nil
+}
