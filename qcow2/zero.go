@@ -37,27 +37,62 @@ func (im *Image) writeZeroes(rq *request, off, n int64, unmap bool) error {
 	return im.zeroParts(rq, hi, end-hi)
 }
 
-// zeroParts makes [off, off+n) zero, of which each cluster is covered in part. As
-// in QEMU, a cluster that nothing was written to and that nothing is behind
-// becomes one of zeroes: it reads so in any case, but is allocated then.
+// zeroParts makes [off, off+n) zero, of which each cluster (subcluster, in an image
+// with these) is covered in part. As in QEMU, one that nothing was written to and of
+// which the rest is known to read as zeroes, too, becomes one of zeroes as a whole.
 func (im *Image) zeroParts(rq *request, off, n int64) error {
-	if n == 0 {
-		return nil
-	}
-	start := off &^ (im.g.clusterSize - 1)
-	end := min(im.g.roundUp(off+n), im.Size())
-	if im.g.version >= 3 && !im.g.extended() && im.backed(start, end-start) == 0 {
-		claim := func(e l2Entry, kind clusterKind) l2Entry {
-			if kind == kindUnallocated {
-				return im.g.zeroEntry(0)
+	unit := im.g.subSize()
+	for end := off + n; off < end; {
+		start := off &^ (unit - 1)
+		step := min(start+unit, end) - off
+		if im.g.version >= 3 {
+			if err := im.claimZeroes(off, step, start, min(start+unit, im.Size())); err != nil {
+				return err
 			}
-			return e
 		}
-		if err := im.changeEntries(start, end, claim, false); err != nil {
+		if err := im.writeExplicitZeroes(rq, off, step); err != nil {
 			return err
 		}
+		off += step
 	}
-	return im.writeExplicitZeroes(rq, off, n)
+	return nil
+}
+
+// claimZeroes makes the unit [start, end) of a cluster one of zeroes, if nothing was
+// written to it and what is behind it reads as zeroes outside the n bytes at off.
+func (im *Image) claimZeroes(off, n, start, end int64) error {
+	for _, rest := range [][2]int64{{start, off}, {off + n, end}} {
+		for at := rest[0]; at < rest[1]; {
+			have := im.backed(at, rest[1]-at)
+			if have == 0 {
+				break
+			}
+			zero, length, err := readsZero(im.backing, at, have)
+			if err != nil {
+				return &backingError{err}
+			}
+			if !zero {
+				return nil
+			}
+			at += length
+		}
+	}
+	if im.g.extended() {
+		_, err := im.changeSubclusters(start, end, func(e l2Entry, kind clusterKind, mask uint32) (l2Entry, bool) {
+			if kind == kindCompressed || (e.alloc()|e.zero())&mask != 0 {
+				return e, true
+			}
+			return e.zeroPart(kind, mask)
+		})
+		return err
+	}
+	claim := func(e l2Entry, kind clusterKind) l2Entry {
+		if kind == kindUnallocated {
+			return im.g.zeroEntry(0)
+		}
+		return e
+	}
+	return im.changeEntries(start, end, claim, false)
 }
 
 // zeroUnits makes [off, end), whole subclusters, zero by their entries.
@@ -81,13 +116,23 @@ func (im *Image) zeroSubclusters(rq *request, off, end int64) error {
 	if off >= end {
 		return nil
 	}
+	if done, err := im.changeSubclusters(off, end, l2Entry.zeroPart); done || err != nil {
+		return err
+	}
+	return im.writeExplicitZeroes(rq, off, end-off)
+}
+
+// changeSubclusters replaces the entry of the cluster in which [off, end) are whole
+// subclusters by what change makes of it, given their bits. It is not done if change
+// says so.
+func (im *Image) changeSubclusters(off, end int64, change func(e l2Entry, kind clusterKind, mask uint32) (l2Entry, bool)) (done bool, err error) {
 	g := &im.g
 	mask := subMask(g.sub(off), g.sub(end-1)+1)
 	cluster := off >> g.clusterBits
 	for {
 		p, index, err := im.writablePage(off)
 		if err != nil {
-			return err
+			return false, err
 		}
 		if _, gone := im.conflict(cluster, 1); gone != nil {
 			im.mu.Unlock()
@@ -96,16 +141,13 @@ func (im *Image) zeroSubclusters(rq *request, off, end int64) error {
 		}
 		old := g.entry(p.buf, index)
 		kind, err := im.checkEntry(old, cluster)
-		e, ok := old.zeroPart(kind, mask)
+		e, ok := change(old, kind, mask)
 		if err == nil && ok && e != old {
 			im.setL2(p, index, e)
 			im.weigh()
 		}
 		im.mu.Unlock()
-		if err != nil || ok {
-			return err
-		}
-		return im.writeExplicitZeroes(rq, off, end-off)
+		return ok, err
 	}
 }
 

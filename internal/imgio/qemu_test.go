@@ -152,6 +152,9 @@ func scripts() []script {
 		one("-f qcow2 top", "map", "alloc 1M 1M", "read -P 3 1M 1M", "write 1536k 1k", "map", "read -P 3 1M 512k", "write -z 1M 64k", "read -P 0 1M 64k"),
 		one("-f qcow2 marked", "info"),
 		one("-f qcow2 sub", "info", "write 1k 3k", "map", "write -z 32k 2k", "alloc 0 64k"),
+		// Zeroes in a part of a cluster are those of all of it, if the rest is known to be zero.
+		one("-f qcow2 top", "write -z 4097k 1k", "map", "write -z 1025k 1k", "map", "read -P 0 1025k 1k", "write -z 3100k 100k", "write -z -u 6143k 66k", "map"),
+		one("-f qcow2 sub", "write -z 20k 1k", "write -z 28k 100", "map", "write 64k 1k", "write -z 66k 1k", "write -z 127k 3k", "map"),
 		one("-f qcow2 apart", "info", "write -P 2 0 64k", "read -P 2 0 64k", "map"),
 		one("--object secret,id=s,data=x --image-opts driver=qcow2,encrypt.key-secret=s,file.filename=locked", "info", "write -P 2 0 64k", "read -P 2 0 64k"),
 		one("--object secret,id=s,data=x --image-opts driver=qcow2,encrypt.key-secret=t,file.filename=locked", "length"),
