@@ -166,6 +166,7 @@ type checker struct {
 	manyWrong bool             // there are too many of them to keep
 	block     []byte           // the refcount block at blockAt, see onDisk; nil: none
 	blockAt   int64
+	look      bool            // refcounts are compared, and nothing is done about them
 	uncopied  bool            // some entry of the active disk has a cluster, but no COPIED flag
 	rebuild   int64           // errors that only a rebuild of refcount structures can fix
 	badBlocks map[int64]bool  // indices of refcount table entries that are no good

@@ -25,8 +25,17 @@ func (c *checker) compare() error {
 			blocks, offsets = append(blocks, int64(bi)), append(offsets, int64(e))
 		}
 	}
-	err := scan(c.f, c.g.clusterSize, offsets, func(i int, buf []byte) error { return c.compareBlock(blocks[i], buf) })
-	if err != nil {
+	scanBlocks := func() error {
+		return scan(c.f, c.g.clusterSize, offsets, func(i int, buf []byte) error { return c.compareBlock(blocks[i], buf) })
+	}
+	if c.o.Repair != RepairNone { // all that is wrong is said before the first is corrected
+		c.look = true
+		err := scanBlocks()
+		if c.look = false; err != nil {
+			return err
+		}
+	}
+	if err := scanBlocks(); err != nil {
 		return err
 	}
 	for _, bi := range c.refs.groups(c.g.refBlockBits) {
@@ -64,7 +73,7 @@ func (c *checker) compareBlock(bi int64, buf []byte) error {
 		if c.judge(first+i, count, refs) {
 			storeRefcount(buf, i, c.g.refcountOrder, refs)
 			changed = true
-		} else if refs > 0 {
+		} else if refs > 0 && !c.look {
 			c.keepWrong(first+i, count)
 		}
 	}
@@ -83,7 +92,7 @@ func (c *checker) judge(cluster int64, count, refs uint64) (fix bool) {
 	if leak {
 		word = "Leaked"
 	}
-	if refs > c.g.maxRefcount() {
+	if refs > c.g.maxRefcount() || c.look {
 		fix = false
 	}
 	if fix {
@@ -91,6 +100,7 @@ func (c *checker) judge(cluster int64, count, refs uint64) (fix bool) {
 	}
 	c.report("%s cluster %d refcount=%d reference=%d", word, cluster, count, refs)
 	switch {
+	case c.look:
 	case leak && fix:
 		c.res.LeaksFixed++
 	case leak:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/bits"
 	"strings"
+	"unicode"
 )
 
 // Feature bits of the version 3 header.
@@ -65,14 +66,18 @@ func marshalFeatures(fs []feature) []byte {
 	return b
 }
 
+// parseFeatures decodes a feature name table, up to a row without a name. What the last
+// row lacks is zero.
 func parseFeatures(b []byte) []feature {
 	var fs []feature
-	for ; len(b) >= featureRowSize; b = b[featureRowSize:] {
-		name := b[2 : 2+featureNameSize]
-		if i := bytes.IndexByte(name, 0); i >= 0 {
-			name = name[:i]
+	for len(b) > 2 {
+		row := b[:min(featureRowSize, len(b))]
+		b = b[len(row):]
+		name, _, _ := bytes.Cut(row[2:], []byte{0})
+		if len(name) == 0 {
+			break
 		}
-		fs = append(fs, feature{b[0], b[1], string(name)})
+		fs = append(fs, feature{row[0], row[1], string(name)})
 	}
 	return fs
 }
@@ -87,13 +92,27 @@ func unsupportedFeatures(mask uint64, table []byte) error {
 		}
 	}
 	var list []string
+	unknown := uint64(0)
 	for ; mask != 0; mask &= mask - 1 {
 		bit := uint8(bits.TrailingZeros64(mask))
-		name, ok := names[bit]
-		if !ok {
-			name = fmt.Sprintf("unknown incompatible feature %#x", uint64(1)<<bit)
+		if name, ok := names[bit]; ok {
+			list = append(list, printable(name))
+		} else {
+			unknown |= 1 << bit
 		}
-		list = append(list, fmt.Sprintf("%q", name))
+	}
+	if unknown != 0 {
+		list = append(list, fmt.Sprintf("Unknown incompatible feature: %x", unknown))
 	}
 	return fmt.Errorf("%w qcow2 feature(s): %s", ErrUnsupported, strings.Join(list, ", "))
+}
+
+// printable returns a name from an image without what a terminal might obey.
+func printable(name string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, name)
 }

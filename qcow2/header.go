@@ -235,7 +235,7 @@ func (h *header) checkTable(what string, off, n, limit uint64) error {
 
 // extension returns the data of the first extension of a kind, nil if none.
 func (h *header) extension(kind uint32) []byte {
-	for _, e := range h.extensions {
+	for _, e := range slices.Backward(h.extensions) {
 		if e.kind == kind {
 			return e.data
 		}

@@ -125,7 +125,7 @@ func TestHostileFeatureTable(t *testing.T) {
 			f.data[120+i] = 0xff
 		}
 		f.put64(int64(120+(length+7)&^7), 0)
-		mustNotOpen(t, f, Options{}, ErrUnsupported, "unknown incompatible feature 0x200")
+		mustNotOpen(t, f, Options{}, ErrUnsupported, "Unknown incompatible feature: 200")
 	}
 }
 

@@ -98,7 +98,7 @@ func TestHostileHeaders(t *testing.T) {
 		}, ErrDataFile, `"/etc/passwd"`},
 		{"raw data without data file", set64(hdrAutoclear, autoclearRawData), ErrInvalid, "raw external data"},
 		{"subclusters of 256 bytes", func(f *memFile) { f.put64(72, incompatExtendedL2); f.put32(20, 13) }, ErrInvalid, "subclusters of 256 bytes"},
-		{"unknown feature", set64(72, 1<<40), ErrUnsupported, "unknown incompatible feature 0x10000000000"},
+		{"unknown feature", set64(72, 1<<40), ErrUnsupported, "Unknown incompatible feature: 10000000000"},
 		{"unknown feature with a name", func(f *memFile) {
 			f.put64(72, 1<<7)
 			copy(f.data[120:], append([]byte{0, 7}, strings.Repeat("x", 60)...)) // not terminated

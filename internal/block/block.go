@@ -61,6 +61,13 @@ var (
 	ErrRange = errors.New("request outside the device")
 )
 
+// driverError says in QEMU's words that there is no such format. It is an ErrFormat.
+type driverError string
+
+func (e driverError) Error() string { return fmt.Sprintf("Unknown driver '%s'", string(e)) }
+
+func (driverError) Is(target error) bool { return target == ErrFormat }
+
 // OptionError says in QEMU's words that a disk is not what a Spec makes of it.
 type OptionError string
 

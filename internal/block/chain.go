@@ -73,7 +73,7 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 	if named {
 		o.Snapshot, o.AskBacking = c.spec.Snapshot, c.spec.Alone || c.spec.Backing != nil
 	}
-	if !c.spec.NoBacking {
+	if o.NoBacking = c.spec.LeaveBacking; !c.spec.NoBacking {
 		o.Backing = func(name, format string) (qcow2.Backing, error) { return c.openBacking(path, name, format) }
 	}
 	if !c.spec.NoDataFile {
@@ -133,9 +133,11 @@ func (c *chain) openBacking(path, name, format string) (qcow2.Backing, error) {
 		}
 	}
 	switch {
+	case format == "file", format == "host_device": // the bytes of a file
+		format = FormatRaw
 	case format == "", format == FormatRaw, format == FormatQCOW2, format == FormatLUKS, format == FormatNull && spec != c.spec:
 	default:
-		return nil, fmt.Errorf("%w %q (%s, %s and %s are allowed under an image)", ErrFormat, format, FormatQCOW2, FormatRaw, FormatLUKS)
+		return nil, driverError(format)
 	}
 	if spec != c.spec {
 		return (&chain{spec: spec, seen: c.seen, under: len(*c.seen)}).open(name, format, true)

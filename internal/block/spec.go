@@ -40,6 +40,9 @@ type Spec struct {
 	Backing *Spec
 	// Alone opens an image as though it named no backing file.
 	Alone bool
+	// LeaveBacking leaves the backing files closed, for who looks only at the image
+	// itself or changes its name of them: reading what they have is an error.
+	LeaveBacking bool
 	// DataFile is the external data file of the image at Path. Empty means the one
 	// that the image names.
 	DataFile string

@@ -3,21 +3,10 @@ package blockopt
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/govmm/govmm/internal/block"
 )
-
-// runtimeOptions are those of qcow2 images, in use, that change nothing about what is
-// read and written.
-var runtimeOptions = []string{
-	"encrypt.format", "cache-size", "refcount-cache-size",
-	"l2-cache-entry-size", "cache-clean-interval", "pass-discard-request", "pass-discard-snapshot", "pass-discard-other",
-}
-
-// overlapChecks are the values of overlap-check. The engine always checks all.
-var overlapChecks = []string{"none", "constant", "cached", "all"}
 
 // format takes the options of a format. Those without which the disk would be another
 // go into strong.
@@ -39,23 +28,8 @@ func (r *resolver) format(s *Source, at func(string) string, strong map[string]a
 			return err
 		}
 	}
-	if err := r.onOff(at("lazy-refcounts"), "lazy-refcounts", new(bool)); err != nil {
+	if err := r.runtime(s, at); err != nil {
 		return err
-	}
-	for _, name := range []string{"overlap-check", "overlap-check.template"} {
-		if v, _, ok := r.rest.take(at(name)); ok && !slices.Contains(overlapChecks, v) {
-			return fmt.Errorf("Unsupported value '%s' for qcow2 option '%s'. Allowed are any of the following: %s", v, name, strings.Join(overlapChecks, ", "))
-		}
-	}
-	for _, name := range runtimeOptions {
-		r.rest.take(at(name))
-	}
-	if v, _, ok := r.rest.take(at("l2-cache-size")); ok {
-		n, err := size("l2-cache-size", v)
-		if err != nil {
-			return err
-		}
-		s.Spec.L2CacheSize = n
 	}
 	if err := r.backing(s, at); err != nil {
 		return err

@@ -10,9 +10,11 @@ import (
 )
 
 // ParseSize reads a number of bytes: decimal, hexadecimal with 0x, or decimal with one
-// letter b, k, M, G, T, P or E for a power of 1024, and then also with a fraction. The
+// letter b, k, M, G, T, P or E for a power of 1024, and then also with a fraction; blanks
+// may stand in front. The
 // error is syscall.EINVAL or, for what is beyond 2^63-1, syscall.ERANGE.
 func ParseSize(s string) (int64, error) {
+	s = strings.TrimLeft(s, " \t\n\v\f\r")
 	if hex, ok := strings.CutPrefix(strings.ToLower(s), "0x"); ok {
 		n, err := strconv.ParseUint(hex, 16, 64)
 		switch {

@@ -56,13 +56,6 @@ func (s *Source) Driver() string {
 	return s.Spec.Format
 }
 
-// TakeGeneric takes the options that all drivers have out of the tree, and changes s
-// as they say.
-func (t *Tree) TakeGeneric(s *Source) error {
-	r := &resolver{rest: t}
-	return r.generic(s, func(name string) string { return name })
-}
-
 // resolver takes what it knows out of a tree.
 type resolver struct {
 	rest    *Tree

@@ -89,6 +89,9 @@ func ParseName(name string) (*Tree, error) {
 	case !ok || !isProtocol(scheme):
 		return NewTree(Option{"file.filename", name}), nil
 	case scheme == "file":
+		if scheme, _, ok := strings.Cut(rest, ":"); ok && isProtocol(scheme) {
+			rest = "./" + rest // so it is no protocol's to who sees it again
+		}
 		return NewTree(Option{"file.filename", rest}), nil
 	case scheme == "json":
 		return ParseJSON(rest)

@@ -251,13 +251,16 @@ func (s *Session) reopenOptions(spec *block.Spec, d *disk, tree *blockopt.Tree, 
 		return false
 	}
 	source := &blockopt.Source{Spec: *spec}
-	if err := tree.TakeGeneric(source); err != nil {
+	if err := tree.TakeRuntime(source); err != nil {
 		s.complain("%v", err)
 		return false
 	}
 	for _, name := range tree.Names() {
-		s.complain("Cannot change the option '%s'", name)
-		return false
+		last := name[strings.LastIndex(name, ".")+1:]
+		if now := map[string]string{"driver": d.driver, "file.driver": "file"}[name]; now == "" || tree.Get(name) != now {
+			s.complain("Cannot change the option '%s'", last)
+			return false
+		}
 	}
 	*spec, d.unmap = source.Spec, d.unmap && !source.KeepDiscarded || source.Discard
 	return true

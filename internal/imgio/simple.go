@@ -70,6 +70,9 @@ func (s *Session) truncate(c *command, words []string) bool {
 func (s *Session) info(*command, []string) bool {
 	s.printf("format name: %s\n", s.disk.driver)
 	im, ok := s.disk.dev.(*qcow2.Image)
+	if s.disk.spec.Format == block.FormatNull {
+		return true
+	}
 	if !ok {
 		s.printf("cluster size: %s\nvm state offset: %s\n", amount(0), amount(0))
 		return true

@@ -3,7 +3,6 @@ package imgtool
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/govmm/govmm/internal/block"
 	"github.com/govmm/govmm/qcow2"
@@ -35,11 +34,8 @@ func runCommit(t *Tool, a *arguments) (err error) {
 	}
 	defer closing(d, &err)
 	im, ok := d.(*qcow2.Image)
-	switch {
-	case !ok:
+	if !ok {
 		return noBacking
-	case s.spec.Backing != nil:
-		return errors.New("Committing into a backing file that options name is not supported")
 	}
 	files := block.Files(im)
 	if len(files) < 2 {
@@ -47,7 +43,7 @@ func runCommit(t *Tool, a *arguments) (err error) {
 	}
 	depth := 1
 	if based {
-		if depth = chainDepth(files, name, base); depth < 1 {
+		if depth = chainDepth(im, files, base); depth < 1 {
 			return noBacking
 		}
 	}
@@ -56,7 +52,16 @@ func runCommit(t *Tool, a *arguments) (err error) {
 		mid := under.(*qcow2.Image)
 		format, under = mid.Info().BackingFormat, mid.Backing()
 	}
-	below, err := block.Open(block.Spec{Path: files[depth], Format: format})
+	spec := block.Spec{Format: format}
+	if named := s.spec.Backing; named != nil && depth > 1 {
+		return errors.New("Committing into what is below a backing file that options name is not supported")
+	} else if named != nil {
+		if spec = *named; spec.Format == "" {
+			spec.Format = format
+		}
+	}
+	spec.Path, spec.ReadOnly = files[depth], false
+	below, err := block.Open(spec)
 	if err != nil {
 		return openError(files[depth], err)
 	}
@@ -77,13 +82,18 @@ func runCommit(t *Tool, a *arguments) (err error) {
 	return nil
 }
 
-// chainDepth finds a name among the files of a chain: as the image names it, or
-// as a path from here.
-func chainDepth(files []string, image, name string) int {
-	for i, f := range files[1:] {
-		if f == name || f == backingPath(image, name) || strings.TrimPrefix(name, "file:") == f || sameFile(f, name) {
-			return i + 1
+// chainDepth finds a name among the files of a chain: as the image above it has it, or
+// as a path from where that image is.
+func chainDepth(im *qcow2.Image, files []string, name string) int {
+	for depth := 1; depth < len(files); depth++ {
+		if name == im.Info().BackingFile || sameFile(files[depth], backingPath(files[depth-1], name)) {
+			return depth
 		}
+		next, ok := im.Backing().(*qcow2.Image)
+		if !ok {
+			break
+		}
+		im = next
 	}
 	return 0
 }

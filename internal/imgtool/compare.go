@@ -32,15 +32,16 @@ func runCompare(t *Tool, a *arguments) error {
 		return usage("Expecting two image file names")
 	}
 	var disk [2]block.Device
+	var names [2]string
 	for i, format := range []string{a.get("f", ""), a.get("F", "")} {
-		d, _, err := t.open(a.operands[i], a, openOptions{format: format, cache: a.get("T", ""), source: true})
+		d, s, err := t.open(a.operands[i], a, openOptions{format: format, cache: a.get("T", ""), source: true})
 		if err != nil {
 			return &statusError{exitCompareOpen, err}
 		}
 		defer d.Close()
-		disk[i] = d
+		disk[i], names[i] = d, s.name
 	}
-	c := comparison{t: t, a: disk[0], b: disk[1], strict: a.has("s"), quiet: a.has("q")}
+	c := comparison{t: t, a: disk[0], b: disk[1], nameA: names[0], nameB: names[1], strict: a.has("s"), quiet: a.has("q")}
 	c.progress = t.newProgress(a.has("p"), max(disk[0].Size(), disk[1].Size()))
 	defer c.progress.end()
 	return c.run()
@@ -50,6 +51,7 @@ func runCompare(t *Tool, a *arguments) error {
 type comparison struct {
 	t             *Tool
 	a, b          block.Device
+	nameA, nameB  string
 	strict, quiet bool
 	progress      *progress
 	bufA, bufB    []byte
@@ -142,7 +144,11 @@ func (c *comparison) tail(d block.Device, off int64) error {
 
 func (c *comparison) read(d block.Device, buf []byte, off int64) error {
 	if err := d.ReadV([][]byte{buf}, off); err != nil {
-		return &statusError{exitCompareRead, fmt.Errorf("Error while reading offset %d: %s", off, reason(err))}
+		name := c.nameA
+		if d == c.b {
+			name = c.nameB
+		}
+		return &statusError{exitCompareRead, fmt.Errorf("Error while reading offset %d of %s: %s", off, name, reason(err))}
 	}
 	return nil
 }

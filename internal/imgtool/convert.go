@@ -4,10 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 
 	"github.com/govmm/govmm/internal/block"
-	"github.com/govmm/govmm/internal/blockopt"
 	"github.com/govmm/govmm/qcow2"
 )
 
@@ -180,7 +178,11 @@ func (t *Tool) addSource(c *copying, name string, a *arguments, first bool) erro
 	if err != nil {
 		return err
 	}
-	if l := snapshotParameter(a); l != nil && first {
+	l, err := t.snapshotParameter(a)
+	if err != nil {
+		return err
+	}
+	if l != nil && first {
 		if len(a.operands) > 2 && l[0].Value == "" {
 			return errors.New("No support for concatenating multiple snapshot")
 		}
@@ -194,19 +196,6 @@ func (t *Tool) addSource(c *copying, name string, a *arguments, first bool) erro
 	}
 	c.add(d)
 	return nil
-}
-
-// snapshotParameter is what -l says: snapshot.id= and snapshot.name=, or one
-// element without a value that may be either. nil: nothing.
-func snapshotParameter(a *arguments) []blockopt.Option {
-	if !a.has("l") {
-		return nil
-	}
-	l := a.get("l", "")
-	if strings.HasPrefix(l, "snapshot.") {
-		return blockopt.Split(l)
-	}
-	return []blockopt.Option{{Name: l}}
 }
 
 // describeOutput says what the image will be that is written.

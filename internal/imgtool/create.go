@@ -127,6 +127,9 @@ func (t *Tool) create(n *newImage) error {
 // no other.
 func (t *Tool) lookAtBacking(n *newImage) error {
 	name := n.values["backing_file"]
+	if _, given := n.values["backing_file"]; given && name == "" {
+		return errors.New("Expected backing file name, got empty string")
+	}
 	if name == "" {
 		if n.values["backing_fmt"] != "" && n.values["backing_file"] == "" {
 			return errors.New("Backing format cannot be used without backing file")
@@ -134,7 +137,7 @@ func (t *Tool) lookAtBacking(n *newImage) error {
 		return nil
 	}
 	format := n.values["backing_fmt"]
-	if format != "" && createOptionsOf(format) == nil {
+	if format != "" && !isDriver(format) {
 		return fmt.Errorf("Unknown driver '%s'\nCould not open backing image.", format)
 	}
 	if name == n.file {
@@ -149,12 +152,9 @@ func (t *Tool) lookAtBacking(n *newImage) error {
 	full := backingPath(n.file, name)
 	s, err := t.locate(full, false, openOptions{format: format, noBacking: false})
 	if err == nil {
-		var d block.Device
-		if d, err = t.openSource(s, openOptions{}); err == nil {
-			if n.size < 0 {
-				n.size = d.Size()
-			}
-			err = d.Close()
+		var size int64
+		if size, err = t.diskSize(s); n.size < 0 {
+			n.size = size
 		}
 	}
 	if err != nil {
@@ -274,6 +274,23 @@ func createRaw(n *newImage) error {
 		}
 		return nil
 	})
+}
+
+// diskSize is the size of a disk, which is opened to see that it can be; an encrypted
+// one may stay locked.
+func (t *Tool) diskSize(s source) (int64, error) {
+	d, err := t.openSource(s, openOptions{})
+	switch {
+	case err == nil:
+		return d.Size(), d.Close()
+	case !errors.Is(err, errLocked):
+		return 0, err
+	}
+	i, err := t.describe(s)
+	if err != nil {
+		return 0, err
+	}
+	return i.size, nil
 }
 
 func (t *Tool) createLUKS(n *newImage) error {

@@ -100,6 +100,11 @@ func createOptionsOf(format string) []formatOption {
 	return nil
 }
 
+// isDriver reports whether a format may stand in an image as that of its backing file.
+func isDriver(format string) bool {
+	return createOptionsOf(format) != nil || format == "file" || format == "host_device"
+}
+
 // forCreation leaves out what only amend knows.
 func forCreation(options []formatOption) (list []formatOption) {
 	for _, o := range options {
@@ -197,6 +202,13 @@ func readOptions(known []formatOption, lists []string) (formatValues, error) {
 	return v, nil
 }
 
+// validList reports whether a list of options is neither empty nor begins or ends
+// with a comma that does not stand for itself.
+func validList(l string) bool {
+	trailing := len(l) - len(strings.TrimRight(l, ","))
+	return l != "" && l[0] != ',' && trailing%2 == 0
+}
+
 func (v formatValues) set(known []formatOption, o blockopt.Option) error {
 	for _, k := range known {
 		if k.name != o.Name {
@@ -233,7 +245,7 @@ func (v formatValues) size(name string, otherwise int64) int64 {
 
 func (v formatValues) number(name string, otherwise int64) int64 {
 	if s, ok := v[name]; ok {
-		if n, err := parseNumber(s); err == nil {
+		if n, err := parseNumber(s); err == nil || errors.Is(err, syscall.ERANGE) {
 			return n
 		}
 	}

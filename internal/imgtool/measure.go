@@ -27,6 +27,10 @@ func runMeasure(t *Tool, a *arguments) error {
 	if len(a.operands) > 1 {
 		return errors.New("At most one filename argument is allowed.")
 	}
+	snapshot, err := t.snapshotParameter(a)
+	if err != nil {
+		return err
+	}
 	size := int64(-1)
 	if a.has("size") {
 		if size, err = imageSize(a.get("size", ""), "image size"); err != nil {
@@ -35,7 +39,7 @@ func runMeasure(t *Tool, a *arguments) error {
 	}
 	switch {
 	case len(a.operands) == 0 && (a.has("f") || a.has("l") || a.has("image-opts")):
-		return errors.New("--image-opts, -f, and -l can only be used with a filename argument.")
+		return errors.New("--image-opts, -f, and -l require a filename argument.")
 	case len(a.operands) == 0 && size < 0:
 		return errors.New("Either --size N or one filename must be specified.")
 	case len(a.operands) == 1 && size >= 0:
@@ -48,8 +52,8 @@ func runMeasure(t *Tool, a *arguments) error {
 		if err != nil {
 			return err
 		}
-		if l := snapshotParameter(a); l != nil {
-			if err := setSnapshot(&s.spec, l); err != nil {
+		if snapshot != nil {
+			if err := setSnapshot(&s.spec, snapshot); err != nil {
 				return err
 			}
 		}
@@ -124,7 +128,13 @@ func (n *newImage) measure(d block.Device) (m qcow2.Measurement, bitmaps int64, 
 			}
 		}
 	}
+	if mo.BackingFile != "" && mo.BackingFormat == "" {
+		mo.BackingFormat = block.FormatRaw // whatever it is
+	}
 	m, err = qcow2.Measure(source, mo)
+	if errors.Is(err, qcow2.ErrTooLarge) {
+		err = errors.New("The image size is too large (try using a larger cluster size)")
+	}
 	return m, bitmaps, err
 }
 

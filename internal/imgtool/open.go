@@ -42,12 +42,15 @@ func (s *source) injected() string {
 type openOptions struct {
 	format    string // of -f, "" to look
 	write     bool
-	noBacking bool
+	noBacking bool   // leave backing files closed
 	cache     string // of -t or -T
 	source    bool   // the cache mode is that of a source
 	share     bool   // of -U
 	reopens   bool   // the command opens a backing file once more, to write it
 }
+
+// errLocked means that a disk is encrypted, and no passphrase was given.
+var errLocked = errors.New("no passphrase")
 
 // openError is the failure to open an image.
 func openError(name string, err error) error {
@@ -73,9 +76,9 @@ func openError(name string, err error) error {
 	case errors.Is(err, luks.ErrPassphrase):
 		return fmt.Errorf("Could not open '%s': Invalid password, cannot unlock any keyslot", name)
 	case errors.Is(err, block.ErrSecret):
-		return fmt.Errorf("Could not open '%s': Parameter 'key-secret' is required for cipher", name)
+		return &restated{fmt.Sprintf("Could not open '%s': Parameter 'key-secret' is required for cipher", name), errLocked}
 	case errors.Is(err, qcow2.ErrSecret):
-		return fmt.Errorf("Could not open '%s': Parameter 'encrypt.key-secret' is required for cipher", name)
+		return &restated{fmt.Sprintf("Could not open '%s': Parameter 'encrypt.key-secret' is required for cipher", name), errLocked}
 	}
 	return &restated{fmt.Sprintf("Could not open '%s': %s", name, reason(err)), err}
 }
@@ -114,7 +117,7 @@ func (t *Tool) locate(name string, imageOpts bool, o openOptions) (source, error
 		s.spec.Debug = blkdebug.New(s.opts.Rules, nil)
 	}
 	s.spec.ReadOnly = s.spec.ReadOnly || !o.write
-	s.spec.NoBacking = s.spec.NoBacking || o.noBacking
+	s.spec.LeaveBacking = o.noBacking
 	s.spec.ForceShare = s.spec.ForceShare || o.share
 	s.spec.ShareBacking = o.reopens
 	s.named = !s.spec.Guessed

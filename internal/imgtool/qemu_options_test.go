@@ -93,6 +93,77 @@ var optionScripts = []script{
 		map --image-opts driver=qcow2,file.filename=image,data-file.foo=3
 		map --image-opts driver=qcow2,file.filename=n,data-file.filename=d
 	`},
+	{"images on others", `
+		create -f qcow2 base 1M
+		io -c "write -P 1 0 128k" base
+		create -f qcow2 -b base -F qcow2 top
+		rebase -u -b base top
+		rebase -u -b none -F qcow2 top
+		info top
+		rebase -u -b base -F host_device top
+		info top
+		rebase -u -b base -F qcow2 top
+		bitmap --add top b0
+		bitmap --add --disable -g 128k top b1
+		info top
+		bitmap --merge b0 -b base top b1
+		bitmap --clear top b0
+		bitmap --remove top b1
+		create -f qcow2 -b "" a 1M
+		create -f qcow2 -o backing_file= a 1M
+		create -f qcow2 -o , a 1M
+		create -f qcow2 -o size=1M, a
+		create -f qcow2 -o ,size=1M a
+		create -f qcow2 -o "" a 1M
+		create -f qcow2 -o size=1.0 a
+		create -f qcow2 a " 1M"
+		create -f qcow2 file:im:age 1M
+		info file:im:age
+		create -f qcow2 --object secret,id=s,data=tell -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=1 crypt 1M
+		create -f qcow2 -b crypt -F qcow2 over
+		info over
+		measure -O qcow2 -o backing_file=x base
+		measure -O qcow2 --size 7E
+		measure -f qcow2
+		measure -l x
+		measure -o ,
+		measure -l snapshot.foo=bar
+		convert -l snapshot.foo=bar base x
+		create -f qcow2 -o refcount_bits=-1 a 1M
+		create -f qcow2 -o refcount_bits=1 once 1M
+		io -c "write 0 512" once
+		snapshot -c foo once
+	`},
+	{"committing into a disk by options", `
+		create -f qcow2 --object secret,id=s,data=tell -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=1 base 1M
+		create -f qcow2 -b base -F qcow2 top
+		commit --object secret,id=s,data=tell --image-opts driver=qcow2,file.filename=top,backing.driver=qcow2,backing.file.filename=base,backing.encrypt.key-secret=s
+		info --object secret,id=s,data=tell --image-opts driver=qcow2,file.filename=base,encrypt.key-secret=s
+	`},
+	{"committing by name", `
+		create -f qcow2 base 1M
+		create -f qcow2 -b base -F qcow2 mid
+		create -f qcow2 -b mid -F qcow2 top
+		io -c "write -P 1 0 64k" top
+		commit -b none top
+		commit -b base top
+		commit -b mid top
+		commit -b ./mid top
+		same top
+		same base
+	`},
+	{"repairs", `
+		create -f qcow2 a 1M
+		io -c "write 0 192k" a
+		poke a 131082 0 3
+		poke a 131086 0 2
+		check a
+		check -r leaks a
+		check a
+		poke a 131084 0 3
+		check -r all a
+		check a
+	`},
 	{"key slots of a LUKS disk", keySlots("-f luks -o ", "driver=luks,file.filename=a,key-secret=", "", keyChanges)},
 	{"key slots of an image", keySlots("-f qcow2 -o encrypt.format=luks,", "driver=qcow2,file.filename=a,encrypt.key-secret=", "encrypt.", keyChanges[:9])},
 	{"key slots that are not there", `

@@ -3,10 +3,12 @@ package imgtool
 import (
 	"bytes"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -76,6 +78,10 @@ func TestAgainstQEMU(t *testing.T) {
 							t.Fatalf("%s in %s: %v\n%s", line, dir, err, out)
 						}
 					}
+				case "poke":
+					for _, dir := range []string{theirs, ours} {
+						poke(t, filepath.Join(dir, words[1]), words[2:])
+					}
 				case "same":
 					same(t, theirs, ours, words[1])
 				default:
@@ -86,6 +92,29 @@ func TestAgainstQEMU(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// poke writes bytes into a file: the first of args is where, decimal, the others are the bytes.
+func poke(t *testing.T, name string, args []string) {
+	t.Helper()
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var list []int64
+	for _, s := range args {
+		n, err := strconv.ParseInt(s, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, n)
+	}
+	for i, b := range list[1:] {
+		if _, err := f.WriteAt([]byte{byte(b)}, list[0]+int64(i)); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -40,7 +40,7 @@ func runRebase(t *Tool, a *arguments) (err error) {
 		return err
 	}
 	defer closing(d, &err)
-	if format != "" && createOptionsOf(format) == nil {
+	if format != "" && !isDriver(format) {
 		return fmt.Errorf("Invalid format name: '%s'", format)
 	}
 	im, _ := d.(*qcow2.Image)

@@ -3,6 +3,7 @@ package imgtool
 import (
 	"errors"
 	"fmt"
+	"syscall"
 
 	"github.com/govmm/govmm/qcow2"
 )
@@ -48,7 +49,7 @@ func runSnapshot(t *Tool, a *arguments) (err error) {
 	case "c":
 		// No machine has run: none of its instructions.
 		if _, err := im.CreateSnapshot(qcow2.SnapshotOptions{Name: snapshot, ICount: new(int64)}); err != nil {
-			return fmt.Errorf("Could not create snapshot '%s': %s", snapshot, reason(err))
+			return fmt.Errorf("Could not create snapshot '%s': %s", snapshot, numbered(err))
 		}
 	case "a":
 		if err := im.ApplySnapshot(snapshot); err != nil {
@@ -72,6 +73,18 @@ func runSnapshot(t *Tool, a *arguments) (err error) {
 
 // errSilent marks an error that nothing is said of.
 var errSilent = errors.New("nothing to say")
+
+// numbered is an error as its negative number and its text, where it has one.
+func numbered(err error) string {
+	no := syscall.Errno(0)
+	switch {
+	case errors.Is(err, qcow2.ErrTooLarge): // more references to a cluster than are counted
+		no = syscall.EINVAL
+	case !errors.As(err, &no):
+		return reason(err)
+	}
+	return fmt.Sprintf("-%d (%s)", int(no), errnoText(no))
+}
 
 // errNoSnapshots is the error of an action on an image of a format without
 // snapshots.

@@ -3,11 +3,32 @@ package imgtool
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/govmm/govmm/internal/block"
 	"github.com/govmm/govmm/internal/blockopt"
 	"github.com/govmm/govmm/qcow2"
 )
+
+// snapshotParameter is what -l says: snapshot.id= and snapshot.name=, or one element
+// without a value that may be either. nil: nothing.
+func (t *Tool) snapshotParameter(a *arguments) ([]blockopt.Option, error) {
+	l := a.get("l", "")
+	switch {
+	case !a.has("l"):
+		return nil, nil
+	case !strings.HasPrefix(l, "snapshot."):
+		return []blockopt.Option{{Name: l}}, nil
+	}
+	list := blockopt.Split(l)
+	for _, o := range list {
+		if o.Name != "snapshot.id" && o.Name != "snapshot.name" {
+			t.complain(fmt.Errorf("Invalid parameter '%s'", o.Name))
+			return nil, fmt.Errorf("Failed in parsing snapshot param '%s'", l)
+		}
+	}
+	return list, nil
+}
 
 // setSnapshot makes a source the disk of a snapshot.
 func setSnapshot(s *block.Spec, list []blockopt.Option) error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 	"syscall"
 	"unicode"
@@ -35,6 +36,11 @@ type command struct {
 	about    string
 	flags    []flag
 	run      func(t *Tool, a *arguments) error
+}
+
+// takesOptions reports whether the command's -o has options of a format.
+func (c *command) takesOptions() bool {
+	return slices.ContainsFunc(c.flags, func(f flag) bool { return f.short == 'o' && f.arg == "OPTIONS" })
 }
 
 // commands in the order of qemu-img's manual, which has all but explain.
@@ -92,6 +98,11 @@ func (t *Tool) runCommand(c *command, args []string) error {
 	}
 	if a.has("help") {
 		return t.commandHelp(c)
+	}
+	for _, l := range a.all("o") {
+		if c.takesOptions() && !validList(l) {
+			return fmt.Errorf("Invalid option list: %s", l)
+		}
 	}
 	t.secrets = make(blockopt.Secrets)
 	for _, s := range a.all("object") {

@@ -1,0 +1,111 @@
+package blockopt
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/govmm/govmm/internal/block"
+	"github.com/govmm/govmm/qcow2"
+)
+
+// overlapChecks are the values of overlap-check. The engine always checks all.
+var overlapChecks = []string{"none", "constant", "cached", "all"}
+
+// overlapAreas are what overlap-check.AREA switches.
+var overlapAreas = []string{
+	"main-header", "active-l1", "active-l2", "refcount-table", "refcount-block", "snapshot-table", "inactive-l1", "inactive-l2", "bitmap-directory",
+}
+
+// passDiscards are the options that say when storage goes back to the host.
+var passDiscards = map[string]qcow2.PassDiscard{
+	"pass-discard-request": qcow2.PassRequest, "pass-discard-snapshot": qcow2.PassSnapshot, "pass-discard-other": qcow2.PassOther,
+}
+
+// runtime takes the options of qcow2 images that may change while one is open.
+func (r *resolver) runtime(s *Source, at func(string) string) error {
+	var unused bool
+	if err := r.onOff(at("lazy-refcounts"), "lazy-refcounts", &unused); err != nil {
+		return err
+	}
+	for name, class := range passDiscards {
+		if r.rest.Has(at(name)) {
+			var on bool
+			if err := r.onOff(at(name), name, &on); err != nil {
+				return err
+			}
+			s.Spec.PassDiscard = s.Spec.PassDiscard.With(class, on)
+		}
+	}
+	for _, name := range []string{"overlap-check", "overlap-check.template"} {
+		if v, _, ok := r.rest.take(at(name)); ok && !slices.Contains(overlapChecks, v) {
+			return fmt.Errorf("Unsupported value '%s' for qcow2 option 'overlap-check'. Allowed are any of the following: %s", v, strings.Join(overlapChecks, ", "))
+		}
+	}
+	for _, area := range overlapAreas {
+		name := "overlap-check." + area
+		if err := r.onOff(at(name), name, &unused); err != nil {
+			return err
+		}
+	}
+	r.rest.take(at("encrypt.format"))
+	if v, _, ok := r.rest.take(at("cache-clean-interval")); ok {
+		if n, err := strconv.ParseUint(v, 0, 64); errors.Is(err, strconv.ErrRange) || n > math.MaxUint32 {
+			return errors.New("Cache clean interval too big")
+		} else if err != nil {
+			return errors.New("Parameter 'cache-clean-interval' expects a number")
+		}
+	}
+	return r.caches(s, at)
+}
+
+// caches takes the sizes of caches, of which the engine has one, for L2 tables.
+func (r *resolver) caches(s *Source, at func(string) string) error {
+	const whole, l2, refcounts, entry = "cache-size", "l2-cache-size", "refcount-cache-size", "l2-cache-entry-size"
+	given := make(map[string]int64)
+	for _, name := range []string{whole, l2, refcounts, entry} {
+		v, _, ok := r.rest.take(at(name))
+		if !ok {
+			continue
+		}
+		n, err := size(name, v)
+		if err != nil {
+			return err
+		}
+		given[name] = n
+	}
+	all, hasAll := given[whole]
+	tables, hasTables := given[l2]
+	counts, hasCounts := given[refcounts]
+	switch {
+	case hasAll && hasTables && hasCounts:
+		return fmt.Errorf("%s, %s and %s may not be set at the same time", whole, l2, refcounts)
+	case hasAll && tables > all:
+		return fmt.Errorf("%s may not exceed %s", l2, whole)
+	case hasAll && counts > all:
+		return fmt.Errorf("%s may not exceed %s", refcounts, whole)
+	case hasAll && !hasTables:
+		tables, hasTables = all-counts, true
+	}
+	if hasTables {
+		s.Spec.L2CacheSize = tables
+	}
+	return nil
+}
+
+// TakeRuntime takes the options out of the tree that may change while a disk is open,
+// and changes s as they say.
+func (t *Tree) TakeRuntime(s *Source) error {
+	r := &resolver{rest: t}
+	at := func(name string) string { return name }
+	if err := r.generic(s, at); err != nil {
+		return err
+	}
+	if s.Spec.Format != block.FormatQCOW2 || s.Protocol != "" {
+		return nil
+	}
+	return r.runtime(s, at)
+}
