@@ -75,6 +75,16 @@ func (e OptionError) Error() string { return string(e) }
 
 func optionErrorf(format string, args ...any) error { return OptionError(fmt.Sprintf(format, args...)) }
 
+// OpenError is the failure of Open.
+type OpenError struct {
+	Path string // as the spec has it
+	Err  error
+}
+
+func (e *OpenError) Error() string { return fmt.Sprintf("open disk %q: %v", e.Path, e.Err) }
+
+func (e *OpenError) Unwrap() error { return e.Err }
+
 // Open opens the device that spec describes.
 func Open(spec Spec) (Device, error) {
 	if err := spec.validate(); err != nil {
@@ -82,12 +92,12 @@ func Open(spec Spec) (Device, error) {
 	}
 	if spec.Debug == nil && spec.DebugConfig != "" {
 		if err := spec.readDebugConfig(); err != nil {
-			return nil, fmt.Errorf("open disk %q: %w", spec.Path, err)
+			return nil, &OpenError{spec.Path, err}
 		}
 	}
 	d, err := (&chain{spec: &spec, seen: new([]qcow2.FileID)}).open(spec.Path, spec.Format, spec.ReadOnly)
 	if err != nil {
-		return nil, fmt.Errorf("open disk %q: %w", spec.Path, err)
+		return nil, &OpenError{spec.Path, err}
 	}
 	return d, nil
 }

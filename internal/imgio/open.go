@@ -126,6 +126,9 @@ func reason(err error) string {
 	case errors.As(err, &path) && path.Op == "open":
 		return fmt.Sprintf("Could not open '%s': %s", path.Path, text(err))
 	}
+	if open := (*block.OpenError)(nil); errors.As(err, &open) {
+		return open.Err.Error() // who complains names the file
+	}
 	return err.Error()
 }
 

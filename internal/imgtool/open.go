@@ -80,7 +80,11 @@ func openError(name string, err error) error {
 	case errors.Is(err, qcow2.ErrSecret):
 		return &restated{fmt.Sprintf("Could not open '%s': Parameter 'encrypt.key-secret' is required for cipher", name), errLocked}
 	}
-	return &restated{fmt.Sprintf("Could not open '%s': %s", name, reason(err)), err}
+	why := err
+	if open := (*block.OpenError)(nil); errors.As(err, &open) {
+		why = open.Err // name is there already
+	}
+	return &restated{fmt.Sprintf("Could not open '%s': %s", name, reason(why)), err}
 }
 
 // locate finds what a name of an image means, under --image-opts or not.

@@ -165,7 +165,7 @@ var optionScripts = []script{
 		check a
 	`},
 	{"key slots of a LUKS disk", keySlots("-f luks -o ", "driver=luks,file.filename=a,key-secret=", "", keyChanges)},
-	{"key slots of an image", keySlots("-f qcow2 -o encrypt.format=luks,", "driver=qcow2,file.filename=a,encrypt.key-secret=", "encrypt.", keyChanges[:9])},
+	{"key slots of an image", keySlots("-f qcow2 -o encrypt.format=luks,", "driver=qcow2,file.filename=a,encrypt.key-secret=", "encrypt.", keyChanges[:6])},
 	{"key slots that are not there", `
 		create -f qcow2 a 1M
 		create r 1M
