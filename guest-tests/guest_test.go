@@ -235,11 +235,12 @@ func (g *guest) powerOff() {
 	}
 }
 
-// image makes a qcow2 image of the given size, as qemu-img takes it.
-func image(t *testing.T, size string) string {
+// image makes a qcow2 image of the given size with the options given, both as qemu-img
+// takes them.
+func image(t *testing.T, size string, options ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "disk.qcow2")
-	qemuImg(t, "create", "-q", "-f", "qcow2", path, size)
+	qemuImg(t, slices.Concat([]string{"create", "-q", "-f", "qcow2"}, options, []string{path, size})...)
 	return path
 }
 

@@ -1,16 +1,9 @@
 package guesttests
 
 import (
-	"bytes"
-	"errors"
-	"fmt"
-	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -82,70 +75,4 @@ func TestControllerRecovers(t *testing.T) {
 			checkImage(t, disk)
 		})
 	}
-}
-
-// TestKill pulls the plug of govmm while a guest writes to a new image in
-// write-through: every write that was acknowledged is in the image, and a check
-// finds at most leaks.
-func TestKill(t *testing.T) {
-	t.Parallel()
-	v := vmm(t)
-	rounds := 1
-	if os.Getenv("GOVMM_TEST_LONG") != "" {
-		rounds = 4
-	}
-	for round := range rounds {
-		disk := image(t, "512M")
-		g := start(t, v, debian12(t, disk))
-		g.sh(`/init acked-writes --dev /dev/sda > /dev/ttyS0 2>&1 < /dev/null &`)
-		enough := 40 + rand.IntN(300)
-		for g.acked() < enough {
-			if err := g.ctx.Err(); err != nil {
-				t.Fatalf("%d writes acknowledged: %v", g.acked(), err)
-			}
-			time.Sleep(time.Duration(rand.IntN(int(50 * time.Millisecond))))
-		}
-		g.machine.Kill()
-		last := g.acked()
-		t.Logf("round %d: killed after %d writes", round, last+1)
-		out, err := harness.QemuImg(t.Context(), "check", disk)
-		if exit := (*exec.ExitError)(nil); err != nil && !(errors.As(err, &exit) && exit.ExitCode() == 3) {
-			t.Errorf("qemu-img check: %v\n%s", err, out)
-		}
-		raw := filepath.Join(t.TempDir(), "disk.raw")
-		qemuImg(t, "convert", "-O", "raw", disk, raw)
-		f, err := os.Open(raw)
-		if err != nil {
-			t.Fatal(err)
-		}
-		const size, stride = 4096, 68 << 10
-		got := make([]byte, size)
-		for n := range last + 1 {
-			text := fmt.Sprintf("block %8d\n", n)
-			want := bytes.Repeat([]byte(text), size/len(text)+1)[:size]
-			if _, err := f.ReadAt(got, int64(n)*stride); err != nil || !bytes.Equal(got, want) {
-				t.Errorf("block %d was acknowledged and is not there: %q (%v)", n, got[:len(text)], err)
-			}
-		}
-		f.Close()
-	}
-}
-
-var ackedLine = regexp.MustCompile(`acked (\d+)\.`)
-
-// acked is the number of the last write that the guest was told is done, -1 if
-// there is none.
-func (g *guest) acked() int {
-	text := g.machine.Console()
-	i := strings.LastIndex(text, "acked ")
-	for ; i >= 0; i = strings.LastIndex(text[:i], "acked ") {
-		if m := ackedLine.FindStringSubmatch(text[i:]); m != nil {
-			n, err := strconv.Atoi(m[1])
-			if err != nil {
-				g.Fatal(err)
-			}
-			return n
-		}
-	}
-	return -1
 }
