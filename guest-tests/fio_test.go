@@ -189,6 +189,7 @@ func TestFio(t *testing.T) {
 			}
 		})
 	}
+	t.Run("driver unbound", func(t *testing.T) { unbind(g.with(t), []string{disks[volume].address, disks[drive].address}) })
 	g.powerOff()
 	for _, d := range disks {
 		checkImage(t, d.image)
@@ -198,6 +199,43 @@ func TestFio(t *testing.T) {
 		if n := verifyFio(t, disks[disk].image, fioJob{offset: 1 << 20, size: size, block: 4096}); n != size/4096 {
 			t.Errorf("%d of %d blocks of disk %d are in the image", n, size/4096, disk)
 		}
+	}
+}
+
+// unbind takes the controller from its driver while fio writes to disks at depth 32, and
+// gives it back, again and again: fio fails and ends, as nothing hangs, and the disks
+// come back.
+func unbind(g *guest, addresses []string) {
+	rounds := 2
+	if long() {
+		rounds = 20
+	}
+	g.clearLog()
+	for range rounds {
+		var names []string
+		for _, a := range addresses {
+			names = append(names, g.diskAt(a))
+		}
+		g.sh(`cd /sys/bus/pci/drivers/megaraid_sas
+			card=$(basename 0000:*) pids=
+			for d in ` + strings.Join(names, " ") + `; do
+				fio --name=cut --filename=/dev/$d --direct=1 --ioengine=libaio --iodepth=32 --rw=randwrite --bs=4096 \
+					--offset=200M --size=32M --time_based --runtime=600 > /tmp/cut-$d 2>&1 < /dev/null &
+				pids="$pids $!"
+			done
+			for d in ` + strings.Join(names, " ") + `; do
+				until read r w < /sys/block/$d/inflight && test $w -gt 16; do :; done
+			done
+			echo $card > unbind
+			for p in $pids; do
+				wait $p && exit 3
+			done
+			ls -d /sys/block/sd* 2>/dev/null && exit 4
+			echo $card > bind
+			/init await-disks 4`)
+	}
+	if log := g.run("dmesg"); confused.MatchString(log) {
+		g.Errorf("the kernel complains:\n%s", lastLines(log, 40))
 	}
 }
 
