@@ -199,6 +199,12 @@ func (g *guest) sh(script string) string {
 // long as the test has.
 func (g *guest) until(command string) {
 	g.Helper()
+	g.patiently("until " + command + "; do sleep 0.2; done")
+}
+
+// patiently is sh of what may take as long as the test has.
+func (g *guest) patiently(script string) {
+	g.Helper()
 	client, err := g.machine.Agent(g.ctx)
 	if err != nil {
 		g.Fatal(err)
@@ -207,9 +213,9 @@ func (g *guest) until(command string) {
 	if deadline, ok := g.ctx.Deadline(); ok {
 		limit = time.Until(deadline)
 	}
-	res, err := client.Run(g.ctx, agent.Command{Argv: []string{"sh", "-c", "until " + command + "; do sleep 0.2; done"}, Timeout: limit})
+	res, err := client.Run(g.ctx, agent.Command{Argv: []string{"sh", "-e", "-c", script}, Timeout: limit})
 	if err != nil || res.Exit != 0 {
-		g.Fatalf("until %s: exit status %d, %v", command, res.Exit, err)
+		g.Fatalf("%s: exit status %d, %v: %s", script, res.Exit, err, res.Stderr)
 	}
 }
 
