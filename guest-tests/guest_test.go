@@ -203,7 +203,7 @@ func (g *guest) until(command string) {
 }
 
 // patiently is sh of what may take as long as the test has.
-func (g *guest) patiently(script string) {
+func (g *guest) patiently(script string) string {
 	g.Helper()
 	client, err := g.machine.Agent(g.ctx)
 	if err != nil {
@@ -217,6 +217,7 @@ func (g *guest) patiently(script string) {
 	if err != nil || res.Exit != 0 {
 		g.Fatalf("%s: exit status %d, %v: %s", script, res.Exit, err, res.Stderr)
 	}
+	return string(res.Stdout)
 }
 
 // progress is the number in the last line "WHAT N." on the console, -1 if there is
