@@ -34,6 +34,12 @@ func (g *guest) kernelLog() []record {
 	return log
 }
 
+// clearLog forgets what the guest's kernel has said so far.
+func (g *guest) clearLog() {
+	g.Helper()
+	g.sh("dmesg -c > /dev/null") // the boot's log takes the serial port ten seconds
+}
+
 var logLine = regexp.MustCompile(`^<(\d+)>\[ *[\d.]+\] (.*)$`)
 
 // parseLog parses the raw form: a priority (the level and eight times the
@@ -82,6 +88,9 @@ func complaints(log []record) []record {
 // trouble is what the kernel says when an error has reached a disk's user or the
 // driver is confused.
 var trouble = regexp.MustCompile(`I/O error.*|EXT4-fs (error|warning).*|emounting.*|ffline.*|Call Trace.*|BUG.*|nknown command completed.*`)
+
+// confused is what the kernel says when the driver is, or when something hangs.
+var confused = regexp.MustCompile(`Call Trace.*|BUG.*|WARNING.*|blocked for more.*|nknown command completed.*`)
 
 func TestParseLog(t *testing.T) {
 	log, err := parseLog("torn line\n<6>[    0.000000] Linux  version\t: 6.1\n<4>[   12.345678] Call Trace:\n more\n<30>[    1.5] init: hello\n<4>[  1.0] pci 0000:00:05.0: " + harmless[0] + "\n")

@@ -1,12 +1,15 @@
 package guesttests
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -79,9 +82,19 @@ func parseFio(t *testing.T, out []byte) fioReport {
 	return r
 }
 
-// verifyFio has fio, outside, look for the blocks of a job in an image, as qemu-img
-// unpacks it, and returns how many are there.
+// verifyFio has fio, outside, look for the blocks of a job in an image, and returns how
+// many are there.
 func verifyFio(t *testing.T, image string, j fioJob) int {
+	t.Helper()
+	return j.size/j.block - len(missingFio(t, image, j))
+}
+
+// fioMisses is how fio tells of a block that is not as the job wrote it.
+var fioMisses = regexp.MustCompile(`requested block: offset=(\d+), length=(\d+)`)
+
+// missingFio has fio, outside, look for the blocks of a job in an image, as qemu-img
+// unpacks it, and returns the offsets of those that are not as they were written.
+func missingFio(t *testing.T, image string, j fioJob) map[int]bool {
 	t.Helper()
 	raw := filepath.Join(t.TempDir(), "disk.raw")
 	qemuImg(t, "convert", "-O", "raw", image, raw)
@@ -90,16 +103,28 @@ func verifyFio(t *testing.T, image string, j fioJob) int {
 	args := append(j.args(raw), "--direct=0", "--verify_only=1", "--continue_on_error=verify")
 	cmd := exec.CommandContext(t.Context(), "fio", args...)
 	cmd.Dir = t.TempDir() // where it leaves what it remembers of its work
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 		t.Fatalf("fio: %v", err)
 	}
 	r := parseFio(t, out)
-	blocks := j.size / j.block
-	if r.Jobs[0].Read.IOs != blocks {
+	if blocks := j.size / j.block; r.Jobs[0].Read.IOs != blocks {
 		t.Fatalf("fio looked at %d blocks of %d", r.Jobs[0].Read.IOs, blocks)
 	}
-	return blocks - r.Jobs[0].TotalErrors
+	missing := make(map[int]bool)
+	for _, m := range fioMisses.FindAllStringSubmatch(stderr.String(), -1) {
+		offset, err := strconv.Atoi(m[1])
+		if err != nil {
+			t.Fatalf("%q: %v", m[0], err)
+		}
+		missing[offset] = true
+	}
+	if len(missing) != r.Jobs[0].TotalErrors {
+		t.Fatalf("fio tells of %d blocks, and counts %d", len(missing), r.Jobs[0].TotalErrors)
+	}
+	return missing
 }
 
 // TestFio has fio write and verify at depth 32 with direct I/O: volumes in
@@ -129,10 +154,7 @@ func TestFio(t *testing.T) {
 		guest = append(guest, harness.Disk{Path: d.image, Options: d.options})
 	}
 	g := start(t, v, fioGuest(t, guest...))
-	name := func(disk int) string {
-		g.Helper()
-		return strings.TrimSpace(g.sh(`basename $(ls -d /sys/bus/scsi/devices/*:` + disks[disk].address + `:0/block/sd*)`))
-	}
+	name := func(disk int) string { return g.diskAt(disks[disk].address) }
 	for i, d := range disks {
 		got := g.sh(`cd /sys/block/` + name(i) + `/queue; cat write_cache fua logical_block_size physical_block_size`)
 		if strings.Join(strings.Fields(got), " ") != d.queue {
@@ -167,14 +189,60 @@ func TestFio(t *testing.T) {
 			}
 		})
 	}
+	t.Run("driver unbound", func(t *testing.T) { unbind(g.with(t), []string{disks[volume].address, disks[drive].address}) })
 	g.powerOff()
 	for _, d := range disks {
 		checkImage(t, d.image)
 	}
 	// So is what was only in the drive's cache, by now.
-	if n := verifyFio(t, disks[drive].image, fioJob{offset: 1 << 20, size: size, block: 4096}); n != size/4096 {
-		t.Errorf("%d of %d blocks of the drive are in the image", n, size/4096)
+	for _, disk := range []int{volume, drive} {
+		if n := verifyFio(t, disks[disk].image, fioJob{offset: 1 << 20, size: size, block: 4096}); n != size/4096 {
+			t.Errorf("%d of %d blocks of disk %d are in the image", n, size/4096, disk)
+		}
 	}
+}
+
+// unbind takes the controller from its driver while fio writes to disks at depth 32, and
+// gives it back, again and again: fio fails and ends, as nothing hangs, and the disks
+// come back.
+func unbind(g *guest, addresses []string) {
+	rounds := 2
+	if long() {
+		rounds = 20
+	}
+	g.clearLog()
+	for range rounds {
+		var names []string
+		for _, a := range addresses {
+			names = append(names, g.diskAt(a))
+		}
+		g.sh(`cd /sys/bus/pci/drivers/megaraid_sas
+			card=$(basename 0000:*) pids=
+			for d in ` + strings.Join(names, " ") + `; do
+				fio --name=cut --filename=/dev/$d --direct=1 --ioengine=libaio --iodepth=32 --rw=randwrite --bs=4096 \
+					--offset=200M --size=32M --time_based --runtime=600 > /tmp/cut-$d 2>&1 < /dev/null &
+				pids="$pids $!"
+			done
+			for d in ` + strings.Join(names, " ") + `; do
+				until read r w < /sys/block/$d/inflight && test $w -gt 16; do :; done
+			done
+			echo $card > unbind
+			for p in $pids; do
+				wait $p && exit 3
+			done
+			ls -d /sys/block/sd* 2>/dev/null && exit 4
+			echo $card > bind
+			/init await-disks 4`)
+	}
+	if log := g.run("dmesg"); confused.MatchString(log) {
+		g.Errorf("the kernel complains:\n%s", lastLines(log, 40))
+	}
+}
+
+// diskAt is the name of the disk at an address, CHANNEL:TARGET, as in "sda".
+func (g *guest) diskAt(address string) string {
+	g.Helper()
+	return strings.TrimSpace(g.sh(`basename $(ls -d /sys/bus/scsi/devices/*:` + address + `:0/block/sd*)`))
 }
 
 // copyOf copies an image that is in use as it is at a moment: what a crash would

@@ -199,6 +199,12 @@ func (g *guest) sh(script string) string {
 // long as the test has.
 func (g *guest) until(command string) {
 	g.Helper()
+	g.patiently("until " + command + "; do sleep 0.2; done")
+}
+
+// patiently is sh of what may take as long as the test has.
+func (g *guest) patiently(script string) string {
+	g.Helper()
 	client, err := g.machine.Agent(g.ctx)
 	if err != nil {
 		g.Fatal(err)
@@ -207,10 +213,11 @@ func (g *guest) until(command string) {
 	if deadline, ok := g.ctx.Deadline(); ok {
 		limit = time.Until(deadline)
 	}
-	res, err := client.Run(g.ctx, agent.Command{Argv: []string{"sh", "-c", "until " + command + "; do sleep 0.2; done"}, Timeout: limit})
+	res, err := client.Run(g.ctx, agent.Command{Argv: []string{"sh", "-e", "-c", script}, Timeout: limit})
 	if err != nil || res.Exit != 0 {
-		g.Fatalf("until %s: exit status %d, %v", command, res.Exit, err)
+		g.Fatalf("%s: exit status %d, %v: %s", script, res.Exit, err, res.Stderr)
 	}
+	return string(res.Stdout)
 }
 
 // progress is the number in the last line "WHAT N." on the console, -1 if there is
@@ -235,11 +242,12 @@ func (g *guest) powerOff() {
 	}
 }
 
-// image makes a qcow2 image of the given size, as qemu-img takes it.
-func image(t *testing.T, size string) string {
+// image makes a qcow2 image of the given size with the options given, both as qemu-img
+// takes them.
+func image(t *testing.T, size string, options ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "disk.qcow2")
-	qemuImg(t, "create", "-q", "-f", "qcow2", path, size)
+	qemuImg(t, slices.Concat([]string{"create", "-q", "-f", "qcow2"}, options, []string{path, size})...)
 	return path
 }
 

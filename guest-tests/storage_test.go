@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -20,8 +19,8 @@ var storageTools = initramfs.Extra{
 	Tools: []string{
 		"fstrim", "kexec", "mkfs.xfs", "smartctl", "xfs_repair",
 		"sg_compare_and_write", "sg_get_lba_status", "sg_inq", "sg_logs", "sg_luns", "sg_modes", "sg_opcodes",
-		"sg_persist", "sg_readcap", "sg_requests", "sg_sanitize", "sg_sat_identify", "sg_senddiag",
-		"sg_start", "sg_sync", "sg_turs", "sg_unmap", "sg_verify", "sg_vpd", "sg_write_same",
+		"sg_persist", "sg_prevent", "sg_raw", "sg_readcap", "sg_reassign", "sg_sanitize", "sg_sat_identify", "sg_senddiag",
+		"sg_start", "sg_sync", "sg_turs", "sg_unmap", "sg_verify", "sg_vpd", "sg_write_same", "sg_write_verify",
 	},
 }
 
@@ -77,15 +76,11 @@ func allocated(t *testing.T, path string) (n int64) {
 // back.
 func TestStorageTools(t *testing.T) {
 	t.Parallel()
-	v := vmm(t)
-	if v.Name() != "govmm" {
-		t.Skip("about drives that only govmm has")
-	}
+	v := onGovmm(t, "about drives that only govmm has")
 	volume, sas, sata := image(t, "640M"), image(t, "24M"), image(t, "24M")
 	nvram := filepath.Join(t.TempDir(), "card.nvram")
-	govmm := v.(harness.Govmm)
-	govmm.Args = append(govmm.Args, "--controller", "nvram="+nvram)
-	g := start(t, govmm, storageGuest(t,
+	v.Args = append(v.Args, "--controller", "nvram="+nvram)
+	g := startControlled(t, v, storageGuest(t,
 		harness.Disk{Path: volume, Options: "serial=VOLDISK"},
 		harness.Disk{Path: sas, Options: "use=system,serial=SASDISK"},
 		harness.Disk{Path: sata, Options: "use=system,interface=sata,media=hdd,serial=SATADISK"}))
@@ -96,11 +91,10 @@ func TestStorageTools(t *testing.T) {
 		name string
 		run  func(*guest, diskNames)
 	}{
-		{"opcodes", opcodes},
 		{"management commands", func(g *guest, _ diskNames) { everyCommand(g) }},
 		{"volume comes and goes", func(g *guest, n diskNames) { comeAndGo(g, 0, n.volume) }},
 		{"smartctl", smart},
-		{"sg3-utils", sgUtils},
+		{"sg3-utils", opcodes},
 		{"file systems", fileSystems},
 		{"driver", driverAgain},
 	} {
@@ -139,23 +133,6 @@ func (g *guest) diskNames() diskNames {
 		g.Fatalf("a disk is missing: %+v of\n%s", n, out)
 	}
 	return n
-}
-
-// opcodes has sg_opcodes list what the targets say that they can do, and compares
-// it with what a SAS drive, a SATA drive and a volume should.
-func opcodes(g *guest, n diskNames) {
-	common := []string{"Inquiry", "Read(10)", "Write(16)", "Compare and write", "Unmap", "Write same(16)",
-		"Persistent reserve out, register", "Log select", "Log sense", "Get LBA status", "Sanitize, overwrite",
-		"Send diagnostic", "Report supported operation codes", "Synchronize cache(10)", "Verify(16)", "Orwrite(16)"}
-	for _, disk := range []string{n.volume, n.sas} {
-		out := g.run("sg_opcodes", "--no-inquiry", disk)
-		words(g.T, "sg_opcodes "+disk, out, common...)
-		if strings.Contains(out, "ATA pass-through") {
-			g.Errorf("%s has ATA pass-through", disk)
-		}
-	}
-	words(g.T, "sg_opcodes of the SATA drive", g.run("sg_opcodes", "--no-inquiry", n.sata),
-		append(common, "ATA pass-through(12)", "ATA pass-through(16)")...)
 }
 
 // smart has smartctl find the drives behind the controller and look at them,
@@ -202,66 +179,6 @@ func (g *guest) smartctl(args ...string) string {
 	return string(res.Stdout)
 }
 
-// aboutData are the commands that a volume is tried with as well: those that go
-// through it to its drive.
-var aboutData = regexp.MustCompile(`^(sg_readcap|sg_unmap|sg_get_lba|sg_write_same|!? *sg_compare|dd|tr|cat|sg_persist)`)
-
-// sgUtils carries out commands by the tools of sg3-utils and compares what they
-// say.
-func sgUtils(g *guest, n diskNames) {
-	for _, disk := range []string{n.volume, n.sas} {
-		for _, tt := range []struct {
-			command string // %s is the disk
-			want    []string
-		}{
-			{"sg_turs %s", nil},
-			{"sg_luns %s", []string{"0000000000000000"}},
-			{"sg_readcap --long %s", []string{"lbpme=1", "Logical block length=512 bytes"}},
-			{"sg_vpd %s", []string{"Block limits", "Device identification", "Logical block provisioning"}},
-			{"sg_vpd --page=bl %s", []string{"Maximum compare and write length", "Unmap granularity"}},
-			{"sg_modes --all %s", []string{"Caching", "Control", "Informational exceptions control", "Read-Write error recovery"}},
-			{"sg_logs --all %s", []string{"Write error counter", "Self test results", "Start-stop cycle"}},
-			{"sg_requests %s", nil},
-			{"sg_senddiag --selftest=5 %s", nil},
-			{"sg_verify --lba=0 --count=8 %s", nil},
-			{"sg_sync %s", nil},
-			{"sg_persist --out --register --param-sark=abc123 %s", nil},
-			{"sg_persist --out --reserve --param-rk=abc123 --prout-type=1 %s", nil},
-			{"sg_persist --in --read-reservation %s", []string{"Key=0xabc123", "Write Exclusive"}},
-			{"sg_persist --in --read-full-status %s", []string{"SAS address"}},
-			{"sg_persist --out --release --param-rk=abc123 --prout-type=1 %s", nil},
-			{"sg_persist --out --register --param-rk=abc123 --param-sark=0 %s", nil},
-			// A block of ones, compared and exchanged for zeroes; then unmapped.
-			{"tr '\\000' '\\001' < /dev/zero | head -c 512 > /tmp/ones; dd if=/tmp/ones of=%s bs=512 seek=4096 oflag=direct status=none", nil},
-			{"cat /tmp/ones > /tmp/both; head -c 512 /dev/zero >> /tmp/both; sg_compare_and_write --in=/tmp/both --lba=4096 --num=1 --xferlen=1024 %s", nil},
-			{"! sg_compare_and_write --in=/tmp/both --lba=4096 --num=1 --xferlen=1024 %s 2>&1", []string{"iscompare"}},
-			{"sg_write_same --16 --in=/tmp/ones --lba=8192 --num=2048 %s", nil},
-			{"dd if=%s bs=512k skip=8 count=2 iflag=direct status=none | tr -d '\\001' | wc -c", []string{"0"}},
-			{"sg_get_lba_status --lba=8192 %s", []string{"mapped"}},
-			{"sg_unmap --lba=8192 --num=2048 --force %s", nil},
-			{"sg_get_lba_status --lba=8192 %s", []string{"deallocated"}},
-			{"sg_logs --reset --page=3 %s", nil},
-			{"sg_start --stop %s; sg_start --start %s", nil},
-			{"sg_turs %s", nil},
-		} {
-			command := strings.ReplaceAll(tt.command, "%s", disk)
-			if disk == n.volume && !aboutData.MatchString(command) {
-				continue // the unit is the same code as the drive's
-			}
-			words(g.T, command, g.sh(command), tt.want...)
-		}
-	}
-	words(g.T, "sg_sat_identify", g.run("sg_sat_identify", n.sata), "474f 564d 4d20 5341 5441")
-	// All of a drive is overwritten in the background; the end comes, and then
-	// every byte is the pattern's.
-	g.sh(`tr '\000' '\252' < /dev/zero | head -c 512 > /tmp/pattern
-		sg_sanitize --overwrite --pattern=/tmp/pattern --ipl=512 --quick --early ` + n.sas + `
-		i=0; until sg_turs ` + n.sas + ` 2>/dev/null; do i=$((i+1)); test $i -lt 600; sleep 0.1; done`)
-	words(g.T, "what SANITIZE left", g.sh(`dd if=`+n.sas+` bs=1M status=none | tr -d '\252' | wc -c`), "0")
-	g.sh(`sg_sanitize --block --quick --wait ` + n.sas)
-	words(g.T, "what SANITIZE left", g.sh(`dd if=`+n.sas+` bs=1M iflag=direct status=none | tr -d '\000' | wc -c`), "0")
-}
-
 // fileSystems makes file systems on all three, fills and checks them.
 func fileSystems(g *guest, n diskNames) {
 	for _, tt := range []struct{ disk, mkfs, check string }{
@@ -283,19 +200,32 @@ func fileSystems(g *guest, n diskNames) {
 	}
 }
 
-// driverAgain tries to take the driver away under load, takes it away after that,
-// and brings it back.
+// driverAgain tries to take the driver away while a disk is open, takes it away as soon as
+// none is under commands that do not end, and brings it back: again and again.
 func driverAgain(g *guest, n diskNames) {
-	g.sh(`dd if=/dev/zero of=` + n.volume + ` bs=1M count=32 seek=500 oflag=direct status=none & pid=$!
-		sleep 0.2; rmmod megaraid_sas 2>/dev/null && exit 3 # it is in use
+	rounds := 2
+	if long() {
+		rounds = 10
+	}
+	g.clearLog()
+	g.sh(`exec 3< ` + n.volume + `
+		dd if=/dev/urandom of=` + n.volume + ` bs=1M count=32 seek=500 oflag=direct status=none & pid=$!
+		rmmod megaraid_sas 2>/dev/null && exit 3 # it is in use
 		wait $pid
-		rmmod megaraid_sas
-		! test -b ` + n.volume + `
-		insmod $(grep megaraid_sas /etc/modules)
-		i=0; until test -b ` + n.volume + ` && test -b ` + n.sata + `; do i=$((i+1)); test $i -lt 600; sleep 0.1; done`)
-	again := g.diskNames()
-	g.sh(`dd if=` + again.volume + ` bs=1M count=4 iflag=direct status=none | wc -c`)
-	if log := g.run("dmesg"); regexp.MustCompile(`I/O error|Unknown command completed|Call Trace`).MatchString(log) {
+		dd if=` + n.volume + ` bs=1M count=32 skip=500 iflag=direct status=none | sha256sum > /tmp/sum`)
+	for range rounds {
+		g.sh(`rm -f /tmp/stop
+			(while ! test -e /tmp/stop; do sg_turs ` + n.volume + `; smartctl -i -d megaraid,1 ` + n.volume + `; sg_inq ` + n.sas + `; sg_vpd ` + n.sata + `; done) > /dev/null 2>&1 & loop=$!
+			until rmmod megaraid_sas 2>/dev/null; do :; done
+			touch /tmp/stop
+			wait $loop || :
+			test ! -b ` + n.volume + `
+			insmod $(grep megaraid_sas /etc/modules)
+			/init await-disks 3`)
+		n = g.diskNames()
+		g.sh(`dd if=` + n.volume + ` bs=1M count=32 skip=500 iflag=direct status=none | sha256sum | cmp - /tmp/sum`)
+	}
+	if log := g.run("dmesg"); trouble.MatchString(log) {
 		g.Errorf("the kernel complains:\n%s", lastLines(log, 40))
 	}
 }

@@ -172,10 +172,11 @@ func (c *control) queryMemory(context.Context, qmp.None) (memoryInfo, error) {
 type statsInfo struct {
 	Machine    vmm.Stats     `json:"machine"`
 	Controller megasas.Stats `json:"controller"`
+	Process    processInfo   `json:"process"`
 }
 
 func (c *control) queryStats(context.Context, qmp.None) (statsInfo, error) {
-	return statsInfo{c.m.vm.Stats(), c.m.controller.Stats()}, nil
+	return statsInfo{c.m.vm.Stats(), c.m.controller.Stats(), readProcess()}, nil
 }
 
 func (c *control) stop(ctx context.Context, _ qmp.None) (qmp.None, error) {

@@ -130,7 +130,7 @@ func TestControl(t *testing.T) {
 	m.ctl("disk", "remove", "data")
 	m.refused("Device 'data' not found", "disk", "remove", "data")
 	m.ctl("disk", "add", "data", "path="+other) // in the slot that is free again
-	m.want(m.ctl("stats"), "exits: io", "frames posted")
+	m.want(m.ctl("stats"), "exits: io", "frames posted", "goroutines", "open files", "bytes of heap in use")
 	m.ctl("fault", "1 LD_READ: hold", "2 LD_WRITE: drop-interrupt")
 	m.ctl("fault", "--clear")
 	m.refused("no command is called WRITE", "fault", "1 LD_READ: hold", "1 WRITE: hold")

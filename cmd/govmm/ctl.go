@@ -309,7 +309,7 @@ func (c *ctl) printEvent(e qmp.Event) {
 
 func (c *ctl) statsCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "stats", Short: "Print counters of the machine and its controller", Args: arguments(0, 0),
+		Use: "stats", Short: "Print counters of the machine, its controller, and its process", Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.do(cmd.Context(), func(ctx context.Context, m *qmp.Client) error {
 				var s statsInfo

@@ -217,6 +217,7 @@ func (s statsInfo) write(w io.Writer) {
 		{s.Machine.Messages, "messages"}, {s.Machine.Undelivered, "messages undelivered"}, {s.Machine.LineChanges, "changes of interrupt lines"},
 		{k.Posted, "frames posted"}, {k.Completed, "frames completed"}, {k.Abandoned, "frames abandoned"},
 		{k.Dropped, "frames dropped"}, {k.Batches, "batches of replies"}, {k.Interrupts, "interrupts of the controller"},
+		{s.Process.Goroutines, "goroutines"}, {uint64(s.Process.Files), "open files"}, {s.Process.Heap, "bytes of heap in use"},
 	} {
 		fmt.Fprintf(t, "%d\t\t%s\n", x.n, x.what)
 	}

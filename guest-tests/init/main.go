@@ -13,9 +13,9 @@
 // and, in the demonstrations, how they went. The guest powers off at the end.
 //
 // Under the name of a tool, init is that tool: "init io-verify" loads a disk
-// and checks it, see package ioverify; "init acked-writes" tells of each write
-// that is done; "init file-load" writes files and fsyncs them; "init await-disks"
-// waits for a number of disks; "init mfi" sends management commands to the controller.
+// and checks it, see package ioverify; "init file-load" writes files and fsyncs them;
+// "init await-disks" waits for a number of disks; "init mfi" sends management commands
+// to the controller.
 package main
 
 import (
@@ -32,9 +32,6 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "io-verify" {
 		os.Exit(ioVerify(os.Args[2:], os.Stdout, os.Stderr))
 	}
-	if len(os.Args) > 1 && os.Args[1] == "acked-writes" {
-		os.Exit(ackedWrites(os.Args[2:], os.Stdout, os.Stderr))
-	}
 	if len(os.Args) > 1 && os.Args[1] == "mfi" {
 		os.Exit(mfiTool(os.Args[2:], os.Stdout, os.Stderr))
 	}
@@ -44,7 +41,7 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "file-load" {
 		os.Exit(fileLoad(os.Args[2:], os.Stderr))
 	}
-	fmt.Fprintln(os.Stderr, "usage: init file-load|io-verify|acked-writes|await-disks|mfi ...")
+	fmt.Fprintln(os.Stderr, "usage: init file-load|io-verify|await-disks|mfi ...")
 	os.Exit(2)
 }
 
