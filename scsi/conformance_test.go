@@ -148,6 +148,7 @@ func conformanceUnit(t *testing.T, change func(*UnitConfig)) *Unit {
 		m.data = make([]byte, 64<<20)
 		c.Medium = thinMedium{m, make([]byte, len(m.data)/512)}
 		c.PowerOnAttention = true
+		c.SaveMode = func(ModeParameters) error { return nil }
 		c.Limits = Limits{MaxUnmap: 1 << 20, MaxCompareAndWrite: 128}
 		if change != nil {
 			change(c)

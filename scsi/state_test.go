@@ -201,7 +201,7 @@ func TestEveryFieldIsDecided(t *testing.T) {
 	fieldtest.Decided(t, &Unit{}, map[string]string{
 		"config medium mapper trier shift commands": config, "counters": "saved apart, since units share them",
 		"writeBack descriptorSense softProtected sanitizing tray stopped standby attention reservations selfTests": saved,
-		"modeMu changes": lock, "background": "what it does is in selfTests and sanitizing", "scratch": "holds nothing",
+		"savedMode": "its owner's, see UnitConfig.SaveMode", "modeMu changes": lock, "background": "what it does is in selfTests and sanitizing", "scratch": "holds nothing",
 	})
 	fieldtest.Decided(t, &sanitizeState{}, map[string]string{"value erasure": saved, "progress": "derived from erasure"})
 	fieldtest.Decided(t, Erasure{}, map[string]string{"Pattern Passes Invert Leavable Size Pass Offset": saved})
@@ -219,7 +219,7 @@ func TestEveryFieldIsDecided(t *testing.T) {
 		"read write verify other otherCleared starts": saved, "users": "spreads commands over lanes",
 	})
 	fieldtest.Decided(t, &workCounter{}, map[string]string{"done uncorrected bytesCleared uncorrectedCleared": saved})
-	fieldtest.Decided(t, modeSettings{}, map[string]string{"writeCache descriptorSense writeProtect": saved})
+	fieldtest.Decided(t, ModeParameters{}, map[string]string{"WriteCache DescriptorSense WriteProtect": saved})
 	// What is saved comes back, whichever field it is in.
 	x := reflect.TypeOf(UnitState{})
 	if n := x.NumField(); n != 12 {

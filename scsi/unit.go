@@ -36,6 +36,13 @@ type UnitConfig struct {
 	// FixedWriteCache keeps the initiator from turning the write cache on or
 	// off by MODE SELECT. Whoever owns the unit still can.
 	FixedWriteCache bool
+	// SaveMode keeps mode parameters that an initiator wants saved, until it is
+	// called again; when it has returned nil, they outlive the host. nil is no place
+	// for them: none can be saved. It is called for one command at a time.
+	SaveMode func(ModeParameters) error
+	// SavedMode are the parameters that SaveMode was called with last, in this life
+	// of the unit's or an earlier one. nil is never.
+	SavedMode *ModeParameters
 	// ReadOnly protects the unit from writes, as a read-only Medium does.
 	ReadOnly bool
 	// PowerOnAttention makes the unit report POWER ON, RESET, OR BUS DEVICE RESET
@@ -103,10 +110,11 @@ type Unit struct {
 	shift    uint   // log2 of the logical block length
 	commands *commandSet
 
-	modeMu          sync.Mutex  // held while MODE SELECT changes what follows
-	writeBack       atomic.Bool // WCE
-	descriptorSense atomic.Bool // D_SENSE
-	softProtected   atomic.Bool // SWP
+	modeMu          sync.Mutex                     // held while MODE SELECT changes what follows
+	writeBack       atomic.Bool                    // WCE
+	descriptorSense atomic.Bool                    // D_SENSE
+	softProtected   atomic.Bool                    // SWP
+	savedMode       atomic.Pointer[ModeParameters] // nil if none were saved; written with modeMu held
 
 	sanitizing   sanitizeState
 	tray         tray         // of a CD-ROM drive
@@ -153,7 +161,11 @@ func NewUnit(c UnitConfig) (*Unit, error) {
 		u.trier, _ = c.Medium.(Trier)
 	}
 	u.scratch.New = func() any { return new([scratchSize]byte) }
-	u.writeBack.Store(c.WriteBack)
+	if c.SavedMode != nil {
+		saved := *c.SavedMode
+		u.savedMode.Store(&saved)
+	}
+	u.writeBack.Store(u.savedModeSettings().WriteCache)
 	u.Reset()
 	return u, nil
 }
@@ -281,12 +293,13 @@ func (u *Unit) SetWriteCache(on bool) error {
 }
 
 // Reset brings the unit into its state after power-on, but for the write cache:
-// started, with mode parameters as by default, without reservations, and
+// started, with mode parameters as saved or by default, without reservations, and
 // without attentions or with the one of PowerOnAttention. Commands that are running are not affected.
 func (u *Unit) Reset() {
 	u.stopped.Store(false)
-	u.descriptorSense.Store(false)
-	u.softProtected.Store(false)
+	saved := u.savedModeSettings()
+	u.descriptorSense.Store(saved.DescriptorSense)
+	u.softProtected.Store(saved.WriteProtect)
 	u.reservations.reset()
 	u.tray.close()
 	u.attention.clear()
