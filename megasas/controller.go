@@ -34,6 +34,8 @@ type Config struct {
 	// Battery is how the battery is at first, on which the cache of volumes with
 	// raid.WriteBackWithBattery depends. The zero value is none.
 	Battery Battery
+	// Learn is how long its learn cycles take. The zero value is hours, as a real one's.
+	Learn LearnTimes
 	// NVRAM keeps settings, the event log and what drives count over their lives.
 	// nil keeps them as long as the Controller lives.
 	NVRAM NVRAM
@@ -82,12 +84,16 @@ type Controller struct {
 	irq       interrupts
 	dma       pci.DMA // set by Attach
 
-	clock     clock
-	settings  settings
-	battery   atomic.Uint32 // a Battery; written with settings.changing held
-	set       *raid.Set
-	logicals  [raid.MaxVolumes]atomic.Pointer[logical]
-	physicals [raid.MaxDrives]atomic.Pointer[physical]
+	clock    clock
+	settings settings
+	battery  atomic.Uint32 // a Battery; written with settings.changing held
+	learning learning
+	// discharged is whether the battery learns, and keeps nothing meanwhile; written
+	// with settings.changing held.
+	discharged atomic.Bool
+	set        *raid.Set
+	logicals   [raid.MaxVolumes]atomic.Pointer[logical]
+	physicals  [raid.MaxDrives]atomic.Pointer[physical]
 
 	// life is read-locked while a frame is carried out, and locked when no frame
 	// may be.
@@ -180,6 +186,7 @@ func newController(cfg Config) *Controller {
 		c.events.logged = c.listener.Logged
 	}
 	c.settings.init()
+	c.learning.init(cfg.Learn)
 	c.nvram.store = cfg.NVRAM
 	c.set = raid.NewSet(c.logChange)
 	return c
@@ -244,6 +251,7 @@ func (c *Controller) Attach(dma pci.DMA) {
 		c.tasks.Go(c.workFirst)
 	}
 	c.tasks.Go(c.courier)
+	c.tasks.Go(c.learner)
 	if c.nvram.store != nil {
 		c.tasks.Go(c.saver)
 	}

@@ -88,7 +88,7 @@
 //
 // Package raid has no arrays of several drives and no hot spares: the commands about
 // them are refused as a card without the feature does. The battery (battery.go) is as
-// it is told to be: it does not age, and does not learn. Patrol reads are disabled, and
+// it is told to be, and learns (learn.go), but does not age. Patrol reads are disabled, and
 // cannot be enabled. There is no expander for SMP frames to talk to. A volume is made
 // anew with the Controller: what a guest sets about it is not kept, nor that it was
 // initialized. Clearing and initializing end with the Controller.

@@ -66,6 +66,9 @@ func (c *Controller) takeContents(x *nvramContents) {
 	c.clock.ahead.Store(x.clock)
 	c.nvram.records.restore(x.drives)
 	c.nvram.modes.restore(x.modes)
+	if x.battery != nil && checkBatteryProperties(&x.battery.props) == nil {
+		c.learning.kept.Store(x.battery)
+	}
 }
 
 // contents is what the NVRAM has to have now. last says that no event will follow.
@@ -84,6 +87,7 @@ func (c *Controller) contents(last bool) *nvramContents {
 	}
 	x.drives = c.nvram.records.list()
 	x.modes = c.nvram.modes.list()
+	x.battery = c.learning.kept.Load()
 	return x
 }
 

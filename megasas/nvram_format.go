@@ -27,6 +27,7 @@ const (
 	nvramDrives     = 5 // driveRecord, one after the other
 	nvramClock      = 6 // how far the card's clock is ahead of the host's, nanoseconds
 	nvramModes      = 7 // modeRecord, one after the other
+	nvramBattery    = 8 // mfi.BBUProperties, and the cycles that the battery has learned (2)
 )
 
 // driveRecordLen is the length of a driveRecord in the NVRAM: WWN, when it was
@@ -48,6 +49,7 @@ type nvramContents struct {
 	drives     []driveRecord
 	clock      int64
 	modes      []modeRecord
+	battery    *batteryLife // nil: as it came
 }
 
 func (x *nvramContents) marshal() []byte {
@@ -88,6 +90,9 @@ func (x *nvramContents) marshal() []byte {
 		modes[i] = x.modes[i].marshal()
 	}
 	section(nvramModes, modes...)
+	if x.battery != nil {
+		section(nvramBattery, x.battery.props.Marshal(), le.AppendUint16(nil, x.battery.cycles))
+	}
 	return nvramSeal.close(b)
 }
 
@@ -122,6 +127,7 @@ func (x *nvramContents) section(kind uint32, data []byte) error {
 		nvramDrives:     driveRecordLen,
 		nvramClock:      8,
 		nvramModes:      modeRecordLen,
+		nvramBattery:    mfi.BBUPropertiesLen + 2,
 	}[kind]
 	switch {
 	case element == 0:
@@ -151,6 +157,11 @@ func (x *nvramContents) section(kind uint32, data []byte) error {
 			x.clock = int64(binary.LittleEndian.Uint64(data))
 		case nvramModes:
 			x.modes = append(x.modes, parseModeRecord(data))
+		case nvramBattery:
+			x.battery = &batteryLife{
+				props:  mfi.ParseBBUProperties((*[mfi.BBUPropertiesLen]byte)(data)),
+				cycles: binary.LittleEndian.Uint16(data[mfi.BBUPropertiesLen:]),
+			}
 		}
 	}
 	return nil

@@ -75,7 +75,14 @@ func (c *Controller) restore(x *savedState, drives []DriveConfig) error {
 	if int(x.Battery) >= len(batteryNames) {
 		return fmt.Errorf("no such state of a battery: %v", x.Battery)
 	}
+	l := learning{phase: learnPhase(x.Learning.Phase)}
+	if l.phase > learnCharging || l.active() && x.Battery != BatteryGood || x.Learning.Since < 0 {
+		return fmt.Errorf("a battery that is %v, in phase %d of learning since %v", x.Battery, l.phase, x.Learning.Since)
+	}
 	c.battery.Store(uint32(x.Battery))
+	c.discharged.Store(l.active())
+	c.learning.phase, c.learning.failed, c.learning.warned = l.phase, x.Learning.Failed, x.Learning.Warned
+	c.learning.since = c.now().Add(-x.Learning.Since)
 	c.clock.start = c.now().Add(-x.Up)
 	for _, step := range []func() error{
 		func() error { return c.fn.Restore(x.Function) },

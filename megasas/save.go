@@ -29,6 +29,7 @@ type savedState struct {
 	Posted     []uint64 // frames that nobody has looked at, in their order
 	Waits      savedWaits
 	Battery    Battery
+	Learning   savedLearning
 	Up         time.Duration // since the card got power
 	NVRAM      []byte
 	Set        raid.SetState
@@ -76,6 +77,14 @@ type savedWaits struct {
 type savedWait struct {
 	Addr  uint64
 	Frame []byte // the private copy
+}
+
+// savedLearning is where the battery is with its learn cycle.
+type savedLearning struct {
+	Phase  uint8
+	Since  time.Duration // in the phase
+	Failed bool
+	Warned uint32
 }
 
 // savedPhysical is a drive as a target.
@@ -149,6 +158,7 @@ func (c *Controller) save() (*savedState, error) {
 		Ring:       c.replies.ring.save(),
 		Waits:      c.waits.save(),
 		Battery:    c.Battery(),
+		Learning:   c.learning.save(c.now()),
 		Up:         c.now().Sub(c.clock.start),
 		NVRAM:      c.contents(true).marshal(),
 		Set:        c.set.Save(),
@@ -227,6 +237,15 @@ func (w *waits) save() savedWaits {
 	}
 	for _, h := range w.held {
 		x.Held = append(x.Held, savedWait{Addr: h.addr, Frame: slices.Clone([]byte(h.frame))})
+	}
+	return x
+}
+
+// Preconditions: settings.changing is held.
+func (l *learning) save(now time.Time) savedLearning {
+	x := savedLearning{Phase: uint8(l.phase), Failed: l.failed, Warned: l.warned}
+	if l.phase != learnIdle {
+		x.Since = now.Sub(l.since)
 	}
 	return x
 }

@@ -35,6 +35,11 @@ func (k *Counters) Totals() Totals {
 	}
 }
 
+// work is how often something was done with the medium.
+func (k *Counters) work() uint64 {
+	return k.read.done.times() + k.write.done.times() + k.verify.done.times()
+}
+
 // workCounter counts one kind of work with the medium: a page of error counters.
 type workCounter struct {
 	done        lanes         // processed without an error

@@ -14,13 +14,14 @@ type UnitState struct {
 
 	WriteCache, DescriptorSense, WriteProtect bool // mode parameters
 
-	Stopped, Standby bool
-	Tray             TrayState
-	Attentions       []ASC // that are pending, the oldest first
-	Reservations     ReservationState
-	SelfTests        []SelfTestState // the newest first
-	SelfTest         *SelfTestWork   // the newest is in the background
-	Sanitize         SanitizeState
+	Stopped      bool
+	Standby      bool // it stands by
+	Tray         TrayState
+	Attentions   []ASC // that are pending, the oldest first
+	Reservations ReservationState
+	SelfTests    []SelfTestState // the newest first
+	SelfTest     *SelfTestWork   // the newest is in the background
+	Sanitize     SanitizeState
 }
 
 // TrayState is the tray of a CD-ROM drive.
@@ -69,7 +70,7 @@ func (u *Unit) Save() UnitState {
 		DescriptorSense: u.descriptorSense.Load(),
 		WriteProtect:    u.softProtected.Load(),
 		Stopped:         u.stopped.Load(),
-		Standby:         u.standby.Load(),
+		Standby:         u.standsBy(),
 		Tray:            TrayState{u.tray.open.Load(), u.tray.locked.Load(), u.tray.event.Load()},
 		Attentions:      u.attention.save(),
 		Reservations:    u.reservations.save(),
@@ -91,7 +92,9 @@ func (u *Unit) Restore(x UnitState) error {
 	u.descriptorSense.Store(x.DescriptorSense)
 	u.softProtected.Store(x.WriteProtect)
 	u.stopped.Store(x.Stopped)
-	u.standby.Store(x.Standby)
+	if x.Standby {
+		u.StandBy()
+	}
 	u.tray.open.Store(x.Tray.Open)
 	u.tray.locked.Store(x.Tray.Locked)
 	u.tray.event.Store(x.Tray.Event)

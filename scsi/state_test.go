@@ -138,6 +138,11 @@ func TestSuspendHoldsBackgroundWork(t *testing.T) {
 	<-entered
 	suspended := make(chan struct{})
 	go func() { u.Suspend(); close(suspended) }()
+	await(t, "the suspension to begin", func() bool {
+		u.background.mu.Lock()
+		defer u.background.mu.Unlock()
+		return u.background.held != nil
+	})
 	select {
 	case <-suspended:
 		t.Fatal("suspended while the medium was written")
@@ -200,7 +205,7 @@ func TestEveryFieldIsDecided(t *testing.T) {
 	const saved, config, lock = "saved", "as the unit is made", "lock"
 	fieldtest.Decided(t, &Unit{}, map[string]string{
 		"config medium mapper trier shift commands": config, "counters": "saved apart, since units share them",
-		"writeBack descriptorSense softProtected sanitizing tray stopped standby attention reservations selfTests": saved,
+		"writeBack descriptorSense softProtected sanitizing tray stopped standby standbyWork attention reservations selfTests": saved,
 		"savedMode": "its owner's, see UnitConfig.SaveMode", "modeMu changes": lock, "background": "what it does is in selfTests and sanitizing", "scratch": "holds nothing",
 	})
 	fieldtest.Decided(t, &sanitizeState{}, map[string]string{"value erasure": saved, "progress": "derived from erasure"})

@@ -120,7 +120,8 @@ type Unit struct {
 	tray         tray         // of a CD-ROM drive
 	changes      sync.RWMutex // see access.go
 	stopped      atomic.Bool
-	standby      atomic.Bool // of a SATA drive, see ataStandby
+	standby      atomic.Bool   // spun down, see StandBy
+	standbyWork  atomic.Uint64 // what the counters had counted then
 	background   background
 	attention    attentions
 	reservations reservations
@@ -291,6 +292,20 @@ func (u *Unit) SetWriteCache(on bool) error {
 	}
 	return u.medium.Flush()
 }
+
+// StandBy spins a drive down until it is used again. Use is any command that needs
+// the medium, and work that other units with the same Counters do with it. It does
+// not flush.
+func (u *Unit) StandBy() {
+	u.standbyWork.Store(u.counters.work())
+	u.standby.Store(true)
+}
+
+// SpunDown reports whether the drive does not turn: it stands by, or was stopped by
+// START STOP UNIT.
+func (u *Unit) SpunDown() bool { return u.stopped.Load() || u.standsBy() }
+
+func (u *Unit) standsBy() bool { return u.standby.Load() && u.standbyWork.Load() == u.counters.work() }
 
 // Reset brings the unit into its state after power-on, but for the write cache:
 // started, with mode parameters as saved or by default, without reservations, and

@@ -117,6 +117,8 @@ Keys of --controller:
                                   H700 or H800, LSI MegaRAID SAS 8708EM2
   bbu=none|good|charging|failed   the battery of its write cache, at first (default:
                                   none); "govmm ctl fault" changes it
+  learn=TIME                      how long that battery takes to learn how much it
+                                  holds, when a guest asks for it (default: 6h)
   nvram=FILE                      keeps the controller's settings, its event log, the
                                   drives' hours and saved mode pages from run to run,
                                   in a file that no other machine uses; made if it is
