@@ -146,6 +146,9 @@ func (c *Controller) requestLearn(at time.Time) error {
 // Preconditions: settings.changing is held.
 func (c *Controller) followLearning() (next time.Time, err error) {
 	l := &c.learning
+	if !l.active() && l.kept.Load().props.AutoLearn != mfi.AutoLearnOn {
+		return time.Time{}, nil
+	}
 	var errs []error
 	now := c.now()
 	for l.active() && !now.Before(l.since.Add(l.length())) {
