@@ -53,21 +53,21 @@ func (c *Controller) SetBattery(b Battery) error {
 	}
 	c.settings.changing.Lock()
 	defer c.settings.changing.Unlock()
-	was := Battery(c.battery.Swap(uint32(b)))
+	was, kept := c.Battery(), c.batteryKeeps()
 	if was == b {
 		return nil
 	}
-	var errs []error
-	if (was == BatteryGood) != (b == BatteryGood) {
-		v := c.set.View()
-		for _, l := range v.Volumes {
-			if ld := c.logicals[l.Target].Load(); ld != nil && l.Cache == raid.WriteBackWithBattery {
-				errs = append(errs, ld.unit.SetWriteCache(c.cacheInForce(l.Cache) == raid.WriteBack))
-			}
-		}
+	if requested := c.learning.phase == learnRequested && b != BatteryFailed && b != NoBattery; !requested {
+		c.cutOffLearning()
 	}
+	c.battery.Store(uint32(b))
+	err := c.followBattery(kept)
 	c.logBattery(was, b)
-	return errors.Join(errs...)
+	if b == BatteryGood && c.learning.phase == learnRequested {
+		err = errors.Join(err, c.requestLearn(c.now()))
+	}
+	c.learning.nudge()
+	return err
 }
 
 // cacheInForce is what is done of a cache policy with the battery as it is.
@@ -75,7 +75,7 @@ func (c *Controller) cacheInForce(p raid.CachePolicy) raid.CachePolicy {
 	switch {
 	case p != raid.WriteBackWithBattery:
 		return p
-	case c.Battery() == BatteryGood:
+	case c.batteryKeeps():
 		return raid.WriteBack
 	}
 	return raid.WriteThrough
@@ -83,22 +83,29 @@ func (c *Controller) cacheInForce(p raid.CachePolicy) raid.CachePolicy {
 
 // logBattery logs a change of the battery.
 func (c *Controller) logBattery(was, now Battery) {
-	add := func(code mfi.EventCode, class mfi.EventClass, locale mfi.EventLocale, text string) {
-		c.events.add(mfi.Event{Code: code, Filter: mfi.Filter(class, locale), Description: text})
-	}
 	switch {
 	case was == NoBattery && now != NoBattery:
-		add(mfi.EventBatteryPresent, mfi.ClassInfo, mfi.LocaleBBU, "Battery present")
+		c.logBBU(mfi.EventBatteryPresent, mfi.ClassInfo, "Battery present")
 	case now == NoBattery && was != NoBattery:
-		add(mfi.EventBatteryAbsent, mfi.ClassWarning, mfi.LocaleBBU, "Battery not present")
+		c.logBBU(mfi.EventBatteryAbsent, mfi.ClassWarning, "Battery not present")
 	}
 	if now == BatteryCharging {
-		add(mfi.EventBatteryCharging, mfi.ClassInfo, mfi.LocaleBBU, "Battery started charging")
+		c.logBBU(mfi.EventBatteryCharging, mfi.ClassInfo, "Battery started charging")
 	}
-	switch {
-	case now == BatteryGood:
-		add(mfi.EventBBUEnabled, mfi.ClassInfo, mfi.LocaleLD, "BBU enabled; changing WT virtual drives to WB")
-	case was == BatteryGood || was == NoBattery:
-		add(mfi.EventBBUDisabled, mfi.ClassWarning, mfi.LocaleLD, "BBU disabled; changing WB virtual drives to WT")
+	if now == BatteryGood || was == BatteryGood || was == NoBattery {
+		c.logCacheKept(now == BatteryGood)
 	}
+}
+
+// logCacheKept logs that the battery keeps the write cache from now on, or does not.
+func (c *Controller) logCacheKept(kept bool) {
+	e := mfi.Event{
+		Code: mfi.EventBBUEnabled, Filter: mfi.Filter(mfi.ClassInfo, mfi.LocaleLD),
+		Description: "BBU enabled; changing WT virtual drives to WB",
+	}
+	if !kept {
+		e.Code, e.Filter = mfi.EventBBUDisabled, mfi.Filter(mfi.ClassWarning, mfi.LocaleLD)
+		e.Description = "BBU disabled; changing WB virtual drives to WT"
+	}
+	c.events.add(e)
 }

@@ -1,6 +1,7 @@
 package megasas
 
 import (
+	"bytes"
 	"testing"
 
 	"github.com/govmm/govmm/megasas/mfi"
@@ -182,15 +183,15 @@ func TestBatteryCommands(t *testing.T) {
 	if s := g.send(mfi.OpBBUSetProp, props); s != mfi.StatusOK {
 		t.Errorf("BBU_SET_PROP of what is so: %v", s)
 	}
-	props[9] = mfi.AutoLearnOn
-	if s := g.send(mfi.OpBBUSetProp, props); s != mfi.StatusInvalidParameter {
-		t.Errorf("BBU_SET_PROP of learning: %v", s)
+	for at, bad := range map[int]byte{8: 169, 9: 3, 10: 1} {
+		x := bytes.Clone(props)
+		x[at] = bad
+		if s := g.send(mfi.OpBBUSetProp, x); s != mfi.StatusInvalidParameter {
+			t.Errorf("BBU_SET_PROP with %d at %d: %v", bad, at, s)
+		}
 	}
 	if s := g.send(mfi.OpBBUSetProp, props[:31]); s != mfi.StatusInvalidParameter {
 		t.Errorf("BBU_SET_PROP that is too short: %v", s)
-	}
-	if s := g.send(mfi.OpBBUStartLearn, nil); s != mfi.StatusWrongState {
-		t.Errorf("BBU_START_LEARN: %v", s)
 	}
 	// A short buffer gets what it has room for.
 	if p, s := g.dcmd(mfi.OpBBUGetStatus, 12); s != mfi.StatusOK || len(p) != 12 {

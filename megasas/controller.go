@@ -13,6 +13,7 @@ import (
 	"github.com/govmm/govmm/megasas/mfi"
 	"github.com/govmm/govmm/megasas/raid"
 	"github.com/govmm/govmm/pci"
+	"github.com/govmm/govmm/scsi"
 )
 
 // Config describes a controller and what is attached to it.
@@ -33,6 +34,8 @@ type Config struct {
 	// Battery is how the battery is at first, on which the cache of volumes with
 	// raid.WriteBackWithBattery depends. The zero value is none.
 	Battery Battery
+	// Learn is how long its learn cycles take. The zero value is hours, as a real one's.
+	Learn LearnTimes
 	// NVRAM keeps settings, the event log and what drives count over their lives.
 	// nil keeps them as long as the Controller lives.
 	NVRAM NVRAM
@@ -81,12 +84,16 @@ type Controller struct {
 	irq       interrupts
 	dma       pci.DMA // set by Attach
 
-	clock     clock
-	settings  settings
-	battery   atomic.Uint32 // a Battery; written with settings.changing held
-	set       *raid.Set
-	logicals  [raid.MaxVolumes]atomic.Pointer[logical]
-	physicals [raid.MaxDrives]atomic.Pointer[physical]
+	clock    clock
+	settings settings
+	battery  atomic.Uint32 // a Battery; written with settings.changing held
+	learning learning
+	// discharged is whether the battery learns, and keeps nothing meanwhile; written
+	// with settings.changing held.
+	discharged atomic.Bool
+	set        *raid.Set
+	logicals   [raid.MaxVolumes]atomic.Pointer[logical]
+	physicals  [raid.MaxDrives]atomic.Pointer[physical]
 
 	// life is read-locked while a frame is carried out, and locked when no frame
 	// may be.
@@ -104,21 +111,39 @@ type Controller struct {
 	unsaved     chan struct{} // there is something to save
 	nvram       nvram
 
-	faults Faults
-	stats  counters
-	paused atomic.Bool // life is held by Pause
-	closed atomic.Bool
-	done   chan struct{}  // closed by Close
-	tasks  sync.WaitGroup // goroutines of Attach
+	restored *unfinished // what Attach has to go on with; nil if it is to boot
 
-	worksMu       sync.Mutex // held while works grows
-	works         sync.WaitGroup
+	faults  Faults
+	stats   counters
+	pausing pausing
+	closed  atomic.Bool
+	done    chan struct{}  // closed by Close
+	tasks   sync.WaitGroup // goroutines of Attach
+
+	works         works
 	progressPause time.Duration
 }
 
 // New returns a controller with its drives. It does nothing yet: attach its
 // Function to a bus, and then give it access to guest memory by Attach.
 func New(cfg Config) (*Controller, error) {
+	c := newController(cfg)
+	if err := c.loadNVRAM(); err != nil {
+		return nil, err
+	}
+	c.battery.Store(uint32(cfg.Battery))
+	c.logBoot()
+	for i, d := range cfg.Drives {
+		if _, err := c.AddDrive(d); err != nil {
+			return nil, fmt.Errorf("%s: drive %d: %w", c.name, i, err)
+		}
+	}
+	return c, nil
+}
+
+// newController returns a controller that nothing has happened to: it has no
+// drives.
+func newController(cfg Config) *Controller {
 	c := &Controller{
 		name:     orElse(cfg.Name, "megasas"),
 		p:        cfg.Profile,
@@ -161,19 +186,10 @@ func New(cfg Config) (*Controller, error) {
 		c.events.logged = c.listener.Logged
 	}
 	c.settings.init()
+	c.learning.init(cfg.Learn)
 	c.nvram.store = cfg.NVRAM
-	if err := c.loadNVRAM(); err != nil {
-		return nil, err
-	}
-	c.battery.Store(uint32(cfg.Battery))
-	c.logBoot()
 	c.set = raid.NewSet(c.logChange)
-	for i, d := range cfg.Drives {
-		if _, err := c.AddDrive(d); err != nil {
-			return nil, fmt.Errorf("%s: drive %d: %w", c.name, i, err)
-		}
-	}
-	return c, nil
+	return c
 }
 
 func orElse[T comparable](v, otherwise T) T {
@@ -235,8 +251,14 @@ func (c *Controller) Attach(dma pci.DMA) {
 		c.tasks.Go(c.workFirst)
 	}
 	c.tasks.Go(c.courier)
+	c.tasks.Go(c.learner)
 	if c.nvram.store != nil {
 		c.tasks.Go(c.saver)
+	}
+	if c.restored != nil {
+		c.goOn(c.restored)
+		c.restored = nil
+		return
 	}
 	c.fw.mu.Lock()
 	defer c.fw.mu.Unlock()
@@ -244,16 +266,18 @@ func (c *Controller) Attach(dma pci.DMA) {
 }
 
 // Close carries out the frames that were posted, stops, and makes all data and
-// the NVRAM durable. Frames that the guest posts from now on are dropped. If ctx ends
-// first, Close returns its error and leaves what is being done to itself.
+// the NVRAM durable. Frames that the guest posts from now on are dropped, and so are
+// those that it posted during a pause which has not ended. If ctx ends first, Close returns its error and leaves what is being done to itself.
 //
 // The drives are not closed.
 func (c *Controller) Close(ctx context.Context) error {
 	if c.closed.Swap(true) {
 		return nil
 	}
-	c.Resume()
 	close(c.done)
+	c.pausing.drop()
+	c.waits.forget() // they may have gone on elsewhere, with what was saved
+	c.Resume()
 	drained := make(chan error, 1)
 	go func() {
 		if c.dma != nil { // else Attach never started anything
@@ -283,16 +307,24 @@ func (c *Controller) Close(ctx context.Context) error {
 
 // closeUnits ends what targets do in the background.
 func (c *Controller) closeUnits() {
+	for _, u := range c.units() {
+		u.Close()
+	}
+}
+
+// units are all targets.
+func (c *Controller) units() (list []*scsi.Unit) {
 	for i := range c.physicals {
 		if pd := c.physicals[i].Load(); pd != nil {
-			pd.unit.Close()
+			list = append(list, pd.unit)
 		}
 	}
 	for i := range c.logicals {
 		if ld := c.logicals[i].Load(); ld != nil {
-			ld.unit.Close()
+			list = append(list, ld.unit)
 		}
 	}
+	return list
 }
 
 var errNoDrive = errors.New("no drive given")

@@ -100,8 +100,8 @@ var commands = [...]command{
 	{op: mfi.OpBBUGetStatus, run: ofBattery(batteryStatus)},
 	{op: mfi.OpBBUGetCapacity, run: ofBattery(batteryCapacity)},
 	{op: mfi.OpBBUGetDesign, run: ofBattery(batteryDesignInfo)},
-	{op: mfi.OpBBUStartLearn, run: checkBattery, refused: mfi.StatusWrongState, why: "the battery does not learn"},
-	{op: mfi.OpBBUGetProp, run: ofBattery(func(*gauge) []byte { return batteryProperties.Marshal() })},
+	{op: mfi.OpBBUStartLearn, run: startLearn},
+	{op: mfi.OpBBUGetProp, run: ofBattery(batteryProperties)},
 	{op: mfi.OpBBUSetProp, run: setBatteryProperties},
 
 	{op: mfi.OpClusterResetAll, refused: mfi.StatusInvalidDCMD, why: noCluster},

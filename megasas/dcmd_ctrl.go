@@ -101,14 +101,30 @@ func cacheFlush(c *Controller, _ *request) mfi.Status {
 
 // shutdown is CTRL_SHUTDOWN. The firmware goes on: the guest may power off, or
 // load its driver again.
-func shutdown(c *Controller, _ *request) mfi.Status {
+func shutdown(c *Controller, r *request) mfi.Status {
 	c.logShutdown()
-	return c.flush(mfi.StatusShutdownFailed)
+	return c.rest(r)
 }
 
 // hibernate is CTRL_HIBERNATE_SHUTDOWN, sent before the machine is suspended.
-func hibernate(c *Controller, _ *request) mfi.Status {
-	return c.flush(mfi.StatusShutdownFailed)
+func hibernate(c *Controller, r *request) mfi.Status { return c.rest(r) }
+
+// rest makes all data durable, and spins the drives down if the guest wants that
+// (FreeBSD's mfireg.h: MFI_SHUTDOWN_SPINDOWN). They turn again when they are used,
+// also by a volume.
+func (c *Controller) rest(r *request) mfi.Status {
+	if s := c.flush(mfi.StatusShutdownFailed); s != mfi.StatusOK {
+		return s
+	}
+	if box := r.frame.Mailbox(); box[0]&mfi.ShutdownSpinDown == 0 {
+		return mfi.StatusOK
+	}
+	for i := range c.physicals {
+		if pd := c.physicals[i].Load(); pd != nil && pd.drive.Identity().Media != raid.Optical {
+			pd.unit.StandBy()
+		}
+	}
+	return mfi.StatusOK
 }
 
 func (c *Controller) flush(failed mfi.Status) mfi.Status {

@@ -98,6 +98,9 @@ func pdInfo(c *Controller, r *request) mfi.Status {
 		x.InterfaceType = mfi.InterfaceSATA
 		x.Properties |= mfi.PDPropertyNCQ
 	}
+	if unit.SpunDown() {
+		x.PowerState = mfi.PowerSave
+	}
 	if unit.WriteCache() {
 		x.Properties |= mfi.PDPropertyWriteCache
 	}

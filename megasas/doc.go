@@ -68,7 +68,9 @@
 //	                    frame, written where the reply ring changes hands
 //	settings.changing   volumes are made or set, or the battery changes
 //	nvram.mu            held while the NVRAM is saved; not by vCPU threads
-//	Controller.worksMu  work in the background begins; held by Close until it has ended
+//	works.growing       work in the background begins; held by Close until it has ended
+//	works.mu            work in the background ends; held while state is saved
+//	pausing.mu          frames that are posted during a pause
 //	firmware.mu         state, diagnostic register
 //	raid.Set's          drives and volumes
 //	waits.mu            EVENT_WAIT frames that are held
@@ -86,20 +88,20 @@
 //
 // Package raid has no arrays of several drives and no hot spares: the commands about
 // them are refused as a card without the feature does. The battery (battery.go) is as
-// it is told to be: it does not age, and does not learn. Patrol reads are disabled, and
+// it is told to be, and learns (learn.go), but does not age. Patrol reads are disabled, and
 // cannot be enabled. There is no expander for SMP frames to talk to. A volume is made
 // anew with the Controller: what a guest sets about it is not kept, nor that it was
 // initialized. Clearing and initializing end with the Controller.
 //
 // # Saved state
 //
-// What a controller is at a moment, once Close or a reset has let the frames that
-// it had accepted come to their end, consists of: configuration space (package
-// pci's), the firmware state word and what is left of a boot, the diagnostic
-// register and how far its unlock sequence is, interrupt status, mask and what is
-// owed, the reply ring with its indices, the EVENT_WAIT frames that are held (their
-// addresses and copies), the faults that were asked for, the battery's state, the drives and volumes
-// with states and sequence numbers, each target's mode settings, reservations,
-// attentions, self-tests and counters, and what the NVRAM keeps: settings, the
-// event log and drives' lives. Only the last is saved today.
+// [Controller.Save] writes all that a controller is while it is paused (save.go), and
+// [Restore] makes another of it, over the same drives, which goes on in its place
+// (restore.go): the guest's driver notices nothing. Each package has its own part:
+// pci the configuration space and the MSI-X table, raid the drives and volumes, scsi
+// what each target remembers, and this one the rest. Frames that were being carried
+// out come to their end before; those that the guest posted during the pause, and the
+// EVENT_WAIT frames that are held, are part of the state. Work in the background goes on
+// where it was. Whoever adds a field to what is saved has to decide about it: a test
+// asks.
 package megasas

@@ -107,16 +107,23 @@ func (c *Controller) deleteVolume(target uint8, seq int) error {
 	}
 	if ld != nil {
 		ld.unit.Close()
+		c.nvram.modes.drop(c.volumeMode(ld.volume.Drive().Identity()))
 	}
 	c.logicals[target].CompareAndSwap(ld, nil) // unless a new volume is there already
 	return nil
 }
 
-// exposeDrive makes a SCSI target of a drive.
+// exposeDrive makes a SCSI target of a drive that gets power.
 func (c *Controller) exposeDrive(d *raid.PhysicalDrive) error {
 	id := d.Identity()
-	v := newVitals(id, c.nvram.records.of(id), c.now)
-	unit, err := scsi.NewUnit(scsi.UnitConfig{
+	_, err := c.newPhysical(d, newVitals(id, c.nvram.records.of(id), c.now))
+	return err
+}
+
+// newPhysical makes a SCSI target of a drive with its vitals.
+func (c *Controller) newPhysical(d *raid.PhysicalDrive, v *vitals) (*physical, error) {
+	id := d.Identity()
+	config := scsi.UnitConfig{
 		Medium: d,
 		Mapper: d.Mapper(),
 		Trier:  d.Trier(),
@@ -137,18 +144,30 @@ func (c *Controller) exposeDrive(d *raid.PhysicalDrive) error {
 		Counters:          &v.counters,
 		CDROM:             id.Media == raid.Optical,
 		Limits:            scsi.Limits{MaxTransfer: c.maxBlocks(id)},
-	})
-	if err != nil {
-		return err
 	}
-	c.physicals[d.DeviceID()].Store(&physical{drive: d, unit: unit, vitals: v})
-	return nil
+	c.savedMode(&config, driveMode(id))
+	unit, err := scsi.NewUnit(config)
+	if err != nil {
+		return nil, err
+	}
+	pd := &physical{drive: d, unit: unit, vitals: v}
+	c.physicals[d.DeviceID()].Store(pd)
+	return pd, nil
 }
 
-// exposeVolume makes a SCSI target of a volume.
+// exposeVolume makes a SCSI target of a volume that is made.
 func (c *Controller) exposeVolume(v *raid.Volume, cfg raid.VolumeConfig) (*logical, error) {
-	pd := c.physicals[cfg.Drives[0]].Load()
-	id := pd.drive.Identity()
+	return c.newLogical(v, c.cacheInForce(cfg.Cache) == raid.WriteBack)
+}
+
+// newLogical makes a SCSI target of a volume.
+func (c *Controller) newLogical(v *raid.Volume, writeBack bool) (*logical, error) {
+	member := v.Drive()
+	id := member.Identity()
+	counters := new(scsi.Counters) // of a drive that was removed, nobody asks
+	if pd := c.physicals[member.DeviceID()].Load(); pd != nil && pd.drive == member {
+		counters = &pd.vitals.counters // what the volume moves, its drive moves
+	}
 	name := c.volumeName(id)
 	identity := scsi.Identity{
 		Vendor:   c.p.VolumeVendor,
@@ -162,7 +181,7 @@ func (c *Controller) exposeVolume(v *raid.Volume, cfg raid.VolumeConfig) (*logic
 		// where firmware which boots from the controller looks for it.
 		identity.Vendor, identity.Product, identity.Revision = id.Vendor, id.Product, id.Revision
 	}
-	unit, err := scsi.NewUnit(scsi.UnitConfig{
+	config := scsi.UnitConfig{
 		Medium:   v,
 		Mapper:   v.Mapper(),
 		Trier:    v.Trier(),
@@ -172,13 +191,15 @@ func (c *Controller) exposeVolume(v *raid.Volume, cfg raid.VolumeConfig) (*logic
 		BlockSize:         id.BlockSize,
 		PhysicalBlockSize: id.PhysicalBlockSize,
 		RotationRate:      rotation(id),
-		WriteBack:         c.cacheInForce(cfg.Cache) == raid.WriteBack,
+		WriteBack:         writeBack,
 		Initiator:         c.sas,
-		Counters:          &pd.vitals.counters, // what the volume moves, its drive moves
+		Counters:          counters,
 		// The cache is the controller's, and the volume's property rules it.
 		FixedWriteCache: true,
 		Limits:          scsi.Limits{MaxTransfer: c.maxBlocks(id)},
-	})
+	}
+	c.savedMode(&config, c.volumeMode(id))
+	unit, err := scsi.NewUnit(config)
 	if err != nil {
 		return nil, err
 	}

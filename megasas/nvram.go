@@ -28,6 +28,7 @@ type nvram struct {
 	mu sync.Mutex
 
 	records driveRecords
+	modes   modeRecords
 }
 
 // loadNVRAM takes over what the NVRAM has. Contents that cannot be read are set
@@ -54,11 +55,40 @@ func (c *Controller) loadNVRAM() error {
 			"controller", c.name, "err", err, "kept", where)
 		return nil
 	}
+	c.takeContents(x)
+	return nil
+}
+
+// takeContents takes over what the NVRAM had.
+func (c *Controller) takeContents(x *nvramContents) {
 	c.settings.restore(x)
 	c.events.restore(x)
 	c.clock.ahead.Store(x.clock)
-	n.records.restore(x.drives)
-	return nil
+	c.nvram.records.restore(x.drives)
+	c.nvram.modes.restore(x.modes)
+	if x.battery != nil && checkBatteryProperties(&x.battery.props) == nil {
+		c.learning.kept.Store(x.battery)
+	}
+}
+
+// contents is what the NVRAM has to have now. last says that no event will follow.
+func (c *Controller) contents(last bool) *nvramContents {
+	x := new(nvramContents)
+	c.settings.keep(x)
+	c.events.keep(x)
+	x.clock = c.clock.ahead.Load()
+	if x.exact = last; !last {
+		x.log.Newest += sequenceReserve
+	}
+	for i := range c.physicals {
+		if pd := c.physicals[i].Load(); pd != nil {
+			c.nvram.records.put(pd.vitals.record())
+		}
+	}
+	x.drives = c.nvram.records.list()
+	x.modes = c.nvram.modes.list()
+	x.battery = c.learning.kept.Load()
+	return x
 }
 
 // saveNVRAM saves everything. last says that no event will follow.
@@ -69,20 +99,7 @@ func (c *Controller) saveNVRAM(last bool) error {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	var x nvramContents
-	c.settings.keep(&x)
-	c.events.keep(&x)
-	x.clock = c.clock.ahead.Load()
-	if x.exact = last; !last {
-		x.log.Newest += sequenceReserve
-	}
-	for i := range c.physicals {
-		if pd := c.physicals[i].Load(); pd != nil {
-			n.records.put(pd.vitals.record())
-		}
-	}
-	x.drives = n.records.list()
-	return n.store.Save(x.marshal())
+	return n.store.Save(c.contents(last).marshal())
 }
 
 // saver saves whenever there was a new event.

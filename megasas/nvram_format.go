@@ -4,30 +4,20 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 
 	"github.com/govmm/govmm/megasas/mfi"
 )
 
-// The contents of the NVRAM, all fields little endian:
+// The contents of the NVRAM are sealed sections, all fields little endian, each of
+// them:
 //
-//	 0   8  "GOVMMNVR"
-//	 8   4  version of the format, nvramVersion
-//	12   4  length of what follows the header
-//	16   4  CRC-32C of that
-//	20   4  zero
-//	24      sections, each of them:
-//	        4  what it is, nvramProperties and others
-//	        4  its length
-//	           its data, as the section has it
+//	0  4  what it is, nvramProperties and others
+//	4  4  its length
+//	8     its data, as the section has it
 //
 // A section of a kind that is not known is skipped, and one that is missing has
 // the factory's values: sections can be added without a new version.
-const (
-	nvramMagic   = "GOVMMNVR"
-	nvramVersion = 1
-	nvramHeader  = 24
-)
+var nvramSeal = seal{magic: "GOVMMNVR", version: 1, is: "the contents of an NVRAM"}
 
 const (
 	nvramProperties = 1 // mfi.ControllerProperties
@@ -36,6 +26,8 @@ const (
 	nvramEvents     = 4 // mfi.Event, one after the other
 	nvramDrives     = 5 // driveRecord, one after the other
 	nvramClock      = 6 // how far the card's clock is ahead of the host's, nanoseconds
+	nvramModes      = 7 // modeRecord, one after the other
+	nvramBattery    = 8 // mfi.BBUProperties, and the cycles that the battery has learned (2)
 )
 
 // driveRecordLen is the length of a driveRecord in the NVRAM: WWN, when it was
@@ -56,12 +48,12 @@ type nvramContents struct {
 	events     []mfi.Event
 	drives     []driveRecord
 	clock      int64
+	modes      []modeRecord
+	battery    *batteryLife // nil: as it came
 }
 
-var errNotNVRAM = errors.New("not the contents of an NVRAM")
-
 func (x *nvramContents) marshal() []byte {
-	b := make([]byte, nvramHeader, nvramHeader+1024+mfi.EventLen*len(x.events)+driveRecordLen*len(x.drives))
+	b := make([]byte, sealLen, sealLen+1024+mfi.EventLen*len(x.events)+driveRecordLen*len(x.drives))
 	le := binary.LittleEndian
 	section := func(kind uint32, data ...[]byte) {
 		at := len(b)
@@ -93,29 +85,24 @@ func (x *nvramContents) marshal() []byte {
 	}
 	section(nvramDrives, drives...)
 	section(nvramClock, le.AppendUint64(nil, uint64(x.clock)))
-	copy(b, nvramMagic)
-	le.PutUint32(b[8:], nvramVersion)
-	le.PutUint32(b[12:], uint32(len(b)-nvramHeader))
-	le.PutUint32(b[16:], crc32.Checksum(b[nvramHeader:], crc32.MakeTable(crc32.Castagnoli)))
-	return b
+	modes := make([][]byte, len(x.modes))
+	for i := range x.modes {
+		modes[i] = x.modes[i].marshal()
+	}
+	section(nvramModes, modes...)
+	if x.battery != nil {
+		section(nvramBattery, x.battery.props.Marshal(), le.AppendUint16(nil, x.battery.cycles))
+	}
+	return nvramSeal.close(b)
 }
 
 // parseNVRAM reads what marshal returned.
 func parseNVRAM(b []byte) (*nvramContents, error) {
+	body, err := nvramSeal.open(b)
+	if err != nil {
+		return nil, err
+	}
 	le := binary.LittleEndian
-	if len(b) < nvramHeader || string(b[:8]) != nvramMagic {
-		return nil, errNotNVRAM
-	}
-	if v := le.Uint32(b[8:]); v != nvramVersion {
-		return nil, fmt.Errorf("version %d of the format: only %d is known", v, nvramVersion)
-	}
-	body := b[nvramHeader:]
-	if n := le.Uint32(b[12:]); uint64(n) != uint64(len(body)) {
-		return nil, fmt.Errorf("%d bytes, where the header says %d", len(body), n)
-	}
-	if crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)) != le.Uint32(b[16:]) {
-		return nil, errors.New("the checksum is wrong")
-	}
 	x := &nvramContents{log: mfi.EventLogInfo{Oldest: 1}, exact: true}
 	for len(body) > 0 {
 		if len(body) < 8 || uint64(len(body)-8) < uint64(le.Uint32(body[4:])) {
@@ -139,6 +126,8 @@ func (x *nvramContents) section(kind uint32, data []byte) error {
 		nvramEvents:     mfi.EventLen,
 		nvramDrives:     driveRecordLen,
 		nvramClock:      8,
+		nvramModes:      modeRecordLen,
+		nvramBattery:    mfi.BBUPropertiesLen + 2,
 	}[kind]
 	switch {
 	case element == 0:
@@ -166,6 +155,13 @@ func (x *nvramContents) section(kind uint32, data []byte) error {
 			x.drives = append(x.drives, parseDriveRecord(data))
 		case nvramClock:
 			x.clock = int64(binary.LittleEndian.Uint64(data))
+		case nvramModes:
+			x.modes = append(x.modes, parseModeRecord(data))
+		case nvramBattery:
+			x.battery = &batteryLife{
+				props:  mfi.ParseBBUProperties((*[mfi.BBUPropertiesLen]byte)(data)),
+				cycles: binary.LittleEndian.Uint16(data[mfi.BBUPropertiesLen:]),
+			}
 		}
 	}
 	return nil

@@ -175,7 +175,7 @@ func TestNVRAMUnreadable(t *testing.T) {
 				t.Errorf("kept % x (%v), want % x", kept, err, contents)
 			}
 			closeNow(t, g)
-			if p, err := os.ReadFile(path); err != nil || !bytes.HasPrefix(p, []byte(nvramMagic)) {
+			if p, err := os.ReadFile(path); err != nil || !bytes.HasPrefix(p, []byte(nvramSeal.magic)) {
 				t.Errorf("no new contents: %v", err)
 			}
 		})

@@ -3,6 +3,11 @@ package megasas
 import (
 	"context"
 	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/govmm/govmm/scsi"
 )
 
 // AwaitReset waits until no reset is under way: until the controller has stopped
@@ -21,14 +26,77 @@ func (c *Controller) AwaitReset(ctx context.Context) error {
 	}
 }
 
-// Pause ends what is being carried out and makes it durable. Frames that are
-// posted wait from then on, and nothing is delivered, until Resume. If ctx ends
-// first it returns an error and the controller goes on. Pauses are not counted:
-// each needs a Resume before the next.
+// pausing is a Pause. Frames that the guest posts meanwhile are kept here, so that
+// saved state knows of them.
+type pausing struct {
+	on atomic.Bool // it has begun
+
+	mu    sync.Mutex
+	held  bool         // guarded by mu: Controller.life is held
+	posts []post       // guarded by mu: at most queueDepth
+	units []*scsi.Unit // guarded by mu: that are suspended
+}
+
+// keep keeps a frame until the pause ends. It reports false if it has ended, or if
+// there are more than a guest may have outstanding.
+func (x *pausing) keep(p post) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.on.Load() || len(x.posts) == queueDepth {
+		return false
+	}
+	x.posts = append(x.posts, p)
+	return true
+}
+
+// drop forgets the frames that were kept.
+func (x *pausing) drop() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.posts = nil
+}
+
+// drainPause is how long Pause waits before it looks again if frames are still being
+// carried out.
+const drainPause = 200 * time.Microsecond
+
+// Pause ends what is being carried out, and what was posted, and makes it durable.
+// Frames that are posted from then on wait, and nothing is delivered, until Resume.
+// If ctx ends first it returns an error and the controller goes on. Pauses are not
+// counted: each needs a Resume before the next.
 func (c *Controller) Pause(ctx context.Context) error {
+	x := &c.pausing
+	x.on.Store(true)
+	if err := c.drain(ctx); err != nil {
+		c.release()
+		return fmt.Errorf("%s: commands are still being carried out: %w", c.name, err)
+	}
+	x.mu.Lock()
+	x.held, x.units = true, c.units()
+	units := x.units
+	x.mu.Unlock()
+	for _, u := range units {
+		u.Suspend()
+	}
+	if err := c.set.Flush(); err != nil {
+		c.Resume()
+		return fmt.Errorf("%s: %w", c.name, err)
+	}
+	return nil
+}
+
+// drain waits for the frames that were posted, and then holds life.
+func (c *Controller) drain(ctx context.Context) error {
+	for c.outstanding.Load() > 0 {
+		select {
+		case <-time.After(drainPause):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 	locked := make(chan struct{})
 	go func() {
-		c.life.Lock() // waits for the workers, and keeps them out
+		c.life.Lock() // waits for vCPUs and the courier, and keeps all out
 		select {
 		case locked <- struct{}{}:
 		case <-ctx.Done():
@@ -37,20 +105,39 @@ func (c *Controller) Pause(ctx context.Context) error {
 	}()
 	select {
 	case <-locked:
+		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("%s: commands are still being carried out: %w", c.name, context.Cause(ctx))
+		return context.Cause(ctx)
 	}
-	if err := c.set.Flush(); err != nil {
-		c.life.Unlock()
-		return fmt.Errorf("%s: %w", c.name, err)
-	}
-	c.paused.Store(true)
-	return nil
 }
 
 // Resume ends a Pause. It does nothing to a controller that is not paused.
 func (c *Controller) Resume() {
-	if c.paused.Swap(false) {
-		c.life.Unlock()
+	x := &c.pausing
+	x.mu.Lock()
+	held, units := x.held, x.units
+	x.held, x.units = false, nil
+	x.mu.Unlock()
+	if !held {
+		return
+	}
+	for _, u := range units {
+		u.Continue()
+	}
+	c.life.Unlock()
+	c.release()
+}
+
+// release lets the frames go on that a pause has kept.
+func (c *Controller) release() {
+	x := &c.pausing
+	x.mu.Lock()
+	x.on.Store(false)
+	posts := x.posts
+	x.posts = nil
+	x.mu.Unlock()
+	for _, p := range posts {
+		c.outstanding.Add(1)
+		c.dispatch(p, false)
 	}
 }

@@ -43,20 +43,33 @@ func (c *Controller) post(addr uint64) {
 	if c.observer != nil {
 		p.at = c.now()
 	}
+	if c.pausing.on.Load() && c.pausing.keep(p) {
+		return
+	}
 	rushed := c.inlining.rushed()
 	if c.inline(&p, rushed) {
 		c.stats.inline.Add(1)
 		return
 	}
-	if !c.hand(p, rushed) {
-		if p.fetched != nil {
-			c.inlining.put(p.fetched)
-		}
-		c.lose(addr, "more frames than may be outstanding")
+	c.outstanding.Add(1) // before pausing is looked at: Pause does it the other way round
+	if c.pausing.on.Load() && c.pausing.keep(p) {
+		c.outstanding.Add(-1)
 		return
 	}
-	c.outstanding.Add(1)
-	c.stats.queued.Add(1)
+	c.dispatch(p, rushed)
+}
+
+// dispatch hands a frame that counts as outstanding to a worker.
+func (c *Controller) dispatch(p post, rushed bool) {
+	if c.hand(p, rushed) {
+		c.stats.queued.Add(1)
+		return
+	}
+	c.outstanding.Add(-1)
+	if p.fetched != nil {
+		c.inlining.put(p.fetched)
+	}
+	c.lose(p.addr, "more frames than may be outstanding")
 }
 
 // lose counts a frame that is not taken.

@@ -22,6 +22,7 @@ type firmware struct {
 	settling bool       // guarded by mu: the goroutine of settle runs
 	halted   bool       // guarded by mu: in FAULT, until a reset
 	boot     []BootStep // guarded by mu: what is left to go through before READY
+	stepEnds time.Time  // guarded by mu: when the boot step ends that is being made
 	sequence int        // guarded by mu: values of unlockSequence seen so far
 	diag     uint32     // guarded by mu
 }
@@ -143,7 +144,7 @@ func (c *Controller) abandon(busy mfi.State) {
 //
 // Preconditions: c.fw.mu is held.
 func (c *Controller) settle(boot []BootStep) {
-	c.fw.boot, c.fw.halted = boot, false
+	c.fw.boot, c.fw.halted, c.fw.stepEnds = boot, false, time.Time{}
 	if c.fw.settling {
 		return // the goroutine that does it sees that the epoch is a new one
 	}
@@ -192,6 +193,7 @@ func (c *Controller) bootUp(epoch uint64) bool {
 			c.fw.mu.Unlock()
 			return true
 		}
+		c.fw.stepEnds = time.Now().Add(step.Delay)
 		c.fw.mu.Unlock()
 		c.pause(step.Delay)
 	}

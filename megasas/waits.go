@@ -30,6 +30,7 @@ type waits struct {
 	held  []*wait     // guarded by mu
 	quiet bool        // guarded by mu: no event is told
 	noise *time.Timer // guarded by mu: ends quiet; nil until INIT
+	until time.Time   // guarded by mu: when noise does that
 }
 
 // forget drops all frames.
@@ -58,8 +59,16 @@ func (c *Controller) initialized() {
 	if !w.quiet || w.noise != nil {
 		return
 	}
+	c.speakIn(quietTime)
+}
+
+// speakIn has events told after a while.
+//
+// Preconditions: c.waits.mu is held.
+func (c *Controller) speakIn(d time.Duration) {
+	w := &c.waits
 	var noise *time.Timer
-	noise = time.AfterFunc(quietTime, func() {
+	noise = time.AfterFunc(d, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if w.noise == noise {
@@ -67,7 +76,7 @@ func (c *Controller) initialized() {
 			c.wakeCourier()
 		}
 	})
-	w.noise = noise
+	w.noise, w.until = noise, time.Now().Add(d)
 }
 
 // take removes the frame of the given context and address; nil if it is not
@@ -101,12 +110,18 @@ func eventWait(c *Controller, r *request) (mfi.Status, bool) {
 	if len(c.waits.held) == maxWaits {
 		return mfi.StatusInvalidParameter, true
 	}
-	w := &wait{first: first, filter: filter}
-	w.c, w.addr, w.epoch, w.posted = c, r.addr, r.epoch, r.posted
+	c.waits.held = append(c.waits.held, newWait(r))
+	return 0, false
+}
+
+// newWait holds a frame that is an EVENT_WAIT, by a copy.
+func newWait(r *request) *wait {
+	box := r.frame.Mailbox()
+	w := &wait{first: box.W(0), filter: mfi.EventFilter(box.W(1))}
+	w.c, w.addr, w.epoch, w.posted = r.c, r.addr, r.epoch, r.posted
 	w.senseLen, w.scsiStatus = r.senseLen, r.scsiStatus
 	w.frame = slices.Clone(r.frame)
-	c.waits.held = append(c.waits.held, w)
-	return 0, false
+	return w
 }
 
 // courier completes held frames whenever there was a new event. It is a

@@ -97,7 +97,7 @@ func ataTrim(u *Unit, c *Command, t *taskFile) Sense {
 func ataStandby(u *Unit, c *Command, t *taskFile) Sense {
 	s := u.flush(c)
 	if s.OK() {
-		u.standby.Store(true)
+		u.StandBy()
 	}
 	return t.ataOutcome(c, s)
 }
@@ -110,7 +110,7 @@ func ataIdle(u *Unit, _ *Command, _ *taskFile) Sense {
 
 // ataCheckPower is CHECK POWER MODE.
 func ataCheckPower(u *Unit, _ *Command, t *taskFile) Sense {
-	if t.count = 0xFF; u.standby.Load() { // active or idle
+	if t.count = 0xFF; u.standsBy() { // active or idle
 		t.count = 0x00
 	}
 	return Sense{}

@@ -6,12 +6,16 @@ import (
 )
 
 // background is work that goes on after the command that has begun it: an
-// extended self-test, and SANITIZE with IMMED.
+// extended self-test, and SANITIZE with IMMED. It consists of steps, between which
+// it can be held.
 type background struct {
 	mu     sync.Mutex
 	closed bool               // guarded by mu
 	ctx    context.Context    // guarded by mu: of all that runs; nil if nothing ever did
 	stop   context.CancelFunc // guarded by mu
+	held   chan struct{}      // guarded by mu: closed when steps may go on; nil if they may
+	steps  int                // guarded by mu: that are being made
+	rest   sync.Cond          // on mu: steps has become 0
 	tasks  sync.WaitGroup
 }
 
@@ -29,6 +33,62 @@ func (g *background) begin(do func(context.Context)) bool {
 	ctx := g.ctx
 	g.tasks.Go(func() { do(ctx) })
 	return true
+}
+
+// step lets do use the medium, and change what is saved of the work, as soon as
+// nothing holds it. It reports false, and has not called do, if ctx has ended.
+func (g *background) step(ctx context.Context, do func()) bool {
+	g.mu.Lock()
+	for g.held != nil && ctx.Err() == nil {
+		held := g.held
+		g.mu.Unlock()
+		select {
+		case <-held:
+		case <-ctx.Done():
+		}
+		g.mu.Lock()
+	}
+	if ctx.Err() != nil {
+		g.mu.Unlock()
+		return false
+	}
+	g.steps++
+	g.mu.Unlock()
+	defer func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if g.steps--; g.steps == 0 && g.rest.L != nil {
+			g.rest.Broadcast()
+		}
+	}()
+	do()
+	return true
+}
+
+// Suspend keeps what goes on in the background from the medium until Continue.
+// When it has returned, the medium is not used by that. Close still ends it.
+func (u *Unit) Suspend() {
+	g := &u.background
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.held == nil {
+		g.held = make(chan struct{})
+	}
+	g.rest.L = &g.mu
+	for g.steps > 0 {
+		g.rest.Wait()
+	}
+}
+
+// Continue ends a Suspend. It does nothing to a unit that is not suspended.
+func (u *Unit) Continue() {
+	g := &u.background
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.held != nil {
+		close(g.held)
+		g.held = nil
+	}
 }
 
 // Close ends what goes on in the background, and returns when the Medium is not

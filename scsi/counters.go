@@ -35,6 +35,11 @@ func (k *Counters) Totals() Totals {
 	}
 }
 
+// work is how often something was done with the medium.
+func (k *Counters) work() uint64 {
+	return k.read.done.times() + k.write.done.times() + k.verify.done.times()
+}
+
 // workCounter counts one kind of work with the medium: a page of error counters.
 type workCounter struct {
 	done        lanes         // processed without an error
@@ -108,4 +113,50 @@ func (k *Counters) note(c *Command, w *workCounter, n int64, s Sense) {
 	default:
 		k.other.Add(1)
 	}
+}
+
+// CountersState is the counts at one moment, as they are saved.
+type CountersState struct {
+	Read, Write, Verify WorkState
+	Other, OtherCleared uint64
+	Starts              uint32
+}
+
+// WorkState is the counts of one kind of work.
+type WorkState struct {
+	Bytes, Times, Uncorrected        uint64
+	BytesCleared, UncorrectedCleared uint64
+}
+
+// Save returns the counts. Nothing may be counting.
+func (k *Counters) Save() CountersState {
+	return CountersState{
+		Read: k.read.save(), Write: k.write.save(), Verify: k.verify.save(),
+		Other: k.other.Load(), OtherCleared: k.otherCleared.Load(), Starts: k.starts.Load(),
+	}
+}
+
+// Restore has counters that have not counted anything go on from x.
+func (k *Counters) Restore(x CountersState) {
+	k.read.restore(x.Read)
+	k.write.restore(x.Write)
+	k.verify.restore(x.Verify)
+	k.other.Store(x.Other)
+	k.otherCleared.Store(x.OtherCleared)
+	k.starts.Store(x.Starts)
+}
+
+func (w *workCounter) save() WorkState {
+	return WorkState{
+		Bytes: w.done.bytes(), Times: w.done.times(), Uncorrected: w.uncorrected.Load(),
+		BytesCleared: w.bytesCleared.Load(), UncorrectedCleared: w.uncorrectedCleared.Load(),
+	}
+}
+
+func (w *workCounter) restore(x WorkState) {
+	w.done[0].n.Store(x.Bytes)
+	w.done[0].times.Store(x.Times)
+	w.uncorrected.Store(x.Uncorrected)
+	w.bytesCleared.Store(x.BytesCleared)
+	w.uncorrectedCleared.Store(x.UncorrectedCleared)
 }

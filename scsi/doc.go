@@ -52,10 +52,10 @@
 //
 // There is one initiator: unit attentions, reservations and the stopped state are
 // the unit's. A reservation can be moved to another one, which never comes. There is no
-// protection information and no saved mode or log parameter; LOG SELECT clears
-// counters. IMMED makes SANITIZE return when it has begun, and other commands no
-// earlier than they would. The state of reservations and of a failed SANITIZE is
-// not kept beyond the Unit.
+// protection information and no saved log parameter; LOG SELECT clears counters.
+// Mode parameters can be saved where the unit's owner keeps them. IMMED makes
+// SANITIZE return when it has begun, and other commands no earlier than they would.
+// Reservations and a failed SANITIZE end with the Unit, but for [Unit.Save].
 //
 // # SATA
 //

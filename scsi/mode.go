@@ -81,10 +81,11 @@ func (u *Unit) appendBlockDescriptor(b []byte, long bool) []byte {
 // appendModePages appends the pages that bytes 2 and 3 of the CDB ask for.
 func (u *Unit) appendModePages(b, cdb []byte) ([]byte, Sense) {
 	control, code, subpage := cdb[2]>>6, cdb[2]&0x3F, cdb[3]
-	if control == modeSaved {
+	if control == modeSaved && !u.canSave() {
 		return nil, illegalRequest(ASCSavingParametersNotSupported)
 	}
 	knownPage, knownSubpage := code == allPages, false
+	const ps, spf = 0x80, 0x40
 	for i := range modePages {
 		p := &modePages[i]
 		if code != allPages && code != p.code || !p.has(u) {
@@ -95,11 +96,14 @@ func (u *Unit) appendModePages(b, cdb []byte) ([]byte, Sense) {
 			continue
 		}
 		knownSubpage = true
+		first := p.code
+		if p.savable && u.canSave() {
+			first |= ps
+		}
 		if p.subpage == 0 {
-			b = append(b, p.code, byte(p.size))
+			b = append(b, first, byte(p.size))
 		} else {
-			const spf = 0x40
-			b = append(b, spf|p.code, p.subpage)
+			b = append(b, spf|first, p.subpage)
 			b = binary.BigEndian.AppendUint16(b, uint16(p.size))
 		}
 		b = append(b, make([]byte, p.size)...)

@@ -1,10 +1,10 @@
 package scsi
 
-// modeSettings are the mode parameters that an initiator can change.
-type modeSettings struct {
-	writeCache      bool // WCE
-	descriptorSense bool // D_SENSE
-	writeProtect    bool // SWP
+// ModeParameters are the mode parameters that an initiator can change.
+type ModeParameters struct {
+	WriteCache      bool // WCE
+	DescriptorSense bool // D_SENSE
+	WriteProtect    bool // SWP
 }
 
 // modePage is a mode page (SPC-4 and SBC-3). Its bytes are those after the
@@ -12,6 +12,7 @@ type modeSettings struct {
 type modePage struct {
 	code, subpage byte
 	size          int
+	savable       bool   // where anything is (see UnitConfig.SaveMode)
 	fixed         []byte // what is always so; zeroes follow
 	bits          []modeBit
 	when          func(*Unit) bool // nil is always
@@ -21,30 +22,30 @@ type modePage struct {
 type modeBit struct {
 	at      int // byte
 	mask    byte
-	setting func(*modeSettings) *bool
+	setting func(*ModeParameters) *bool
 	// fixed says if the initiator cannot change it; nil is never.
 	fixed func(*Unit) bool
 }
 
-// modePages are the mode pages by page and subpage code. No page can be saved.
+// modePages are the mode pages by page and subpage code.
 var modePages = [...]modePage{
-	{code: 0x01, size: 10}, // read-write error recovery: none of it is up to the initiator
-	{code: 0x08, size: 18, bits: []modeBit{ // caching
-		{0, 0x04, func(s *modeSettings) *bool { return &s.writeCache }, func(u *Unit) bool { return u.config.FixedWriteCache }},
+	{code: 0x01, size: 10, savable: true}, // read-write error recovery: none of it is up to the initiator
+	{code: 0x08, size: 18, savable: true, bits: []modeBit{ // caching
+		{0, 0x04, func(s *ModeParameters) *bool { return &s.WriteCache }, func(u *Unit) bool { return u.config.FixedWriteCache }},
 	}},
-	{code: 0x0A, size: 10, // control
+	{code: 0x0A, size: 10, savable: true, // control
 		fixed: []byte{1: 0x10}, // QUEUE ALGORITHM MODIFIER: unrestricted reordering
 		bits: []modeBit{
-			{0, 0x04, func(s *modeSettings) *bool { return &s.descriptorSense }, nil},
-			{2, 0x08, func(s *modeSettings) *bool { return &s.writeProtect }, nil},
+			{0, 0x04, func(s *ModeParameters) *bool { return &s.DescriptorSense }, nil},
+			{2, 0x08, func(s *ModeParameters) *bool { return &s.WriteProtect }, nil},
 		}},
 	{code: 0x18, size: 6, when: isSAS, // protocol specific logical unit: SAS
 		fixed: []byte{0: 0x06}},
 	{code: 0x19, size: 6, when: isSAS, // protocol specific port: SAS
 		fixed: []byte{0: 0x06}},
-	{code: 0x1C, size: 10, when: isVolume, // informational exceptions control
+	{code: 0x1C, size: 10, savable: true, when: isVolume, // informational exceptions control
 		fixed: []byte{0: 0x08}}, // DEXCPT: there is no reporting of exceptions
-	{code: 0x1C, size: 10, when: isDrive,
+	{code: 0x1C, size: 10, savable: true, when: isDrive,
 		fixed: []byte{1: 0x06}}, // MRIE: reporting on request, by REQUEST SENSE and page 2Fh
 }
 
@@ -65,9 +66,14 @@ func (p *modePage) put(u *Unit, control byte, b []byte) {
 		p.changeable(u, b)
 		return
 	}
-	settings := u.modeSettings()
-	if control == modeDefault {
+	var settings ModeParameters
+	switch control {
+	case modeDefault:
 		settings = u.defaultModeSettings()
+	case modeSaved:
+		settings = u.savedModeSettings()
+	default:
+		settings = u.modeSettings()
 	}
 	copy(b, p.fixed)
 	for _, bit := range p.bits {
@@ -87,22 +93,22 @@ func (p *modePage) changeable(u *Unit, b []byte) {
 }
 
 // set takes over the settings that the page b from the initiator has.
-func (p *modePage) set(s *modeSettings, b []byte) {
+func (p *modePage) set(s *ModeParameters, b []byte) {
 	for _, bit := range p.bits {
 		*bit.setting(s) = b[bit.at]&bit.mask != 0
 	}
 }
 
 // modeSettings returns the current values.
-func (u *Unit) modeSettings() modeSettings {
-	return modeSettings{
-		writeCache:      u.writeBack.Load(),
-		descriptorSense: u.descriptorSense.Load(),
-		writeProtect:    u.softProtected.Load(),
+func (u *Unit) modeSettings() ModeParameters {
+	return ModeParameters{
+		WriteCache:      u.writeBack.Load(),
+		DescriptorSense: u.descriptorSense.Load(),
+		WriteProtect:    u.softProtected.Load(),
 	}
 }
 
-// defaultModeSettings returns the values after power-on.
-func (u *Unit) defaultModeSettings() modeSettings {
-	return modeSettings{writeCache: u.config.WriteBack}
+// defaultModeSettings returns the values of a unit that was never told others.
+func (u *Unit) defaultModeSettings() ModeParameters {
+	return ModeParameters{WriteCache: u.config.WriteBack}
 }

@@ -32,11 +32,12 @@ func (u *Unit) modeSelect(c *Command, length, header int) Sense {
 	if c.CDB[1]&pageFormat == 0 {
 		return invalidField(1, 4)
 	}
-	if c.CDB[1]&savePages != 0 {
+	save := c.CDB[1]&savePages != 0
+	if save && !u.canSave() {
 		return invalidField(1, 0)
 	}
 	if length == 0 {
-		return Sense{}
+		return u.saveModeNow(c, save)
 	}
 	if length < header || length > iov.Len(c.Data) {
 		return illegalRequest(ASCParameterListLengthError)
@@ -58,11 +59,14 @@ func (u *Unit) modeSelect(c *Command, length, header int) Sense {
 		}
 		at += n
 	}
-	if err := u.SetWriteCache(settings.writeCache); err != nil {
+	if s := u.saveMode(c, save, settings); !s.OK() {
+		return s
+	}
+	if err := u.SetWriteCache(settings.WriteCache); err != nil {
 		return c.failed(err, ASCWriteError)
 	}
-	u.descriptorSense.Store(settings.descriptorSense)
-	u.softProtected.Store(settings.writeProtect)
+	u.descriptorSense.Store(settings.DescriptorSense)
+	u.softProtected.Store(settings.WriteProtect)
 	c.Transferred = length
 	return Sense{}
 }
@@ -112,7 +116,7 @@ func (l modeList) checkDescriptor(u *Unit) (pages int, s Sense) {
 
 // takePage checks the page at at, takes over its settings and returns its
 // length.
-func (l modeList) takePage(u *Unit, at int, settings *modeSettings) (n int, s Sense) {
+func (l modeList) takePage(u *Unit, at int, settings *ModeParameters) (n int, s Sense) {
 	const spf = 0x40
 	rest := l.data[at:]
 	code, subpage, header, sizeAt := rest[0]&0x3F, byte(0), 2, 1

@@ -185,7 +185,7 @@ func TestModeSelectRefuses(t *testing.T) {
 	if u.WriteCache() {
 		t.Error("a list that was refused changed the write cache")
 	}
-	if s := u.modeSettings(); s != (modeSettings{}) {
+	if s := u.modeSettings(); s != (ModeParameters{}) {
 		t.Errorf("settings %+v", s)
 	}
 }

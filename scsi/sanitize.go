@@ -14,6 +14,8 @@ import (
 type sanitizeState struct {
 	value    atomic.Uint32
 	progress atomic.Uint32 // while it runs, in parts of 65536
+	// erasure is what runs. It changes within steps of Unit.background.
+	erasure atomic.Pointer[Erasure]
 }
 
 const (
@@ -37,11 +39,6 @@ func (z *sanitizeState) check() Sense {
 // inProgress is what commands are told that need the medium meanwhile.
 func (z *sanitizeState) inProgress() Sense {
 	return Sense{Key: KeyNotReady, Code: ASCSanitizeInProgress, HasProgress: true, Progress: uint16(z.progress.Load())}
-}
-
-// report says how far it is.
-func (z *sanitizeState) report(done, total float64) {
-	z.progress.Store(uint32(done / total * math.MaxUint16))
 }
 
 // begin reports whether the caller is the one to sanitize.
@@ -92,23 +89,8 @@ func sanitizeOverwrite(u *Unit, c *Command) Sense {
 	case n != length-overwriteHeader:
 		return illegalRequest(ASCParameterListLengthError)
 	}
-	s := u.sanitize(c, func(ctx context.Context, c *Command, size int64) Sense {
-		scratch := u.scratch.Get().(*[scratchSize]byte)
-		defer u.scratch.Put(scratch)
-		for at := range scratch { // each block starts with the pattern
-			scratch[at] = list[overwriteHeader+at%int(u.config.BlockSize)%n]
-		}
-		for pass := range passes {
-			if pass > 0 && list[0]&overwriteInvert != 0 {
-				for at := range scratch {
-					scratch[at] = ^scratch[at]
-				}
-			}
-			if s := u.overwrite(ctx, c, scratch[:], size, pass, passes); !s.OK() {
-				return s
-			}
-		}
-		return Sense{}
+	s := u.sanitize(c, &Erasure{
+		Pattern: list[overwriteHeader:], Passes: passes, Invert: list[0]&overwriteInvert != 0,
 	})
 	if s.OK() {
 		c.Transferred = length
@@ -116,50 +98,92 @@ func sanitizeOverwrite(u *Unit, c *Command) Sense {
 	return s
 }
 
-// overwrite is one of the passes of OVERWRITE.
-func (u *Unit) overwrite(ctx context.Context, c *Command, data []byte, size int64, pass, passes int) Sense {
-	for off := int64(0); off < size; {
-		if ctx.Err() != nil {
-			return sanitizeCutOff()
-		}
-		u.sanitizing.report(float64(size)*float64(pass)+float64(off), float64(size)*float64(passes))
-		piece := data[:min(size-off, int64(len(data)))]
-		err := u.medium.WriteV([][]byte{piece}, off)
-		if s := u.done(c, &u.counters.write, int64(len(piece)), err, ASCWriteError); !s.OK() {
-			return s
-		}
-		off += int64(len(piece))
-	}
-	return u.flush(c)
-}
-
 // sanitizeBlockErase is SANITIZE with BLOCK ERASE: the storage of all blocks is
 // given back.
-func sanitizeBlockErase(u *Unit, c *Command) Sense {
-	return u.sanitize(c, func(ctx context.Context, c *Command, size int64) Sense {
-		for off := int64(0); off < size; {
-			if ctx.Err() != nil {
-				return sanitizeCutOff()
-			}
-			u.sanitizing.report(float64(off), float64(size))
-			n := min(size-off, sanitizePiece)
-			err := u.medium.WriteZeroes(off, n, true)
-			if s := u.done(c, &u.counters.write, n, err, ASCWriteError); !s.OK() {
-				return s
-			}
-			off += n
-		}
-		return u.flush(c)
-	})
+func sanitizeBlockErase(u *Unit, c *Command) Sense { return u.sanitize(c, new(Erasure)) }
+
+// Erasure is a SANITIZE that is under way: what it does, and how far it is.
+type Erasure struct {
+	Pattern  []byte // of OVERWRITE: each block starts with it; nil is BLOCK ERASE
+	Passes   int    // of OVERWRITE, 1 to 31
+	Invert   bool   // of OVERWRITE: every other pass writes the complement
+	Leavable bool   // EXIT FAILURE MODE ends its failure (AUSE)
+	Size     int64  // bytes to erase
+
+	Pass   int   // from 0
+	Offset int64 // in bytes; what is before it is done in this pass
 }
 
-// sanitizeCutOff is the end of one that could not go on.
-func sanitizeCutOff() Sense { return Sense{Key: KeyMediumError, Code: ASCSanitizeFailed} }
+// run erases what is left, in pieces between which it can be held.
+func (e *Erasure) run(ctx context.Context, u *Unit, c *Command) Sense {
+	scratch := u.scratch.Get().(*[scratchSize]byte)
+	defer u.scratch.Put(scratch)
+	passes := max(e.Passes, 1)
+	filled := -1 // the pass that scratch is for
+	for e.Pass < passes {
+		var s Sense
+		goes := u.background.step(ctx, func() {
+			if e.Pattern != nil && filled != e.Pass {
+				e.fill(scratch[:], int(u.config.BlockSize))
+				filled = e.Pass
+			}
+			e.report(&u.sanitizing)
+			s = e.piece(u, c, scratch[:])
+		})
+		if !goes {
+			return Sense{Key: KeyMediumError, Code: ASCSanitizeFailed}
+		}
+		if !s.OK() {
+			return s
+		}
+	}
+	return Sense{}
+}
 
-// sanitize lets do change size bytes of the medium, which nothing else can use
+// report tells how far it is.
+func (e *Erasure) report(z *sanitizeState) {
+	passes := int64(max(e.Passes, 1))
+	done := float64(e.Size)*float64(e.Pass) + float64(e.Offset)
+	z.progress.Store(uint32(done / (float64(e.Size) * float64(passes)) * math.MaxUint16))
+}
+
+// fill makes blocks of the pattern of a pass.
+func (e *Erasure) fill(b []byte, block int) {
+	for at := range b {
+		if b[at] = e.Pattern[at%block%len(e.Pattern)]; e.Invert && e.Pass%2 != 0 {
+			b[at] = ^b[at]
+		}
+	}
+}
+
+// piece erases a piece, and goes on behind it: after the last one, which ends with
+// all being durable, in the next pass.
+func (e *Erasure) piece(u *Unit, c *Command, pattern []byte) Sense {
+	n, err := min(e.Size-e.Offset, sanitizePiece), error(nil)
+	if e.Pattern != nil {
+		n = min(n, int64(len(pattern)))
+		err = u.medium.WriteV([][]byte{pattern[:n]}, e.Offset)
+	} else {
+		err = u.medium.WriteZeroes(e.Offset, n, true)
+	}
+	s := u.done(c, &u.counters.write, n, err, ASCWriteError)
+	switch last := e.Offset+n == e.Size; {
+	case !s.OK():
+		return s
+	case !last:
+		e.Offset += n
+		return s
+	}
+	if s = u.flush(c); s.OK() {
+		e.Pass, e.Offset = e.Pass+1, 0
+	}
+	return s
+}
+
+// sanitize carries out an erasure of the medium, which nothing else can use
 // meanwhile. With IMMED it returns when that has begun, and how far it is is
 // told to all commands that need the medium.
-func (u *Unit) sanitize(c *Command, do func(ctx context.Context, c *Command, size int64) Sense) Sense {
+func (u *Unit) sanitize(c *Command, e *Erasure) Sense {
 	const immed, ause = 0x80, 0x20
 	if u.stopped.Load() {
 		return Sense{Key: KeyNotReady, Code: ASCNotReadyInitializingRequired}
@@ -170,27 +194,42 @@ func (u *Unit) sanitize(c *Command, do func(ctx context.Context, c *Command, siz
 	if !begun {
 		return u.sanitizing.inProgress()
 	}
-	failed := sanitizeFailed
-	if c.CDB[1]&ause != 0 {
-		failed = sanitizeFailedLeavable
-	}
-	size := int64(u.Blocks() << u.shift)
-	work := func(ctx context.Context, c *Command) Sense {
-		if s := do(ctx, c, size); !s.OK() {
-			u.sanitizing.value.Store(failed)
-			return u.sanitizing.check()
-		}
-		u.sanitizing.value.Store(sanitizeNone)
-		return Sense{}
-	}
+	e.Leavable, e.Size = c.CDB[1]&ause != 0, int64(u.Blocks()<<u.shift)
 	if c.CDB[1]&immed == 0 {
-		return work(context.Background(), c)
+		return u.erase(context.Background(), c, e)
 	}
-	if !u.background.begin(func(ctx context.Context) { work(ctx, new(Command)) }) {
+	if !u.eraseInBackground(e) {
 		u.sanitizing.value.Store(sanitizeNone)
 		return Sense{Key: KeyNotReady, Code: ASCNotReadyCauseNotReportable}
 	}
 	return Sense{}
+}
+
+// erase carries out an erasure that has begun, to its end.
+func (u *Unit) erase(ctx context.Context, c *Command, e *Erasure) Sense {
+	u.sanitizing.erasure.Store(e)
+	defer u.sanitizing.erasure.Store(nil)
+	if s := e.run(ctx, u, c); !s.OK() {
+		failed := sanitizeFailed
+		if e.Leavable {
+			failed = sanitizeFailedLeavable
+		}
+		u.sanitizing.value.Store(failed)
+		return u.sanitizing.check()
+	}
+	u.sanitizing.value.Store(sanitizeNone)
+	return Sense{}
+}
+
+// eraseInBackground is erase after its command. It reports false if the unit is
+// closed.
+func (u *Unit) eraseInBackground(e *Erasure) bool {
+	u.sanitizing.erasure.Store(e)
+	if u.background.begin(func(ctx context.Context) { u.erase(ctx, new(Command), e) }) {
+		return true
+	}
+	u.sanitizing.erasure.Store(nil)
+	return false
 }
 
 // sanitizeExitFailure is SANITIZE with EXIT FAILURE MODE: the medium is

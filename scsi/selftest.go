@@ -45,6 +45,10 @@ type selfTestLog struct {
 	running bool               // guarded by mu: the newest is in the background
 	abort   context.CancelFunc // guarded by mu: of that
 	aborted bool               // guarded by mu: that it was asked to end
+
+	// offset is how far the one in the background is, in bytes. It changes within
+	// steps of Unit.background.
+	offset int64
 }
 
 func (l *selfTestLog) add(r selfTestResult) {
@@ -131,8 +135,23 @@ func (u *Unit) backgroundSelfTest(code byte) bool {
 		return false
 	}
 	l.progress.Store(0)
+	l.offset = 0
 	hours := u.config.Health.hours()
-	begun := u.background.begin(func(ctx context.Context) {
+	begun := u.extendInBackground(code, hours)
+	if begun {
+		l.push(selfTestResult{code: code, result: selfTestInProgress, hours: hours})
+		l.running, l.aborted = true, false
+	}
+	return begun
+}
+
+// extendInBackground goes on with an extended self-test from selfTests.offset. Its
+// result is to replace the newest of the log. It reports false if the unit is closed.
+//
+// Preconditions: u.selfTests.mu is held, until the test is on the log.
+func (u *Unit) extendInBackground(code byte, hours uint16) bool {
+	l := &u.selfTests
+	return u.background.begin(func(ctx context.Context) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		l.mu.Lock() // the test is on the log by now
@@ -141,7 +160,7 @@ func (u *Unit) backgroundSelfTest(code byte) bool {
 			cancel()
 		}
 		l.mu.Unlock()
-		at, s := u.selfTest(ctx, new(Command), code)
+		at, s := u.extendedSelfTest(ctx, new(Command), &l.offset)
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		r := selfTestResult{code: code, result: selfTestPassed, hours: hours, at: at, sense: s}
@@ -155,11 +174,6 @@ func (u *Unit) backgroundSelfTest(code byte) bool {
 		}
 		l.results[0], l.running, l.abort = r, false, nil
 	})
-	if begun {
-		l.push(selfTestResult{code: code, result: selfTestInProgress, hours: hours})
-		l.running, l.aborted = true, false
-	}
-	return begun
 }
 
 func (l *selfTestLog) isRunning() bool {
@@ -187,8 +201,8 @@ func (u *Unit) abortSelfTest() bool {
 // selfTest reads the first, the middle and the last block, or all that has
 // storage. It returns the block that could not be read.
 func (u *Unit) selfTest(ctx context.Context, c *Command, code byte) (at uint64, s Sense) {
-	if code == selfTestBackgroundExtended || code == selfTestForegroundExtended {
-		return u.extendedSelfTest(ctx, c)
+	if code == selfTestForegroundExtended {
+		return u.extendedSelfTest(ctx, c, new(int64))
 	}
 	last, s := u.lastBlock()
 	if !s.OK() {
@@ -202,31 +216,51 @@ func (u *Unit) selfTest(ctx context.Context, c *Command, code byte) (at uint64, 
 	return 0, Sense{}
 }
 
-// extendedSelfTest reads all of the medium, but for what is known to have no
-// storage behind it.
-func (u *Unit) extendedSelfTest(ctx context.Context, c *Command) (at uint64, s Sense) {
+// extendedSelfTest reads all of the medium from offset on, which it moves, but for
+// what is known to have no storage behind it.
+func (u *Unit) extendedSelfTest(ctx context.Context, c *Command, offset *int64) (at uint64, s Sense) {
 	size := int64(u.Blocks() << u.shift)
-	for off := int64(0); off < size && ctx.Err() == nil; {
-		n := min(size-off, scratchSize)
-		if u.mapper != nil {
-			allocated, run, err := u.mapper.Allocated(off, size-off)
-			if err != nil {
-				return uint64(off) >> u.shift, c.failed(err, ASCUnrecoveredReadError)
+	for done := false; !done && s.OK(); {
+		goes := u.background.step(ctx, func() {
+			if done = *offset >= size; done {
+				return
 			}
-			run = run >> u.shift << u.shift
-			if !allocated && run > 0 {
-				off += run
-				continue
-			}
-			n = min(n, max(run, int64(u.config.BlockSize)))
+			var n int64
+			n, s = u.testPiece(c, *offset, size)
+			at = uint64(*offset) >> u.shift
+			*offset += n
+			u.selfTests.progress.Store(progressOf(*offset, size))
+		})
+		if !goes {
+			return 0, Sense{}
 		}
-		if _, s := u.compare(c, &u.counters.verify, off, n, nil); !s.OK() {
-			return uint64(off) >> u.shift, s
-		}
-		off += n
-		u.selfTests.progress.Store(uint32(float64(off) / float64(size) * math.MaxUint16))
 	}
-	return 0, Sense{}
+	return at, s
+}
+
+// progressOf is a progress indication, in parts of 65536.
+func progressOf(done, all int64) uint32 {
+	return uint32(min(float64(done)/float64(all), 1) * math.MaxUint16)
+}
+
+// testPiece reads a piece of the medium, and returns how far the next one is.
+func (u *Unit) testPiece(c *Command, off, size int64) (n int64, s Sense) {
+	n = min(size-off, scratchSize)
+	if u.mapper != nil {
+		allocated, run, err := u.mapper.Allocated(off, size-off)
+		if err != nil {
+			return 0, c.failed(err, ASCUnrecoveredReadError)
+		}
+		run = run >> u.shift << u.shift
+		if !allocated && run > 0 {
+			return run, Sense{}
+		}
+		n = min(n, max(run, int64(u.config.BlockSize)))
+	}
+	if _, s := u.compare(c, &u.counters.verify, off, n, nil); !s.OK() {
+		return 0, s
+	}
+	return n, Sense{}
 }
 
 // selfTestMinutes is about how long an extended self-test takes.

@@ -36,6 +36,13 @@ type UnitConfig struct {
 	// FixedWriteCache keeps the initiator from turning the write cache on or
 	// off by MODE SELECT. Whoever owns the unit still can.
 	FixedWriteCache bool
+	// SaveMode keeps mode parameters that an initiator wants saved, until it is
+	// called again; when it has returned nil, they outlive the host. nil is no place
+	// for them: none can be saved. It is called for one command at a time.
+	SaveMode func(ModeParameters) error
+	// SavedMode are the parameters that SaveMode was called with last, in this life
+	// of the unit's or an earlier one. nil is never.
+	SavedMode *ModeParameters
 	// ReadOnly protects the unit from writes, as a read-only Medium does.
 	ReadOnly bool
 	// PowerOnAttention makes the unit report POWER ON, RESET, OR BUS DEVICE RESET
@@ -103,16 +110,18 @@ type Unit struct {
 	shift    uint   // log2 of the logical block length
 	commands *commandSet
 
-	modeMu          sync.Mutex  // held while MODE SELECT changes what follows
-	writeBack       atomic.Bool // WCE
-	descriptorSense atomic.Bool // D_SENSE
-	softProtected   atomic.Bool // SWP
+	modeMu          sync.Mutex                     // held while MODE SELECT changes what follows
+	writeBack       atomic.Bool                    // WCE
+	descriptorSense atomic.Bool                    // D_SENSE
+	softProtected   atomic.Bool                    // SWP
+	savedMode       atomic.Pointer[ModeParameters] // nil if none were saved; written with modeMu held
 
 	sanitizing   sanitizeState
 	tray         tray         // of a CD-ROM drive
 	changes      sync.RWMutex // see access.go
 	stopped      atomic.Bool
-	standby      atomic.Bool // of a SATA drive, see ataStandby
+	standby      atomic.Bool   // spun down, see StandBy
+	standbyWork  atomic.Uint64 // what the counters had counted then
 	background   background
 	attention    attentions
 	reservations reservations
@@ -153,7 +162,11 @@ func NewUnit(c UnitConfig) (*Unit, error) {
 		u.trier, _ = c.Medium.(Trier)
 	}
 	u.scratch.New = func() any { return new([scratchSize]byte) }
-	u.writeBack.Store(c.WriteBack)
+	if c.SavedMode != nil {
+		saved := *c.SavedMode
+		u.savedMode.Store(&saved)
+	}
+	u.writeBack.Store(u.savedModeSettings().WriteCache)
 	u.Reset()
 	return u, nil
 }
@@ -280,13 +293,28 @@ func (u *Unit) SetWriteCache(on bool) error {
 	return u.medium.Flush()
 }
 
+// StandBy spins a drive down until it is used again. Use is any command that needs
+// the medium, and work that other units with the same Counters do with it. It does
+// not flush.
+func (u *Unit) StandBy() {
+	u.standbyWork.Store(u.counters.work())
+	u.standby.Store(true)
+}
+
+// SpunDown reports whether the drive does not turn: it stands by, or was stopped by
+// START STOP UNIT.
+func (u *Unit) SpunDown() bool { return u.stopped.Load() || u.standsBy() }
+
+func (u *Unit) standsBy() bool { return u.standby.Load() && u.standbyWork.Load() == u.counters.work() }
+
 // Reset brings the unit into its state after power-on, but for the write cache:
-// started, with mode parameters as by default, without reservations, and
+// started, with mode parameters as saved or by default, without reservations, and
 // without attentions or with the one of PowerOnAttention. Commands that are running are not affected.
 func (u *Unit) Reset() {
 	u.stopped.Store(false)
-	u.descriptorSense.Store(false)
-	u.softProtected.Store(false)
+	saved := u.savedModeSettings()
+	u.descriptorSense.Store(saved.DescriptorSense)
+	u.softProtected.Store(saved.WriteProtect)
 	u.reservations.reset()
 	u.tray.close()
 	u.attention.clear()

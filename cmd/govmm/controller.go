@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/govmm/govmm/internal/block"
 	"github.com/govmm/govmm/megasas"
@@ -21,6 +22,8 @@ type controllerFlag struct {
 	nvram string // file, or empty
 	// battery is how the battery is when the machine starts.
 	battery megasas.Battery
+	// learn is how long its learn cycles take; 0 is as a real one's.
+	learn time.Duration
 	// faults is a file with what the controller does wrong, or empty.
 	faults string
 	// trace is a file to write what the frames are to, or empty.
@@ -59,6 +62,12 @@ func (f *controllerFlag) Set(text string) error {
 				return fmt.Errorf("bbu=%s: must be %s", value, orList(slices.Sorted(maps.Keys(states))))
 			}
 			c.battery = b
+		case "learn":
+			d, err := time.ParseDuration(value)
+			if err != nil || d <= 0 {
+				return fmt.Errorf("learn=%s: must be a time, as 10m or 6h", value)
+			}
+			c.learn = d
 		case "card":
 			if cards[value] == nil {
 				return fmt.Errorf("card=%s: must be %s", value, orList(slices.Sorted(maps.Keys(cards))))
@@ -75,7 +84,7 @@ func (f *controllerFlag) Set(text string) error {
 				return err
 			}
 		default:
-			return fmt.Errorf("unknown key %q: must be bbu, card, faults, nvram, trace or trace-format", key)
+			return fmt.Errorf("unknown key %q: must be bbu, card, faults, learn, nvram, trace or trace-format", key)
 		}
 	}
 	if seen["trace-format"] && c.trace == "" {
@@ -88,6 +97,9 @@ func (f *controllerFlag) Set(text string) error {
 // config is the controller with its card and its NVRAM, without drives.
 func (f *controllerFlag) config() megasas.Config {
 	c := megasas.Config{Battery: f.battery}
+	if f.learn > 0 { // a third of it to empty the battery
+		c.Learn = megasas.LearnTimes{Discharge: max(f.learn/3, 1), Charge: f.learn - f.learn/3}
+	}
 	if f.card != "" {
 		c.Profile = cards[f.card]()
 	}
@@ -146,7 +158,7 @@ func completeController(_ *cobra.Command, _ []string, text string) ([]string, co
 			return options, cobra.ShellCompDirectiveNoSpace
 		}
 	}
-	all := []string{"faults=", "nvram=", "trace=", "trace-format=text", "trace-format=json"}
+	all := []string{"faults=", "learn=", "nvram=", "trace=", "trace-format=text", "trace-format=json"}
 	for _, card := range slices.Sorted(maps.Keys(cards)) {
 		all = append(all, "card="+card)
 	}

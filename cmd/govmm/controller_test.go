@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/govmm/govmm/internal/payload"
 	"github.com/govmm/govmm/megasas"
@@ -15,22 +16,24 @@ import (
 func TestControllerFlag(t *testing.T) {
 	dir := t.TempDir()
 	kernel := write(t, "", dir, "k")
-	s := parseRun(t, "--kernel", kernel, "--controller", "card=8708em2,bbu=charging,nvram="+filepath.Join(dir, "card.nvram"))
+	s := parseRun(t, "--kernel", kernel, "--controller", "card=8708em2,bbu=charging,learn=90m,nvram="+filepath.Join(dir, "card.nvram"))
 	if again := parseRun(t, s.args()...); !reflect.DeepEqual(s, again) {
 		t.Errorf("%+v becomes %+v in the nested machine", s, again)
 	}
 	cfg := s.controller.config()
-	if cfg.Profile.Device != 0x0060 || cfg.NVRAM == nil || cfg.Battery != megasas.BatteryCharging {
+	if cfg.Profile.Device != 0x0060 || cfg.NVRAM == nil || cfg.Battery != megasas.BatteryCharging ||
+		cfg.Learn != (megasas.LearnTimes{Discharge: 30 * time.Minute, Charge: time.Hour}) {
 		t.Errorf("the controller is %+v", cfg)
 	}
 	for text, want := range map[string]string{
 		"card=9361":                    `card=9361: must be 8708em2, 9260-8i, h700 or h800`,
 		"nvram":                        `"nvram" is not KEY=VALUE`,
 		"nvram=":                       `"nvram=" is not KEY=VALUE`,
-		"colour=orange":                `unknown key "colour": must be bbu, card, faults, nvram, trace or trace-format`,
+		"colour=orange":                `unknown key "colour": must be bbu, card, faults, learn, nvram, trace or trace-format`,
 		"nvram=a,nvram=b":              `nvram is given twice`,
 		"trace=x,trace-format=xml":     `trace-format=xml: must be json or text`,
 		"trace-format=json,nvram=a,,b": `trace-format: there is no trace=FILE`,
+		"learn=0s":                     `learn=0s: must be a time, as 10m or 6h`,
 		"bbu=old":                      `bbu=old: must be charging, failed, good or none`,
 	} {
 		var f controllerFlag

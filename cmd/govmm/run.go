@@ -117,9 +117,12 @@ Keys of --controller:
                                   H700 or H800, LSI MegaRAID SAS 8708EM2
   bbu=none|good|charging|failed   the battery of its write cache, at first (default:
                                   none); "govmm ctl fault" changes it
-  nvram=FILE                      keeps the controller's settings, its event log and
-                                  the drives' hours from run to run, in a file that
-                                  no other machine uses; made if it is not there
+  learn=TIME                      how long that battery takes to learn how much it
+                                  holds, when a guest asks for it (default: 6h)
+  nvram=FILE                      keeps the controller's settings, its event log, the
+                                  drives' hours and saved mode pages from run to run,
+                                  in a file that no other machine uses; made if it is
+                                  not there
   faults=FILE                     what the controller is to do wrong, to see what
                                   drivers do about it: lines "N COMMAND: FAULT", as
                                   "100 LD_WRITE: fault 0x123", "7 LD_READ: hold" or

@@ -25,6 +25,9 @@ const (
 	BBULearnFailed
 	BBULearnTimeout
 	BBUI2CErrors
+	_
+	_
+	BBULearnRequired
 )
 
 // Bits of BBUStatus.GasGauge: the status of a smart battery (Smart Battery Data

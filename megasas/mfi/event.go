@@ -6,7 +6,10 @@ import "fmt"
 type EventCode uint32
 
 // Event codes. Linux acts on those marked with a star: it asks for the lists
-// again.
+// again. Their numbers are those of the event list in LSI's MegaRAID SAS Software User
+// Guide, as far as open programs that read logs have them; those about what was
+// aborted or has failed (43, 44, 52, 53) fill the places between numbers that these
+// have, in the list's order.
 const (
 	EventFWInitStarted      EventCode = 0x0000
 	EventFWVersion          EventCode = 0x0001
@@ -36,8 +39,18 @@ const (
 	EventBatteryPresent     EventCode = 0x008d
 	EventBatteryAbsent      EventCode = 0x008e
 	EventBatteryCharging    EventCode = 0x0093
+	EventBatteryDischarging EventCode = 0x0094
+	EventLearnStarted       EventCode = 0x0097
+	EventLearnInProgress    EventCode = 0x0098
+	EventLearnCompleted     EventCode = 0x0099
+	EventLearnPending       EventCode = 0x009b
+	EventLearnIn4Days       EventCode = 0x009d
+	EventLearnIn2Days       EventCode = 0x009e
+	EventLearnIn1Day        EventCode = 0x009f
+	EventLearnIn5Hours      EventCode = 0x00a0
 	EventBBUEnabled         EventCode = 0x00c2
 	EventBBUDisabled        EventCode = 0x00c3
+	EventBatteryCharged     EventCode = 0x00f2
 	EventLDOptimal          EventCode = 0x00f9
 	EventLDOffline          EventCode = 0x00fc // *
 	EventPropertiesChanged  EventCode = 0x012f // *

@@ -178,3 +178,7 @@ func (o Opcode) String() string {
 	}
 	return fmt.Sprintf("Opcode(%#08x)", uint32(o))
 }
+
+// ShutdownSpinDown is the bit of the first byte of the mailbox of CTRL_SHUTDOWN, and of
+// CTRL_HIBERNATE_SHUTDOWN, that has drives stop turning.
+const ShutdownSpinDown = 0x01

@@ -91,6 +91,13 @@ const (
 	InterfaceSATA = 3
 )
 
+// Values of PDInfo.PowerState. Linux's megaraid_sas.h has the field; that a drive
+// which does not turn is 1 is this project's reading.
+const (
+	PowerActive = 0
+	PowerSave   = 1
+)
+
 // Bits of PDInfo.ActiveOps.
 const (
 	PDOpRebuild  = 1 << 0
@@ -127,6 +134,7 @@ type PDInfo struct {
 	EnclosureIndex uint8
 	Slot           uint8
 	Progress       PDProgress
+	PowerState     uint8 // PowerActive or PowerSave
 	AllowedOps     uint32
 	MediaType      uint8 // 0 rotating, 1 solid state
 	InterfaceType  uint8
@@ -165,6 +173,7 @@ func (x *PDInfo) Marshal() []byte {
 	if len(x.VPD83) > 64 {
 		b.bytes(0x126, 64, x.VPD83[64:])
 	}
+	b.u8(0x166, x.PowerState)
 	b.u32(0x168, x.AllowedOps)
 	b.u16(0x16c, NoDevice) // no copyback partner,
 	b.u16(0x16e, NoDevice) // and no enclosure of it

@@ -12,6 +12,8 @@ var (
 	ErrSize     = errors.New("raid: the drives are too small")
 	ErrConflict = errors.New("raid: the number is taken")
 	ErrFull     = errors.New("raid: no number is free")
+	// ErrSavedState is of Restore.
+	ErrSavedState = errors.New("raid: no drives and volumes can have been in this state")
 )
 
 // What I/O to a volume fails with that there is no way to.

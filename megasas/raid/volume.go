@@ -164,6 +164,9 @@ func (v *Volume) State() VolumeState {
 	return VolumeOptimal
 }
 
+// Drive is the drive that the volume lies on. It may have been removed.
+func (v *Volume) Drive() *PhysicalDrive { return v.member() }
+
 func (v *Volume) member() *PhysicalDrive { return v.array.drives[0] }
 
 // enter lets I/O to the volume begin. If it returns nil, v.gate.leave has to

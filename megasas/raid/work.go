@@ -45,6 +45,10 @@ func (w *Work) Report(done, all int64) {
 	w.done.Store(uint32(float64(done) / float64(all) * 0xffff))
 }
 
+// Continue says that the work is one that was begun before, as long ago as that.
+// It is called before anybody else can see the Work.
+func (w *Work) Continue(elapsed time.Duration) { w.began = time.Now().Add(-elapsed) }
+
 // Status is how far the work is.
 func (w *Work) Status() WorkStatus {
 	return WorkStatus{Done: uint16(w.done.Load()), Elapsed: time.Since(w.began)}
