@@ -18,7 +18,7 @@ func (c *control) machineCommands() []qmp.Command {
 		qmp.NewCommand("query-uuid", c.queryUUID),
 		qmp.NewCommand("query-kvm", c.queryKVM),
 		qmp.NewCommand("query-cpus-fast", c.queryCPUs),
-		qmp.NewCommand("query-memory-size-summary", c.queryMemory),
+		qmp.NewCommand("query-memory-size-summary", c.queryMemorySize),
 		qmp.NewCommand("query-target", c.queryTarget),
 		qmp.NewCommand("query-chardev", c.querySerials),
 		qmp.NewCommand("query-pci", c.queryPCI),
@@ -159,13 +159,13 @@ func (c *control) queryCPUs(context.Context, qmp.None) ([]cpuInfo, error) {
 	return list, nil
 }
 
-type memoryInfo struct {
+type memorySizeInfo struct {
 	Base    uint64 `json:"base-memory"`
 	Plugged uint64 `json:"plugged-memory"` // beyond that, while the machine runs: always none
 }
 
-func (c *control) queryMemory(context.Context, qmp.None) (memoryInfo, error) {
-	return memoryInfo{Base: c.m.vm.MemorySize()}, nil
+func (c *control) queryMemorySize(context.Context, qmp.None) (memorySizeInfo, error) {
+	return memorySizeInfo{Base: c.m.vm.MemorySize()}, nil
 }
 
 // statsInfo are figures of govmm's own.
