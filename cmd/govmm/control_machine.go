@@ -152,7 +152,7 @@ func (c *control) queryCPUs(context.Context, qmp.None) ([]cpuInfo, error) {
 	list := []cpuInfo{}
 	for i, cpu := range c.m.vm.CPUs() {
 		list = append(list, cpuInfo{
-			Index: i, Path: fmt.Sprintf("/machine/cpu[%d]", i), Thread: cpu.Thread, Target: x86,
+			Index: i, Path: cpuPath(i), Thread: cpu.Thread, Target: x86,
 			Props: cpuProps{cpu.Place.Socket, cpu.Place.Core, cpu.Place.Thread},
 		})
 	}

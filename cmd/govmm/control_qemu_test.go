@@ -239,6 +239,9 @@ func TestControlBesideQEMU(t *testing.T) {
 		call("query-events", ""), call("query-jobs", ""), call("query-block-jobs", ""), call("query-block-exports", ""), call("query-pr-managers", ""), call("query-iothreads", ""),
 		call("query-memory-devices", ""), call("query-acpi-ospm-status", ""), call("query-vnc", ""), call("query-vnc-servers", ""), call("query-tpm", ""), call("query-balloon", ""),
 		call("query-migrate", ""), call("query-vm-generation-id", ""), call("query-jobs", `"x":1`),
+		call("query-stats", ""), call("query-stats", `"target":"x"`), call("query-stats", `"target":"vm","vcpus":[]`), call("query-stats", `"target":"vm","providers":[]`),
+		call("query-stats", `"target":"vcpu","vcpus":["none"]`), call("query-stats", `"target":"vcpu","providers":[{"provider":"kvm","names":["none"]}]`),
+		call("query-stats", `"target":"vm","providers":[{"provider":"x"}]`), call("query-stats-schemas", `"provider":"x"`),
 		call("cont", ""), call("query-status", ""), call("cont", ""), call("stop", ""), call("stop", ""), call("query-status", ""), call("system_powerdown", ""),
 		call("system_reset", ""),
 		// Media and drives.

@@ -17,6 +17,8 @@ func (c *control) queryCommands() []qmp.Command {
 		qmp.NewCommand("query-current-machine", c.queryCurrentMachine),
 		qmp.NewCommand("query-memdev", c.queryMemory),
 		qmp.NewCommand("query-chardev-backends", c.querySerialKinds),
+		qmp.NewCommand("query-stats", c.queryKernelStats),
+		qmp.NewCommand("query-stats-schemas", c.queryStatsSchemas),
 		qmp.NewCommand("query-migrate", answer(qmp.None{})), // that there was none
 		qmp.NewCommand("query-vnc", answer(enabledInfo{})),
 		qmp.NewCommand("query-balloon", refuse(qmp.DeviceNotActive, "No balloon device has been activated")),
