@@ -21,9 +21,9 @@ func (c *control) queryCommands() []qmp.Command {
 		qmp.NewCommand("query-stats-schemas", c.queryStatsSchemas),
 		qmp.NewCommand("query-migrate", answer(qmp.None{})), // that there was none
 		qmp.NewCommand("query-vnc", answer(enabledInfo{})),
-		qmp.NewCommand("query-balloon", refuse(qmp.DeviceNotActive, "No balloon device has been activated")),
-		qmp.NewCommand("query-hotpluggable-cpus", refuse(qmp.GenericError, "The feature 'query-hotpluggable-cpus' is not enabled")),
-		qmp.NewCommand("query-vm-generation-id", refuse(qmp.GenericError, "VM Generation ID device not found")),
+		qmp.NewCommand("query-balloon", refuse[balloonInfo](qmp.DeviceNotActive, "No balloon device has been activated")),
+		qmp.NewCommand("query-hotpluggable-cpus", refuse[[]qmp.None](qmp.GenericError, "The feature 'query-hotpluggable-cpus' is not enabled")),
+		qmp.NewCommand("query-vm-generation-id", refuse[generationInfo](qmp.GenericError, "VM Generation ID device not found")),
 	}
 	for _, name := range []string{
 		"query-jobs", "query-block-jobs", "query-block-exports", "query-pr-managers", "query-iothreads",
@@ -41,15 +41,21 @@ func answer[R any](r R) func(context.Context, qmp.None) (R, error) {
 }
 
 // refuse makes a command that asks for a device which the machine never has.
-func refuse(class, desc string) func(context.Context, qmp.None) (qmp.None, error) {
-	return func(context.Context, qmp.None) (qmp.None, error) {
-		return qmp.None{}, &qmp.Error{Class: class, Desc: desc}
-	}
+func refuse[R any](class, desc string) func(context.Context, qmp.None) (R, error) {
+	return func(context.Context, qmp.None) (r R, err error) { return r, &qmp.Error{Class: class, Desc: desc} }
 }
 
-type enabledInfo struct {
-	Enabled bool `json:"enabled"`
-}
+type (
+	enabledInfo struct {
+		Enabled bool `json:"enabled"`
+	}
+	balloonInfo struct {
+		Actual int64 `json:"actual"` // bytes
+	}
+	generationInfo struct {
+		GUID string `json:"guid"`
+	}
+)
 
 // kindOfMachine is a kind of machines that can be had. There is one.
 type kindOfMachine struct {
