@@ -49,6 +49,7 @@ const (
 const (
 	statsHeaderSize = 24
 	statsDescSize   = 16
+	statsValueSize  = 8
 
 	statsKindMask  = 0xf
 	statsUnitShift = 4
@@ -119,31 +120,44 @@ func readStatistics(fd int) ([]Statistic, error) {
 	if err != nil {
 		return nil, err
 	}
-	data := word(header, 20)
 	var list []Statistic
+	var places []int // of their values, in bytes from the first
+	end := 0         // of all values
 	for ; len(descs) >= size; descs = descs[size:] {
-		name, _, _ := bytes.Cut(descs[statsDescSize:size], []byte{0})
-		flags := word(descs, 0)
-		s := Statistic{
-			Name: string(name),
-			Kind: StatisticKind(flags & statsKindMask), Unit: StatisticUnit(flags >> statsUnitShift & statsUnitMask),
-			Base:       10,
-			Exponent:   int(int16(binary.NativeEndian.Uint16(descs[4:]))),
-			Values:     make([]uint64, min(maxStats, binary.NativeEndian.Uint16(descs[6:]))),
-			BucketSize: word(descs, 12),
-		}
-		if flags>>statsBaseShift&statsBaseMask != 0 {
-			s.Base = 2
-		}
-		const wordSize = 8
-		values, err := read(wordSize*len(s.Values), data+word(descs, 8))
-		if err != nil {
-			return nil, err
-		}
+		s := newStatistic(descs[:size])
+		list, places = append(list, s), append(places, word(descs, 8))
+		end = max(end, word(descs, 8)+statsValueSize*len(s.Values))
+	}
+	if end > maxStats*statsValueSize {
+		return nil, fmt.Errorf("the kernel's statistics: %d bytes of values", end)
+	}
+	values, err := read(end, word(header, 20))
+	if err != nil {
+		return nil, err
+	}
+	for n, s := range list {
 		for i := range s.Values {
-			s.Values[i] = binary.NativeEndian.Uint64(values[wordSize*i:])
+			s.Values[i] = binary.NativeEndian.Uint64(values[places[n]+statsValueSize*i:])
 		}
-		list = append(list, s)
 	}
 	return list, nil
+}
+
+// newStatistic makes a statistic, without its values, of a descriptor with its name.
+func newStatistic(desc []byte) Statistic {
+	name, _, _ := bytes.Cut(desc[statsDescSize:], []byte{0})
+	flags := binary.NativeEndian.Uint32(desc)
+	s := Statistic{
+		Name:       string(name),
+		Kind:       StatisticKind(flags & statsKindMask),
+		Unit:       StatisticUnit(flags >> statsUnitShift & statsUnitMask),
+		Base:       10,
+		Exponent:   int(int16(binary.NativeEndian.Uint16(desc[4:]))),
+		Values:     make([]uint64, binary.NativeEndian.Uint16(desc[6:])),
+		BucketSize: int(binary.NativeEndian.Uint32(desc[12:])),
+	}
+	if flags>>statsBaseShift&statsBaseMask != 0 {
+		s.Base = 2
+	}
+	return s
 }
