@@ -5,10 +5,12 @@ import "fmt"
 // romEnd is where the ROM of a PC ends.
 const romEnd = 1 << 32
 
-// Sizes that a ROM may have, in bytes: it ends above the hypervisor's pages.
+// Sizes that a ROM may have, in bytes: whole pages, as the code of UEFI firmware has
+// where its variables are in a file of their own, and not so many that it reaches down
+// to the hypervisor's pages.
 const (
-	unitROM = 64 << 10
-	maxROM  = romEnd - (IdentityMapBase + hypervisorPages*pageSize)
+	minROM = 64 << 10
+	maxROM = romEnd - (IdentityMapBase + hypervisorPages*pageSize)
 )
 
 // ROM is a BIOS, or UEFI firmware.
@@ -28,8 +30,8 @@ const (
 // OpenROM checks the size of a BIOS image.
 func OpenROM(src Source) (ROM, error) {
 	size := src.Size()
-	if size < unitROM || size > maxROM || size%unitROM != 0 {
-		return ROM{}, fmt.Errorf("BIOS image of %d bytes: must be a multiple of %s, at most %s", size, FormatSize(unitROM), FormatSize(maxROM))
+	if size < minROM || size > maxROM || size%pageSize != 0 {
+		return ROM{}, fmt.Errorf("BIOS image of %d bytes: must be a multiple of %s, from %s to %s", size, FormatSize(pageSize), FormatSize(minROM), FormatSize(maxROM))
 	}
 	head := make([]byte, volumeSignatureAt+len(volumeSignature))
 	if err := readFull(src, head, 0); err != nil {

@@ -14,6 +14,7 @@ func TestROM(t *testing.T) {
 		{128 << 10, 0xFFFE0000},
 		{256 << 10, 0xFFFC0000},
 		{2 << 20, 0xFFE00000},
+		{3568 << 10, 0xFFC84000}, // OVMF_CODE_4M.fd
 	} {
 		image := make([]byte, tt.size)
 		for i := range image {
@@ -47,7 +48,7 @@ func (m *memoryAt) WriteAt(p []byte, addr uint64) error {
 func TestROMSizes(t *testing.T) {
 	for _, size := range []int{0, 1, 64<<10 - 1, 128<<10 + 512, 17 << 20} {
 		_, err := OpenROM(bytes.NewReader(make([]byte, size)))
-		if err == nil || !strings.Contains(err.Error(), "must be a multiple of 64 KiB, at most 16 MiB") {
+		if err == nil || !strings.Contains(err.Error(), "must be a multiple of 4 KiB, from 64 KiB to 16 MiB") {
 			t.Errorf("%d bytes: %v", size, err)
 		}
 	}

@@ -2,10 +2,16 @@ package guesttests
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestControl steers a stock kernel from outside while it runs: disks come, grow and
@@ -42,6 +48,8 @@ func TestControl(t *testing.T) {
 	}
 	hotPlug(g)
 
+	hostFull(g)
+
 	g.ctl("stop")
 	if s := g.ctl("status"); !strings.HasPrefix(s, "paused") {
 		t.Errorf("status %q", s)
@@ -70,11 +78,50 @@ func TestControl(t *testing.T) {
 	}
 	checkImage(t, disk)
 	seen := events()
-	for _, want := range []string{"MEGASAS_EVENT", "Inserted: PD", "DEVICE_DELETED", "STOP", "RESUME", "POWERDOWN", "GUEST_PANICKED", "SHUTDOWN"} {
+	for _, want := range []string{"MEGASAS_EVENT", "Inserted: PD", "DEVICE_DELETED", "BLOCK_IO_ERROR", `"nospace":true`, "STOP", "RESUME", "POWERDOWN", "GUEST_PANICKED", "SHUTDOWN"} {
 		if !strings.Contains(seen, want) {
 			t.Errorf("no %s among the events:\n%s", want, seen)
 		}
 	}
+}
+
+// hostFull gives the guest a disk on a file system of the host that has room for half of
+// it. The guest learns that of the write that needs more, and goes on when there is
+// room.
+func hostFull(g *guest) {
+	g.Helper()
+	dir := g.TempDir()
+	const room = 8 << 20
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d", room)); errors.Is(err, unix.EPERM) {
+		g.Log("only root can mount a file system that has little room: no disk gets full")
+		return
+	} else if err != nil {
+		g.Fatal(err)
+	}
+	g.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			g.Error(err)
+		}
+	})
+	disk, ballast := filepath.Join(dir, "disk.qcow2"), filepath.Join(dir, "ballast")
+	qemuImg(g.T, "create", "-q", "-f", "qcow2", disk, "16M")
+	if err := os.WriteFile(ballast, make([]byte, room/2), 0o600); err != nil {
+		g.Fatal(err)
+	}
+	g.ctl("disk", "add", "small", "path="+disk)
+	g.sh(`n=0; while [ ! -b /dev/sdb ]; do n=$((n+1)); [ $n -lt 300 ]; sleep 0.1; done
+		dd if=/dev/urandom of=/tmp/data bs=64k count=96 status=none
+		! dd if=/tmp/data of=/dev/sdb bs=64k oflag=direct 2>/tmp/error
+		grep 'No space left on device' /tmp/error`)
+	if err := os.Remove(ballast); err != nil {
+		g.Fatal(err)
+	}
+	g.sh(`dd if=/tmp/data of=/dev/sdb bs=64k oflag=direct status=none
+		dd if=/dev/sdb bs=64k count=96 iflag=direct status=none | cmp - /tmp/data
+		rm /tmp/data`)
+	g.ctl("disk", "remove", "small")
+	g.sh(`n=0; while [ -e /sys/block/sdb ]; do n=$((n+1)); [ $n -lt 300 ]; sleep 0.1; done`)
+	checkImage(g.T, disk)
 }
 
 // follow collects what "govmm ctl events" prints. The function returned waits for its

@@ -58,8 +58,8 @@ func TestBIOSStartsAtTheResetVector(t *testing.T) {
 
 func TestBadBIOS(t *testing.T) {
 	for want, c := range map[string]Config{
-		"a kernel and a BIOS": {Kernel: bytes.NewReader(nil), BIOS: &BIOS{Image: tinyBIOS()}},
-		"BIOS image of 5 bytes: must be a multiple of 64 KiB": {BIOS: &BIOS{Image: bytes.NewReader([]byte("hello"))}},
+		"a kernel and a BIOS":                                {Kernel: bytes.NewReader(nil), BIOS: &BIOS{Image: tinyBIOS()}},
+		"BIOS image of 5 bytes: must be a multiple of 4 KiB": {BIOS: &BIOS{Image: bytes.NewReader([]byte("hello"))}},
 	} {
 		c.Memory, c.CPUs = 16*mib, 1
 		m, err := New(c)

@@ -88,18 +88,18 @@ func (c *Config) topology() kvm.Topology {
 	return c.Topology
 }
 
-// maxCPUs is what 8-bit local APIC ids can number: 255 is the broadcast.
-const maxCPUs = 255
+// MaxCPUs is what 8-bit local APIC ids can number: 255 is the broadcast.
+const MaxCPUs = 255
 
 // check refuses what package firmware does not check.
 func (c *Config) check(s *kvm.System) error {
-	if limit := min(maxCPUs, s.MaxVCPUs()); c.CPUs < 1 || c.CPUs > limit {
+	if limit := min(MaxCPUs, s.MaxVCPUs()); c.CPUs < 1 || c.CPUs > limit {
 		return fmt.Errorf("%d processors: must be 1 to %d", c.CPUs, limit)
 	}
 	if t := c.topology(); t.Sockets < 1 || t.Cores < 1 || t.Threads < 1 || t.CPUs() != c.CPUs {
 		return fmt.Errorf("%d processors: %d sockets of %d cores of %d threads are not as many", c.CPUs, t.Sockets, t.Cores, t.Threads)
-	} else if id := t.APICID(c.CPUs - 1); id >= maxCPUs {
-		return fmt.Errorf("%d sockets of %d cores of %d threads: the last one has the number %d, at most %d can be used", t.Sockets, t.Cores, t.Threads, id, maxCPUs-1)
+	} else if id := t.APICID(c.CPUs - 1); id >= MaxCPUs {
+		return fmt.Errorf("%d sockets of %d cores of %d threads: the last one has the number %d, at most %d can be used", t.Sockets, t.Cores, t.Threads, id, MaxCPUs-1)
 	}
 	if limit := len(serialPorts()); len(c.Serial) > limit {
 		return fmt.Errorf("%d serial ports: at most %d", len(c.Serial), limit)

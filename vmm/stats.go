@@ -47,3 +47,19 @@ func (m *Machine) Stats() Stats {
 	}
 	return s
 }
+
+// KernelStatistics returns what KVM has counted of the machine as a whole, and of each
+// processor. Kernels that count nothing to be read give kvm.ErrNoStatistics.
+func (m *Machine) KernelStatistics() (machine []kvm.Statistic, cpus [][]kvm.Statistic, err error) {
+	if machine, err = m.vm.Statistics(); err != nil {
+		return nil, nil, err
+	}
+	for _, c := range m.cpus {
+		s, err := c.vcpu.Statistics()
+		if err != nil {
+			return nil, nil, err
+		}
+		cpus = append(cpus, s)
+	}
+	return machine, cpus, nil
+}

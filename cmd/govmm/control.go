@@ -8,11 +8,13 @@ import (
 	"net"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 
 	"github.com/govmm/govmm/internal/mux"
 	"github.com/govmm/govmm/internal/qmp"
+	"github.com/govmm/govmm/vmm/memory"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,6 +24,7 @@ type control struct {
 	m       *machine
 	name    string
 	serials []serialSpec
+	ram     memory.Options
 	log     *slog.Logger
 	server  *qmp.Server
 
@@ -31,10 +34,10 @@ type control struct {
 }
 
 func newControl(m *machine, spec machineSpec, log *slog.Logger) *control {
-	c := &control{m: m, name: spec.name, serials: spec.serials, log: log}
+	c := &control{m: m, name: spec.name, serials: spec.serials, ram: spec.ram, log: log}
 	c.server = qmp.NewServer(qmp.Config{
 		Version:   qmpVersion(),
-		Commands:  append(c.machineCommands(), c.diskCommands()...),
+		Commands:  slices.Concat(c.machineCommands(), c.queryCommands(), c.diskCommands()),
 		Events:    eventTypes(),
 		Throttled: []string{"GUEST_CRASHLOADED", "GUEST_PANICKED", "WATCHDOG", "BLOCK_IO_ERROR"},
 		Logger:    log,

@@ -190,38 +190,15 @@ func (c *control) queryBlock(context.Context, qmp.None) ([]blockInfo, error) {
 	return list, nil
 }
 
-func (c *control) queryNodes(context.Context, qmp.None) ([]*nodeInfo, error) {
+type nodesArgs struct {
+	// Flat leaves out what is known of backing files, which never is in the answer.
+	Flat bool `json:"flat,omitempty"`
+}
+
+func (c *control) queryNodes(context.Context, nodesArgs) ([]*nodeInfo, error) {
 	list := []*nodeInfo{}
 	for _, x := range c.m.disks.snapshot() {
 		list = append(list, c.describeNode(x))
-	}
-	return list, nil
-}
-
-type blockStats struct {
-	Device string    `json:"device"`
-	Qdev   string    `json:"qdev"`
-	Node   string    `json:"node-name"`
-	Stats  diskStats `json:"stats"`
-}
-
-type diskStats struct {
-	ReadBytes    uint64 `json:"rd_bytes"`
-	WriteBytes   uint64 `json:"wr_bytes"`
-	Reads        uint64 `json:"rd_operations"`
-	Writes       uint64 `json:"wr_operations"`
-	MediumErrors uint64 `json:"x-medium-errors"`
-	OtherErrors  uint64 `json:"x-other-errors"`
-}
-
-func (c *control) queryBlockStats(context.Context, qmp.None) ([]blockStats, error) {
-	list := []blockStats{}
-	for _, x := range c.m.disks.snapshot() {
-		if x.device == "" {
-			continue
-		}
-		t := c.m.controller.DriveTotals(x.id)
-		list = append(list, blockStats{x.device, x.device, x.name, diskStats{t.BytesRead, t.BytesWritten, t.Reads, t.Writes, t.MediumErrors, t.OtherErrors}})
 	}
 	return list, nil
 }

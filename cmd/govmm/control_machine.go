@@ -18,7 +18,7 @@ func (c *control) machineCommands() []qmp.Command {
 		qmp.NewCommand("query-uuid", c.queryUUID),
 		qmp.NewCommand("query-kvm", c.queryKVM),
 		qmp.NewCommand("query-cpus-fast", c.queryCPUs),
-		qmp.NewCommand("query-memory-size-summary", c.queryMemory),
+		qmp.NewCommand("query-memory-size-summary", c.queryMemorySize),
 		qmp.NewCommand("query-target", c.queryTarget),
 		qmp.NewCommand("query-chardev", c.querySerials),
 		qmp.NewCommand("query-pci", c.queryPCI),
@@ -152,20 +152,20 @@ func (c *control) queryCPUs(context.Context, qmp.None) ([]cpuInfo, error) {
 	list := []cpuInfo{}
 	for i, cpu := range c.m.vm.CPUs() {
 		list = append(list, cpuInfo{
-			Index: i, Path: fmt.Sprintf("/machine/cpu[%d]", i), Thread: cpu.Thread, Target: x86,
+			Index: i, Path: cpuPath(i), Thread: cpu.Thread, Target: x86,
 			Props: cpuProps{cpu.Place.Socket, cpu.Place.Core, cpu.Place.Thread},
 		})
 	}
 	return list, nil
 }
 
-type memoryInfo struct {
+type memorySizeInfo struct {
 	Base    uint64 `json:"base-memory"`
 	Plugged uint64 `json:"plugged-memory"` // beyond that, while the machine runs: always none
 }
 
-func (c *control) queryMemory(context.Context, qmp.None) (memoryInfo, error) {
-	return memoryInfo{Base: c.m.vm.MemorySize()}, nil
+func (c *control) queryMemorySize(context.Context, qmp.None) (memorySizeInfo, error) {
+	return memorySizeInfo{Base: c.m.vm.MemorySize()}, nil
 }
 
 // statsInfo are figures of govmm's own.

@@ -178,7 +178,7 @@ func (c *ctl) statusCommand() *cobra.Command {
 				}
 				var name nameInfo
 				var cpus []cpuInfo
-				var memory memoryInfo
+				var memory memorySizeInfo
 				var disks []blockInfo
 				for _, q := range []struct {
 					command string

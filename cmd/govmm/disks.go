@@ -19,11 +19,20 @@ type disk struct {
 	spec   diskSpec
 	medium block.Device
 
+	accounted block.Device // the medium as the drive has it
+	account   *block.Account
+
 	device   string // of the drive; empty: there is none
 	id       uint16 // of the drive, on the controller
 	slot     int
 	leaving  bool // it is being taken out
 	resizing bool
+}
+
+func newDisk(name string, spec diskSpec, medium block.Device) *disk {
+	x := &disk{name: name, spec: spec, medium: medium}
+	x.accounted, x.account = block.Accounted(medium)
+	return x
 }
 
 // disks are the media of a machine and the drives that they are in. Its methods
@@ -52,7 +61,8 @@ func (d *disks) open(specs []diskSpec) ([]megasas.DriveConfig, error) {
 		if name == "" {
 			name = fmt.Sprintf("disk%d", slot+1)
 		}
-		x := &disk{name: name, spec: spec, medium: medium, device: name, slot: slot}
+		x := newDisk(name, spec, medium)
+		x.device, x.slot = name, slot
 		if d.find(name) != nil {
 			return nil, errors.Join(fmt.Errorf("--disk: two disks are called %q", name), medium.Close())
 		}
@@ -65,7 +75,7 @@ func (d *disks) open(specs []diskSpec) ([]megasas.DriveConfig, error) {
 // drive is the disk as the controller takes it.
 func (x *disk) drive() megasas.DriveConfig {
 	return megasas.DriveConfig{
-		Drive:  raid.NewDrive(x.medium, x.spec.identity(x.slot)),
+		Drive:  raid.NewDrive(x.accounted, x.spec.identity(x.slot)),
 		Cache:  x.spec.cache,
 		System: x.spec.system,
 	}
@@ -123,7 +133,7 @@ func (d *disks) add(name string, spec diskSpec) error {
 	if err != nil {
 		return err
 	}
-	d.list = append(d.list, &disk{name: name, spec: spec, medium: medium})
+	d.list = append(d.list, newDisk(name, spec, medium))
 	return nil
 }
 

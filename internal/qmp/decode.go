@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // decode fills in arguments, and says what is wrong with them in QEMU's words. args
@@ -52,7 +53,7 @@ func decodeValue(name string, value any, into reflect.Value) error {
 		}
 		into.SetString(value)
 		if e, ok := into.Interface().(Enum); ok && !slices.Contains(e.QMPValues(), value) {
-			return Errorf(GenericError, "Parameter '%s' does not accept value '%s'", name, value)
+			return Errorf(GenericError, "Parameter '%s' does not accept value '%s'", name[strings.LastIndexByte(name, '.')+1:], value)
 		}
 		return nil
 	case bool:

@@ -129,7 +129,7 @@ func TestDialogue(t *testing.T) {
 		{`{"execute":"add","arguments":{"a":1,"c":1}}`, `Parameter 'c' is unexpected`},
 		{`{"execute":"add","arguments":{"a":1,"A":2}}`, `Parameter 'A' is unexpected`},
 		{`{"execute":"add","arguments":{"a":1,"how":{"mode":"loud"}}}`, `{"return":{"sum":1}}`},
-		{`{"execute":"add","arguments":{"a":1,"how":{"mode":"none"}}}`, `Parameter 'how.mode' does not accept value 'none'`},
+		{`{"execute":"add","arguments":{"a":1,"how":{"mode":"none"}}}`, `Parameter 'mode' does not accept value 'none'`},
 		{`{"execute":"add","arguments":{"a":1,"how":{"mode":1}}}`, `Invalid parameter type for 'how.mode', expected: string`},
 		{`{"execute":"add","arguments":{"a":1,"how":{}}}`, `Parameter 'how.mode' is missing`},
 		{`{"execute":"add","arguments":{"a":1,"how":{"mode":"loud","x":1}}}`, `Parameter 'how.x' is unexpected`},

@@ -1,6 +1,7 @@
 package kvm
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -34,6 +35,7 @@ type VCPU struct {
 	fd  int
 	run []byte // the kernel's struct kvm_run and the pages behind it
 
+	stats     int // descriptor of its statistics, -1 if there are none
 	xsaveSize int // of the processor's extended state, 0 where the kernel does not say
 	// Arguments of the calls of the same names: gokvm wants them on the heap.
 	regs        Regs
@@ -49,7 +51,11 @@ type VCPU struct {
 }
 
 func newVCPU(id, fd int, run []byte, xsaveSize int) *VCPU {
-	return &VCPU{id: id, fd: fd, run: run, xsaveSize: xsaveSize}
+	v := &VCPU{id: id, fd: fd, run: run, xsaveSize: xsaveSize, stats: -1}
+	if stats, err := getStats(fd); err == nil { // now, as later it would have to leave the guest
+		v.stats = stats
+	}
+	return v
 }
 
 // ID is the id of the vCPU's local APIC.
@@ -234,6 +240,9 @@ func (v *VCPU) Close() error {
 	err := unix.Munmap(v.run)
 	if e := unix.Close(v.fd); err == nil {
 		err = e
+	}
+	if v.stats >= 0 {
+		err = errors.Join(err, unix.Close(v.stats))
 	}
 	return err
 }
