@@ -29,7 +29,7 @@ func runCommit(t *Tool, a *arguments) (err error) {
 	if based {
 		noBacking = fmt.Errorf("Did not find '%s' in the backing chain of '%s'", base, name)
 	}
-	im, err := t.openImage(name, a, openOptions{format: a.get("f", ""), write: true, cache: a.get("t", ""), reopens: true}, noBacking)
+	im, err := t.openImage(name, a, openOptions{format: a.get("f", ""), write: true, cache: a.get("t", ""), reopens: true, inOrder: true}, noBacking)
 	if err != nil {
 		return err
 	}
@@ -49,7 +49,7 @@ func runCommit(t *Tool, a *arguments) (err error) {
 		mid := under.(*qcow2.Image)
 		format, under = mid.Info().BackingFormat, mid.Backing()
 	}
-	below, err := block.Open(block.Spec{Path: files[depth], Format: format})
+	below, err := block.Open(block.Spec{Path: files[depth], Format: format, L2CacheSize: writeCache})
 	if err != nil {
 		return openError(files[depth], err)
 	}

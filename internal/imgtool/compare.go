@@ -33,7 +33,7 @@ func runCompare(t *Tool, a *arguments) error {
 	}
 	var disk [2]block.Device
 	for i, format := range []string{a.get("f", ""), a.get("F", "")} {
-		d, _, err := t.open(a.operands[i], a, openOptions{format: format, cache: a.get("T", ""), source: true})
+		d, _, err := t.open(a.operands[i], a, openOptions{format: format, cache: a.get("T", ""), source: true, inOrder: true})
 		if err != nil {
 			return &statusError{exitCompareOpen, err}
 		}

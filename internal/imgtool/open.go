@@ -39,7 +39,15 @@ type openOptions struct {
 	source    bool   // the cache mode is that of a source
 	share     bool   // of -U
 	reopens   bool   // the command opens a backing file once more, to write it
+	inOrder   bool   // the command goes through the disk once, from its start
 }
+
+// How much mapping metadata, in bytes, is kept of a disk that is gone through in
+// order: no table is asked for twice. What is written collects between commits.
+const (
+	readCache  = 1 << 20
+	writeCache = 8 << 20
+)
 
 // openError is the failure to open an image.
 func openError(name string, err error) error {
@@ -114,6 +122,12 @@ func (t *Tool) locate(name string, imageOpts bool, o openOptions) (source, error
 	s.spec.NoBacking = s.spec.NoBacking || o.noBacking
 	s.spec.ForceShare = s.spec.ForceShare || o.share
 	s.spec.ShareBacking = o.reopens
+	if o.inOrder && s.spec.L2CacheSize == 0 {
+		s.spec.L2CacheSize = readCache
+		if o.write {
+			s.spec.L2CacheSize = writeCache
+		}
+	}
 	if s.spec.Format != "" {
 		s.named = s.named || imageOpts
 		return s, nil
