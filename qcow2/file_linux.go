@@ -18,6 +18,7 @@ type OSFile struct {
 	direct *directIO // nil unless opened with O_DIRECT
 
 	iovecs  sync.Pool // of *[]unix.Iovec
+	starts  sync.Pool // of *started
 	writes  atomic.Uint64
 	synced  atomic.Uint64
 	flushes joiner
