@@ -122,7 +122,8 @@ func (s *started) release() {
 }
 
 // StartReadV implements Starter: it reads what is mapped by tables in memory to
-// one run of clusters. All else is left to ReadV.
+// one run of clusters, of the image or of a backing file that is a Starter. All else
+// is left to ReadV.
 func (im *Image) StartReadV(bufs [][]byte, off int64, end Ended) bool {
 	return im.start(false, bufs, off, end)
 }
@@ -138,6 +139,9 @@ func (im *Image) Submit() {
 	if file, ok := im.data.(Starter); ok {
 		file.Submit()
 	}
+	if b, ok := im.backing.(Starter); ok {
+		b.Submit()
+	}
 }
 
 func (im *Image) start(write bool, bufs [][]byte, off int64, end Ended) bool {
@@ -150,19 +154,30 @@ func (im *Image) start(write bool, bufs [][]byte, off int64, end Ended) bool {
 	if rq == nil {
 		return false
 	}
-	m, ok := im.tryLookup(off, n, write)
-	if ok && m.kind == kindNormal && m.length == n {
-		rq.started = startedRequest{im: im, write: write, end: end}
-		if write {
-			ok = file.StartWriteV(rq.vec.next(n), m.host, rq)
-		} else {
-			ok = file.StartReadV(rq.vec.next(n), m.host, rq)
-		}
-		if ok {
-			return true
-		}
+	rq.started = startedRequest{im: im, write: write, end: end}
+	if im.startAt(file, rq, off, n) {
+		return true
 	}
 	im.end(rq)
+	return false
+}
+
+// startAt starts the transfer of a request, at the place of its bytes.
+func (im *Image) startAt(file Starter, rq *request, off, n int64) bool {
+	write := rq.started.write
+	m, ok := im.tryLookup(off, n, write)
+	if !ok || m.length != n {
+		return false
+	}
+	switch {
+	case m.kind == kindNormal && write:
+		return file.StartWriteV(rq.vec.next(n), m.host, rq)
+	case m.kind == kindNormal:
+		return file.StartReadV(rq.vec.next(n), m.host, rq)
+	case m.kind == kindUnallocated && im.backed(off, n) == n:
+		b, ok := im.backing.(Starter)
+		return ok && b.StartReadV(rq.vec.next(n), off, rq)
+	}
 	return false
 }
 

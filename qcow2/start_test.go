@@ -108,6 +108,38 @@ func TestStart(t *testing.T) {
 	}
 }
 
+// TestStartReadsBacking reads through an overlay what only its backing file has, and
+// not what reaches beyond that.
+func TestStartReadsBacking(t *testing.T) {
+	base := directImage(t)
+	f := directFile(t, "overlay")
+	if err := Create(f, CreateOptions{Size: 2 * mib, BackingFile: "base", BackingFormat: "qcow2"}); err != nil {
+		t.Fatal(err)
+	}
+	im, err := Open(f, Options{Backing: func(string, string) (Backing, error) { return base, nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer im.Close()
+	ends := make(endings, 1)
+	in := alignedBuffer(4096)
+	if !im.StartReadV([][]byte{in}, 64*kib, ends) {
+		t.Fatal("not begun")
+	}
+	im.Submit()
+	if err := ends.wait(t, 1); err != nil || !bytes.Equal(in, bytes.Repeat([]byte{0x55}, 4096)) {
+		t.Errorf("%v, % x...", err, in[:8])
+	}
+	for _, off := range []int64{512 * kib, mib, 2*mib - 4096} {
+		if im.StartReadV([][]byte{in}, off, ends) {
+			t.Errorf("begun at %d, where there is nothing", off)
+		}
+	}
+	if im.StartWriteV([][]byte{in}, 64*kib, ends) {
+		t.Error("a write was begun to a backing file")
+	}
+}
+
 // TestStartedRequestsAreWaitedFor closes an image while a transfer is underway.
 func TestStartedRequestsAreWaitedFor(t *testing.T) {
 	im := directImage(t)
