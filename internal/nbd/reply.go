@@ -85,11 +85,11 @@ type sender struct {
 	nc net.Conn
 
 	mu      sync.Mutex
-	changed sync.Cond // queued or owing became less, or the end came; its lock is mu
+	changed sync.Cond // queued or owing became less; its lock is mu
 	posted  sync.Cond // somebody is to send, or the end came; its lock is mu
 	pending []reply   // guarded by mu, with all below
 	queued  int       // bytes of pending, without the payloads that the budget bounds
-	owing   int       // workers that carry out a request without the receive lock
+	owing   int       // requests underway, and workers that carry one out without the receive lock
 	spare   []reply
 	writing bool
 	ended   bool // no replies will be posted any more
