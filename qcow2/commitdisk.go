@@ -55,14 +55,9 @@ func (im *Image) commitTo(base CommitTarget, o *CommitOptions) error {
 			return fmt.Errorf("base: %w", err)
 		}
 	}
-	for e, err := range Extents(im, 0, size) {
-		if err != nil {
-			return err
-		}
-		if err := im.commitExtent(base, e, depth, had); err != nil {
-			return err
-		}
-		o.Progress.report(e.Offset+e.Length, size)
+	c := commitReader{im: im, depth: depth, had: had}
+	if err := c.copyTo(base, o.Progress); err != nil {
+		return err
 	}
 	if err := base.Flush(); err != nil {
 		return fmt.Errorf("base: %w", err)
@@ -71,40 +66,6 @@ func (im *Image) commitTo(base CommitTarget, o *CommitOptions) error {
 		return nil
 	}
 	return im.empty()
-}
-
-// commitExtent writes an extent to a base that had the given size before, if
-// the images above it say what is there.
-func (im *Image) commitExtent(base CommitTarget, e Extent, depth int, had int64) error {
-	if !e.Present {
-		// The image at this depth leaves it to a backing file, which is too
-		// short. If that is the base there is nothing to say; if it is an image
-		// above, that hides what the base has.
-		if e.Length = min(e.Length, had-e.Offset); e.Depth+1 >= depth || e.Length <= 0 {
-			return nil
-		}
-	}
-	switch {
-	case e.Depth >= depth:
-		return nil
-	case e.Zero:
-		if err := base.WriteZeroes(e.Offset, e.Length, true); err != nil {
-			return fmt.Errorf("base: %w", err)
-		}
-		return nil
-	}
-	buf := make([]byte, min(e.Length, rebaseStep))
-	for e.Length > 0 {
-		p := [][]byte{buf[:min(e.Length, int64(len(buf)))]}
-		if err := im.ReadV(p, e.Offset); err != nil {
-			return err
-		}
-		if err := base.WriteV(p, e.Offset); err != nil {
-			return fmt.Errorf("base: %w", err)
-		}
-		e.Offset, e.Length = e.Offset+int64(len(p[0])), e.Length-int64(len(p[0]))
-	}
-	return nil
 }
 
 // empty gives back all that the image itself holds of the disk, so that all of

@@ -35,7 +35,10 @@
 // Files are read and written by system calls in the goroutine that asks: what is
 // in the page cache of the host costs least so. Files opened with O_DIRECT use
 // io_uring where there is more than one transfer at a time, so that waiting for
-// the disk takes no threads; the ring's mutexes are leaves.
+// the disk takes no threads; the ring's mutex is a leaf. Who has many transfers at
+// a time can start them and be told of their ends (Starter). A request that was
+// started holds its epoch until then like any other, and no lock that others wait
+// for but the share of blocks that writes of parts of blocks exclude.
 //
 // # Durability
 //

@@ -54,12 +54,14 @@ func (im *Image) rebase(o *RebaseOptions) error {
 		return err
 	}
 	size := im.Size()
+	var k keeper
+	k.RebaseOptions, k.im = o, im
 	for e, err := range Extents(ownExtents{im}, 0, size) {
 		if err != nil {
 			return err
 		}
 		if !e.Present {
-			if err := im.keepContents(e.Offset, e.Length, o); err != nil {
+			if err := k.keepContents(e.Offset, e.Length); err != nil {
 				return err
 			}
 		}
@@ -91,33 +93,41 @@ func (o ownExtents) Status(off, n int64) (Extent, error) {
 	return e, err
 }
 
-// rebaseStep is how many bytes are compared at a time, whole clusters.
-const rebaseStep = 4 << 20
+// rebaseStep is how many bytes are compared at a time, whole clusters unless
+// those are larger.
+const rebaseStep = 1 << 20
+
+// keeper copies into an image what a rebase would change.
+type keeper struct {
+	im *Image
+	*RebaseOptions
+	old, next []byte // what the disk reads as now, and what it would
+}
 
 // keepContents copies into the image what of n unallocated bytes at off would
 // read differently from the new backing file.
-func (im *Image) keepContents(off, n int64, o *RebaseOptions) error {
-	for e, err := range Extents(im, off, n) {
+func (k *keeper) keepContents(off, n int64) error {
+	step := max(rebaseStep, k.im.g.clusterSize)
+	for e, err := range Extents(k.im, off, n) {
 		if err != nil {
 			return err
 		}
-		if o.SharedDepth > 0 && e.Depth >= o.SharedDepth {
+		if k.SharedDepth > 0 && e.Depth >= k.SharedDepth {
 			continue
 		}
 		for e.Length > 0 {
-			step := min(e.Length, rebaseStep-e.Offset%rebaseStep)
-			same := false
+			n, same := min(e.Length, step-e.Offset%step), false
 			if e.Zero {
-				if same, step, err = readsZero(o.Backing, e.Offset, step); err != nil {
+				if same, n, err = readsZero(k.Backing, e.Offset, n); err != nil {
 					return err
 				}
 			}
 			if !same {
-				if err := im.keepStep(e.Offset, step, o.Backing); err != nil {
+				if err := k.keepStep(e.Offset, n); err != nil {
 					return err
 				}
 			}
-			e.Offset, e.Length = e.Offset+step, e.Length-step
+			e.Offset, e.Length = e.Offset+n, e.Length-n
 		}
 	}
 	return nil
@@ -139,18 +149,25 @@ func readsZero(b Backing, off, n int64) (zero bool, length int64, err error) {
 }
 
 // keepStep is keepContents for a few bytes: it compares them.
-func (im *Image) keepStep(off, n int64, b Backing) error {
-	old, next := make([]byte, n), make([]byte, n)
+func (k *keeper) keepStep(off, n int64) error {
+	im, b := k.im, k.Backing
+	if int64(len(k.old)) < n {
+		k.old, k.next = make([]byte, n), make([]byte, n)
+	}
+	old, next := k.old[:n], k.next[:n]
 	if err := im.ReadV([][]byte{old}, off); err != nil {
 		return err
 	}
+	have := int64(0)
 	if b != nil {
-		if have := min(n, b.Size()-off); have > 0 {
-			if err := b.ReadV([][]byte{next[:have]}, off); err != nil {
-				return fmt.Errorf("new backing file: %w", err)
-			}
+		have = max(0, min(n, b.Size()-off))
+	}
+	if have > 0 {
+		if err := b.ReadV([][]byte{next[:have]}, off); err != nil {
+			return fmt.Errorf("new backing file: %w", err)
 		}
 	}
+	clear(next[have:])
 	for len(old) > 0 {
 		step := min(int64(len(old)), im.g.clusterSize-off&(im.g.clusterSize-1))
 		if !bytes.Equal(old[:step], next[:step]) {

@@ -328,6 +328,47 @@ func TestCommitTo(t *testing.T) {
 	}
 }
 
+// failingBase is a base that takes some writes only.
+type failingBase struct {
+	*Image
+	left int
+}
+
+func (f *failingBase) WriteV(bufs [][]byte, off int64) error {
+	if f.left--; f.left < 0 {
+		return errFull
+	}
+	return f.Image.WriteV(bufs, off)
+}
+
+var errFull = errors.New("full")
+
+// TestCommitToFails commits more than is in memory at a time to a base that fails,
+// at once and in the middle: the error is told, and nobody goes on reading.
+func TestCommitToFails(t *testing.T) {
+	for _, left := range []int{0, 3} {
+		low := newImage(t, CreateOptions{Size: 16 * mib})
+		top := newImage(t, CreateOptions{Size: 16 * mib, BackingFile: "low", BackingFormat: "qcow2"})
+		im, err := Open(top, Options{Backing: func(string, string) (Backing, error) { return Open(low.reopened(), Options{ReadOnly: true}) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := im.WriteV([][]byte{bytes.Repeat([]byte{7}, int(8*mib))}, 0); err != nil {
+			t.Fatal(err)
+		}
+		base, err := Open(low, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := im.CommitTo(&failingBase{base, left}, CommitOptions{}); !errors.Is(err, errFull) {
+			t.Errorf("after %d writes: %v", left, err)
+		}
+		if err := errors.Join(im.Close(), base.Close()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestCrashCommitTo stops the machine while an overlay is committed: overlay and
 // base together hold what they held, and it can be done again.
 func TestCrashCommitTo(t *testing.T) {

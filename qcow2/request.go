@@ -8,6 +8,8 @@ type request struct {
 	aside  aside
 	epoch  uint64
 	off, n int64 // what it was called for
+
+	started startedRequest // if nobody waits for it
 }
 
 // begin waits until requests may run, checks the range of a request, and
@@ -55,6 +57,7 @@ func (im *Image) admit(op string, off, n int64, write bool) error {
 func (im *Image) end(rq *request) {
 	im.epochs.exit(rq.epoch)
 	rq.vec.release()
+	rq.started = startedRequest{}
 	im.requests.Put(rq)
 }
 

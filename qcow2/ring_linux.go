@@ -12,8 +12,8 @@ import (
 )
 
 // ring carries out transfers of one file by io_uring: a goroutine hands its
-// transfer in and sleeps. The runtime's poller watches the ring, so that waiting
-// takes no thread.
+// transfer in and sleeps, or goes on and is told of the end. The runtime's poller
+// watches the ring, so that waiting takes no thread.
 //
 // It serves direct I/O. What the page cache holds is copied sooner by a system
 // call than a ring is asked for it.
@@ -38,8 +38,14 @@ type ring struct {
 type transfer struct {
 	index uint64
 	iov   []unix.Iovec // what the kernel reads while the transfer is in flight
-	done  chan int32   // the result, once
+	done  chan int32   // the result, once, unless there is then
+	then  transferEnd  // nil: somebody waits for done
+	begun atomic.Bool  // orders what is above before the completion, which passes through the kernel
 }
+
+// transferEnd is told the result of a transfer for which nobody waits: the bytes
+// moved, or the negative error number. It must not wait for anything.
+type transferEnd interface{ transferred(res int32) }
 
 // ringEntries is how many transfers of a file the ring holds. What is beyond
 // that is done by system calls.
@@ -98,64 +104,120 @@ func (r *ring) reap() {
 		h := head.Load()
 		for end := tail.Load(); h != end; h++ {
 			c := &r.mem.cqes[h&r.mem.cqMask]
-			r.slots[c.userData].done <- c.res // has room for it
+			r.ended(r.slots[c.userData], c.res)
 		}
 		head.Store(h)
 		r.reaping.Unlock()
 	}
 }
 
-// transfer does one read or write from bufs, after the first skip bytes, at off.
-// If ok is false nothing was done, and a system call is to do it.
-func (r *ring) transfer(write bool, bufs [][]byte, skip int, off int64) (n int, err error, ok bool) {
+// ended passes on the result of a transfer.
+func (r *ring) ended(t *transfer, res int32) {
+	t.begun.Swap(false)
+	then := t.then
+	if then == nil {
+		t.done <- res // has room for it
+		return
+	}
+	r.put(t)
+	then.transferred(res)
+}
+
+// put gives a slot back.
+func (r *ring) put(t *transfer) {
+	clear(t.iov) // the slot must not keep the caller's memory alive
+	t.then = nil
 	r.mu.Lock()
+	r.free = append(r.free, t)
+	r.mu.Unlock()
+}
+
+// enqueue adds an entry for one read or write from bufs, after the first skip
+// bytes, at off, whose end then is told unless that is nil. The result is nil if
+// there is no room. Preconditions: mu is held.
+func (r *ring) enqueue(write bool, bufs [][]byte, skip int, off int64, then transferEnd) *transfer {
 	last := len(r.free) - 1
 	if last < 0 {
-		r.mu.Unlock()
-		return 0, nil, false
+		return nil
 	}
 	t := r.free[last]
 	r.free = r.free[:last]
-	t.iov = appendIovecs(t.iov[:0], bufs, skip)
+	t.iov, t.then = appendIovecs(t.iov[:0], bufs, skip), then
+	t.begun.Store(true)
 	tail := r.mem.sqTail.Load()
 	e := &r.mem.sqes[tail&r.mem.sqMask] // free: there are as many as slots
 	*e = ringSQE{fd: int32(r.file), off: uint64(off), userData: t.index}
 	e.target(write, t.iov)
 	r.mem.sqTail.Store(tail + 1)
 	r.waiting++
+	return t
+}
+
+// start is transfer for who does not wait, but goes on and calls submit before
+// long. Then end is told the result. It reports false if nothing was done.
+func (r *ring) start(write bool, bufs [][]byte, off int64, end transferEnd) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.enqueue(write, bufs, 0, off, end) != nil
+}
+
+// submit hands to the kernel what was started.
+func (r *ring) submit() {
+	r.mu.Lock()
 	if !r.submitting {
-		r.submit()
+		r.submitting = true
+		r.handIn()
+	}
+	r.mu.Unlock()
+	r.reap()
+}
+
+// transfer does one read or write from bufs, after the first skip bytes, at off.
+// If ok is false nothing was done, and a system call is to do it.
+func (r *ring) transfer(write bool, bufs [][]byte, skip int, off int64) (n int, err error, ok bool) {
+	r.mu.Lock()
+	t := r.enqueue(write, bufs, skip, off, nil)
+	if t == nil {
+		r.mu.Unlock()
+		return 0, nil, false
+	}
+	if !r.submitting {
+		// Those go first who are ready to run: what they have for the ring costs no
+		// system call of its own then.
+		r.submitting = true
+		r.mu.Unlock()
+		runtime.Gosched()
+		r.mu.Lock()
+		r.handIn()
 	}
 	r.mu.Unlock()
 
 	r.reap()
 	res := <-t.done
 	runtime.KeepAlive(bufs)
-	clear(t.iov) // the slot must not keep the caller's memory alive
-
-	r.mu.Lock()
-	r.free = append(r.free, t)
-	r.mu.Unlock()
+	r.put(t)
 	switch errno := unix.Errno(-res); {
 	case res >= 0:
 		return int(res), nil, true
-	case errno == unix.ECANCELED || errno == unix.EAGAIN || errno == unix.EINTR:
+	case ringRefused(res):
 		return 0, nil, false
 	default:
 		return 0, errno, true
 	}
 }
 
-// submit hands all that waits to the kernel, also what others add meanwhile. It
-// lets those go first who are ready to run: what they have for the ring costs no
-// system call of its own then.
+// ringRefused reports whether a result says that the ring did nothing, and a
+// system call may.
+func ringRefused(res int32) bool {
+	errno := unix.Errno(-res)
+	return res < 0 && (errno == unix.ECANCELED || errno == unix.EAGAIN || errno == unix.EINTR)
+}
+
+// handIn hands all that waits to the kernel, also what others add meanwhile.
 //
-// Preconditions: mu is held, but not throughout.
-func (r *ring) submit() {
-	r.submitting = true
-	r.mu.Unlock()
-	runtime.Gosched()
-	r.mu.Lock()
+// Preconditions: mu is held, but not throughout; submitting is set, and cleared at
+// the end.
+func (r *ring) handIn() {
 	for r.waiting > 0 {
 		n := r.waiting
 		r.mu.Unlock()
@@ -173,12 +235,19 @@ func (r *ring) submit() {
 	r.submitting = false
 }
 
-// cancel takes back what the kernel did not take. Preconditions: mu is held.
+// cancel takes back what the kernel did not take.
+// Preconditions: mu is held, but not throughout.
 func (r *ring) cancel() {
 	head, tail := r.mem.sqHead.Load(), r.mem.sqTail.Load()
+	var list []*transfer
 	for i := head; i != tail; i++ {
-		r.slots[r.mem.sqes[i&r.mem.sqMask].userData].done <- -int32(unix.ECANCELED)
+		list = append(list, r.slots[r.mem.sqes[i&r.mem.sqMask].userData])
 	}
 	r.mem.sqTail.Store(head)
 	r.waiting = 0
+	r.mu.Unlock()
+	for _, t := range list {
+		r.ended(t, -int32(unix.ECANCELED))
+	}
+	r.mu.Lock()
 }

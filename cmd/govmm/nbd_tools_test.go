@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // tool runs a program of somebody else's and returns what it printed.
@@ -78,15 +80,24 @@ func TestNbdcopyOfImages(t *testing.T) {
 }
 
 // TestFioVerifiesServedImage has fio write blocks of many sizes at random places and
-// read all of them back, 32 at a time.
+// read all of them back, 32 at a time: through the page cache and past it.
 func TestFioVerifiesServedImage(t *testing.T) {
-	t.Chdir(t.TempDir())
-	tool(t, "qemu-img", "create", "-q", "-f", "qcow2", "a.qcow2", "32M")
-	socket, stop := serveImages(t, "a.qcow2")
-	tool(t, "fio", "--name=verify", "--ioengine=nbd", "--uri="+clientURI(socket, ""), "--rw=randwrite", "--size=32M",
-		"--bsrange=512-128k", "--bs_unaligned=0", "--iodepth=32", "--verify=crc32c", "--verify_fatal=1", "--randseed=7", "--fsync=200")
-	ended(t, stop)
-	tool(t, "qemu-img", "check", "-q", "a.qcow2")
+	for name, cache := range map[string]string{"cache": "", "direct": ",cache.direct=on"} {
+		t.Run(name, func(t *testing.T) {
+			t.Chdir(t.TempDir())
+			tool(t, "qemu-img", "create", "-q", "-f", "qcow2", "a.qcow2", "32M")
+			if f, err := os.OpenFile("a.qcow2", os.O_RDWR|unix.O_DIRECT, 0); err != nil && cache != "" {
+				t.Skipf("no direct I/O where tests keep their files: %v", err)
+			} else if err == nil {
+				f.Close()
+			}
+			socket, stop := serveImages(t, "path=a.qcow2"+cache)
+			tool(t, "fio", "--name=verify", "--ioengine=nbd", "--uri="+clientURI(socket, ""), "--rw=randwrite", "--size=32M", "--loops=2",
+				"--bsrange=512-128k", "--bs_unaligned=0", "--iodepth=32", "--verify=crc32c", "--verify_fatal=1", "--randseed=7", "--fsync=200")
+			ended(t, stop)
+			tool(t, "qemu-img", "check", "-q", "a.qcow2")
+		})
+	}
 }
 
 // TestNbdfuseOfImage mounts an export as a file, which is read and written.

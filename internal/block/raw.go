@@ -108,6 +108,21 @@ func (r *raw) TryWriteV(bufs [][]byte, off int64) bool {
 	return r.debug == nil && r.check(off, vecLen(bufs), true) == nil && r.f.TryWriteV(bufs, r.base+off)
 }
 
+// StartReadV implements qcow2.Starter.
+func (r *raw) StartReadV(bufs [][]byte, off int64, end qcow2.Ended) bool {
+	return r.debug == nil && r.check(off, vecLen(bufs), false) == nil && r.f.StartReadV(bufs, off, end)
+}
+
+// StartWriteV implements qcow2.Starter. What mayBegin would look at is left to
+// WriteV.
+func (r *raw) StartWriteV(bufs [][]byte, off int64, end qcow2.Ended) bool {
+	seen := r.guessed && off < magicLen
+	return !seen && r.debug == nil && r.check(off, vecLen(bufs), true) == nil && r.f.StartWriteV(bufs, off, end)
+}
+
+// Submit implements qcow2.Starter.
+func (r *raw) Submit() { r.f.Submit() }
+
 func (r *raw) WriteZeroes(off, n int64, unmap bool) error {
 	if err := r.check(off, n, true); err != nil || n == 0 {
 		return err

@@ -28,7 +28,7 @@ func runCommit(t *Tool, a *arguments) (err error) {
 	if based {
 		noBacking = fmt.Errorf("Did not find '%s' in the backing chain of '%s'", base, name)
 	}
-	d, s, err := t.open(name, a, openOptions{format: a.get("f", ""), write: true, cache: a.get("t", ""), reopens: true})
+	d, s, err := t.open(name, a, openOptions{format: a.get("f", ""), write: true, cache: a.get("t", ""), reopens: true, inOrder: true})
 	if err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func runCommit(t *Tool, a *arguments) (err error) {
 			spec.Format = format
 		}
 	}
-	spec.Path, spec.ReadOnly = files[depth], false
+	spec.Path, spec.ReadOnly, spec.L2CacheSize = files[depth], false, writeCache
 	below, err := block.Open(spec)
 	if err != nil {
 		return openError(files[depth], err)

@@ -34,7 +34,7 @@ func runCompare(t *Tool, a *arguments) error {
 	var disk [2]block.Device
 	var names [2]string
 	for i, format := range []string{a.get("f", ""), a.get("F", "")} {
-		d, s, err := t.open(a.operands[i], a, openOptions{format: format, cache: a.get("T", ""), source: true})
+		d, s, err := t.open(a.operands[i], a, openOptions{format: format, cache: a.get("T", ""), source: true, inOrder: true})
 		if err != nil {
 			return &statusError{exitCompareOpen, err}
 		}

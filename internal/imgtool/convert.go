@@ -173,7 +173,7 @@ func (j *convertJob) number(o option) (err error) {
 
 // addSource opens an image that is copied; the first may be at a snapshot.
 func (t *Tool) addSource(c *copying, name string, a *arguments, first bool) error {
-	o := openOptions{format: a.get("f", ""), cache: a.get("T", ""), source: true, share: a.has("force-share")}
+	o := openOptions{format: a.get("f", ""), cache: a.get("T", ""), source: true, share: a.has("force-share"), inOrder: true}
 	s, err := t.locate(name, a.has("image-opts"), o)
 	if err != nil {
 		return err
@@ -246,7 +246,7 @@ func (c *copying) createOutput(n *newImage) error {
 
 // openOutput opens it.
 func (t *Tool) openOutput(c *copying, out string, a *arguments) (block.Device, error) {
-	o := openOptions{format: c.job.format, write: true, cache: a.get("t", "unsafe")}
+	o := openOptions{format: c.job.format, write: true, cache: a.get("t", "unsafe"), inOrder: true}
 	if c.job.reuse && !a.has("O") && !a.has("target-image-opts") {
 		o.format = block.FormatRaw
 	}

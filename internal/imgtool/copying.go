@@ -27,11 +27,11 @@ type copying struct {
 	began    time.Time
 
 	mu     sync.Mutex
-	turn   sync.Cond
-	next   int64 // offset that is looked at next; guarded by mu, with all below
-	issued int64 // pieces handed out
-	done   int64 // of them written, in order
-	bytes  int64 // written
+	turns  []sync.Cond // where batches wait for theirs, by ticket
+	next   int64       // offset that is looked at next; guarded by mu, with all below
+	issued int64       // batches handed out
+	done   int64       // of them written, in order
+	bytes  int64       // written
 	err    error
 }
 
@@ -71,13 +71,23 @@ func (c *copying) prepare(name string) error {
 	return nil
 }
 
-// piece is a range of the output that one goroutine copies.
+// piece is a range of the output that is read and written at a time.
 type piece struct {
 	off, n int64
 	zero   bool
-	ticket int64 // its place in the order of writes
-	skip   bool  // nothing to do
+	skip   bool // nothing to do
 }
+
+// batch is what a goroutine copies at a time: some pieces, so that the many short
+// ones of a sparse disk don't make goroutines wait for each other at each of them.
+type batch struct {
+	pieces []piece
+	buf    []byte // of all the data
+	ticket int64  // its place in the order of writes
+}
+
+// maxBatch bounds the pieces of a batch.
+const maxBatch = 64
 
 // pieceBytes is how much is copied at a time, unless clusters or runs of zeroes
 // are looked at that are larger.
@@ -93,18 +103,17 @@ func (c *copying) step() int64 {
 
 // run copies everything.
 func (c *copying) run() error {
-	c.turn.L = &c.mu
+	c.turns = make([]sync.Cond, c.job.workers)
+	for i := range c.turns {
+		c.turns[i].L = &c.mu
+	}
 	c.began = time.Now()
 	var crew sync.WaitGroup
 	for range c.job.workers {
 		crew.Go(func() {
-			buf := make([]byte, c.step())
-			for {
-				p, ok := c.take()
-				if !ok {
-					return
-				}
-				if err := c.copy(p, buf); err != nil {
+			b := batch{buf: make([]byte, c.step())}
+			for c.take(&b) {
+				if err := c.copy(&b); err != nil {
 					c.fail(err)
 					return
 				}
@@ -118,33 +127,49 @@ func (c *copying) run() error {
 func (c *copying) fail(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.failed(err)
+}
+
+// failed makes all goroutines end. Preconditions: mu is held.
+func (c *copying) failed(err error) {
 	if c.err == nil {
 		c.err = err
 	}
-	c.turn.Broadcast()
+	for i := range c.turns {
+		c.turns[i].Broadcast()
+	}
 }
 
-// take hands out the next piece.
-func (c *copying) take() (piece, bool) {
+// take hands out the next batch: as many pieces as its buffer has room for.
+func (c *copying) take(b *batch) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.err == nil && c.next < c.total {
+	b.pieces = b.pieces[:0]
+	for room := int64(len(b.buf)); c.err == nil && c.next < c.total && len(b.pieces) < maxBatch; {
 		p, err := c.look(c.next)
 		if err != nil {
-			c.err = err
-			c.turn.Broadcast()
+			c.failed(err)
 			break
+		}
+		if !p.zero && !p.skip {
+			if p.n > room {
+				break
+			}
+			room -= p.n
 		}
 		c.next += p.n
 		if p.skip {
 			c.progress.set(c.next)
 			continue
 		}
-		p.ticket = c.issued
-		c.issued++
-		return p, true
+		b.pieces = append(b.pieces, p)
 	}
-	return piece{}, false
+	if c.err != nil || len(b.pieces) == 0 {
+		return false
+	}
+	b.ticket = c.issued
+	c.issued++
+	return true
 }
 
 // look finds the piece at off. Preconditions: mu is held.
@@ -207,34 +232,47 @@ func (c *copying) cut(p piece) piece {
 	return p
 }
 
-// copy copies one piece.
-func (c *copying) copy(p piece, buf []byte) error {
-	buf = buf[:min(p.n, int64(len(buf)))]
-	if !p.zero {
-		if err := c.read(p.off, buf); err != nil {
+// copy copies a batch.
+func (c *copying) copy(b *batch) error {
+	buf := b.buf
+	for _, p := range b.pieces {
+		if p.zero {
+			continue
+		}
+		if err := c.read(p.off, buf[:p.n]); err != nil {
 			return err
 		}
+		buf = buf[p.n:]
 	}
-	c.await(p.ticket)
-	defer c.finish(p)
+	c.await(b.ticket)
+	defer c.finish(b)
 	if c.stopped() {
 		return nil
 	}
-	var err error
-	switch {
-	case p.zero:
-		err = c.out.WriteZeroes(p.off, p.n, true)
-	case c.job.compress:
-		err = c.compress(p.off, buf)
-	case c.job.sparse == 0:
-		err = c.out.WriteV([][]byte{buf}, p.off)
-	default:
-		err = c.writeSparse(p.off, buf)
-	}
-	if err != nil {
-		return fmt.Errorf("error while writing at byte %d: %s", p.off, reason(err))
+	buf = b.buf
+	for _, p := range b.pieces {
+		var data []byte
+		if !p.zero {
+			data, buf = buf[:p.n], buf[p.n:]
+		}
+		if err := c.write(p, data); err != nil {
+			return fmt.Errorf("error while writing at byte %d: %s", p.off, reason(err))
+		}
 	}
 	return nil
+}
+
+// write writes a piece, whose data is given unless it is zeroes.
+func (c *copying) write(p piece, data []byte) error {
+	switch {
+	case p.zero:
+		return c.out.WriteZeroes(p.off, p.n, true)
+	case c.job.compress:
+		return c.compress(p.off, data)
+	case c.job.sparse == 0:
+		return c.out.WriteV([][]byte{data}, p.off)
+	}
+	return c.writeSparse(p.off, data)
 }
 
 // read fills buf from the sources at off.
@@ -339,7 +377,7 @@ func (c *copying) compress(off int64, buf []byte) error {
 	return nil
 }
 
-// await waits until all pieces before a ticket are written.
+// await waits until all batches before a ticket are written.
 func (c *copying) await(ticket int64) {
 	if c.job.anyOrder {
 		return
@@ -347,7 +385,7 @@ func (c *copying) await(ticket int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for c.done != ticket && c.err == nil {
-		c.turn.Wait()
+		c.turns[ticket%int64(len(c.turns))].Wait()
 	}
 }
 
@@ -357,13 +395,15 @@ func (c *copying) stopped() bool {
 	return c.err != nil
 }
 
-// finish enters a piece as written, and keeps to the rate.
-func (c *copying) finish(p piece) {
+// finish enters a batch as written, and keeps to the rate.
+func (c *copying) finish(b *batch) {
 	c.mu.Lock()
 	c.done++
-	c.bytes += p.n
+	for _, p := range b.pieces {
+		c.bytes += p.n
+	}
 	at, bytes := c.next, c.bytes
-	c.turn.Broadcast()
+	c.turns[c.done%int64(len(c.turns))].Signal() // no more batches than turns are underway
 	c.mu.Unlock()
 	c.progress.set(min(at, c.total-1))
 	if rate := c.job.rate; rate > 0 {

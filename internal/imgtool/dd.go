@@ -60,7 +60,7 @@ func runDD(t *Tool, a *arguments) (err error) {
 	if a.has("image-opts") && a.has("f") {
 		return errors.New("--image-opts and --format are mutually exclusive")
 	}
-	in, _, err := t.open(j.in, a, openOptions{format: a.get("f", "")})
+	in, _, err := t.open(j.in, a, openOptions{format: a.get("f", ""), inOrder: true})
 	if err != nil {
 		return err
 	}
@@ -92,7 +92,7 @@ func runDD(t *Tool, a *arguments) (err error) {
 		t.complain(fmt.Errorf("%s: cannot skip to specified offset", j.in))
 		return nil
 	}
-	s, err := t.locate(j.out, false, openOptions{format: format, write: true})
+	s, err := t.locate(j.out, false, openOptions{format: format, write: true, inOrder: true})
 	if err != nil {
 		return err
 	}

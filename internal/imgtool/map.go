@@ -1,8 +1,9 @@
 package imgtool
 
 import (
+	"bufio"
 	"fmt"
-	"strings"
+	"strconv"
 
 	"github.com/govmm/govmm/internal/block"
 	"github.com/govmm/govmm/qcow2"
@@ -18,7 +19,7 @@ var mapCommand = command{
 	run: runMap,
 }
 
-func runMap(t *Tool, a *arguments) error {
+func runMap(t *Tool, a *arguments) (err error) {
 	asJSON, err := a.json()
 	if err != nil {
 		return err
@@ -38,7 +39,7 @@ func runMap(t *Tool, a *arguments) error {
 	if err != nil {
 		return err
 	}
-	d, s, err := t.open(name, a, openOptions{format: a.get("format", "")})
+	d, s, err := t.open(name, a, openOptions{format: a.get("format", ""), inOrder: true})
 	if err != nil {
 		return err
 	}
@@ -51,15 +52,21 @@ func runMap(t *Tool, a *arguments) error {
 	if length < 0 || length > left {
 		length = left
 	}
-	p := mapPrinter{t: t, files: block.Files(d)}
+	out := bufio.NewWriterSize(t.Stdout, 64<<10)
+	defer func() {
+		if e := out.Flush(); err == nil {
+			err = e
+		}
+	}()
+	p := mapPrinter{out: out, files: block.Files(d)}
 	if _, ok := d.(*qcow2.Image); ok && s.opts.Inject {
 		p.files[0] = s.injected()
 	}
 	if asJSON {
-		t.printf("[")
+		out.WriteString("[")
 		p.print = p.json
 	} else {
-		t.printf("%-16s%-16s%-16s%s\n", "Offset", "Length", "Mapped to", "File")
+		fmt.Fprintf(out, "%-16s%-16s%-16s%s\n", "Offset", "Length", "Mapped to", "File")
 		p.print = p.human
 	}
 	if asJSON && length == 0 {
@@ -74,14 +81,14 @@ func runMap(t *Tool, a *arguments) error {
 		}
 	}
 	if asJSON {
-		t.printf("]\n")
+		out.WriteString("]\n")
 	}
 	return nil
 }
 
 // mapPrinter prints extents.
 type mapPrinter struct {
-	t     *Tool
+	out   *bufio.Writer // keeps its first error
 	files []string
 	print func(qcow2.Extent) error
 	count int
@@ -92,7 +99,7 @@ func (p *mapPrinter) human(e qcow2.Extent) error {
 		return fmt.Errorf("File contains external, encrypted or compressed clusters.")
 	}
 	if e.Data && !e.Zero {
-		p.t.printf("%-16s%-16s%-16s%s\n", hex(e.Offset), hex(e.Length), hex(e.Host), p.files[e.Depth])
+		fmt.Fprintf(p.out, "%-16s%-16s%-16s%s\n", hex(e.Offset), hex(e.Length), hex(e.Host), p.files[e.Depth])
 	}
 	return nil
 }
@@ -106,16 +113,19 @@ func hex(n int64) string {
 }
 
 func (p *mapPrinter) json(e qcow2.Extent) error {
-	var b strings.Builder
 	if p.count++; p.count > 1 {
-		b.WriteString(",\n")
+		p.out.WriteString(",\n")
 	}
-	fmt.Fprintf(&b, `{ "start": %d, "length": %d, "depth": %d, "present": %v, "zero": %v, "data": %v`,
-		e.Offset, e.Length, e.Depth, e.Present, e.Zero, e.Data)
+	b := p.out.AvailableBuffer()
+	b = strconv.AppendInt(append(b, `{ "start": `...), e.Offset, 10)
+	b = strconv.AppendInt(append(b, `, "length": `...), e.Length, 10)
+	b = strconv.AppendInt(append(b, `, "depth": `...), int64(e.Depth), 10)
+	b = strconv.AppendBool(append(b, `, "present": `...), e.Present)
+	b = strconv.AppendBool(append(b, `, "zero": `...), e.Zero)
+	b = strconv.AppendBool(append(b, `, "data": `...), e.Data)
 	if e.Host >= 0 {
-		fmt.Fprintf(&b, `, "offset": %d`, e.Host)
+		b = strconv.AppendInt(append(b, `, "offset": `...), e.Host, 10)
 	}
-	b.WriteString("}")
-	p.t.printf("%s", b.String())
-	return nil
+	_, err := p.out.Write(append(b, '}'))
+	return err
 }

@@ -48,7 +48,7 @@ func runMeasure(t *Tool, a *arguments) error {
 	n := newImage{format: a.get("O", t.DefaultFormat), size: size}
 	var d block.Device
 	if len(a.operands) == 1 {
-		s, err := t.locate(a.operands[0], a.has("image-opts"), openOptions{format: a.get("f", "")})
+		s, err := t.locate(a.operands[0], a.has("image-opts"), openOptions{format: a.get("f", ""), inOrder: true})
 		if err != nil {
 			return err
 		}

@@ -47,10 +47,18 @@ type openOptions struct {
 	source    bool   // the cache mode is that of a source
 	share     bool   // of -U
 	reopens   bool   // the command opens a backing file once more, to write it
+	inOrder   bool   // the command goes through the disk once, from its start
 }
 
 // errLocked means that a disk is encrypted, and no passphrase was given.
 var errLocked = errors.New("no passphrase")
+
+// How much mapping metadata, in bytes, is kept of a disk that is gone through in
+// order: no table is asked for twice. What is written collects between commits.
+const (
+	readCache  = 1 << 20
+	writeCache = 8 << 20
+)
 
 // openError is the failure to open an image.
 func openError(name string, err error) error {
@@ -124,6 +132,12 @@ func (t *Tool) locate(name string, imageOpts bool, o openOptions) (source, error
 	s.spec.LeaveBacking = o.noBacking
 	s.spec.ForceShare = s.spec.ForceShare || o.share
 	s.spec.ShareBacking = o.reopens
+	if o.inOrder && s.spec.L2CacheSize == 0 {
+		s.spec.L2CacheSize = readCache
+		if o.write {
+			s.spec.L2CacheSize = writeCache
+		}
+	}
 	s.named = !s.spec.Guessed
 	return s, nil
 }

@@ -35,7 +35,7 @@ func runRebase(t *Tool, a *arguments) (err error) {
 	}
 	name := a.operands[0]
 	to, format := a.get("b", ""), a.get("F", "")
-	d, _, err := t.open(name, a, openOptions{format: a.get("f", ""), write: true, noBacking: unsafe, cache: a.get("t", "")})
+	d, _, err := t.open(name, a, openOptions{format: a.get("f", ""), write: true, noBacking: unsafe, cache: a.get("t", ""), inOrder: true})
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func runRebase(t *Tool, a *arguments) (err error) {
 	o := qcow2.RebaseOptions{Name: to, Format: format}
 	if to != "" {
 		full := backingPath(name, to)
-		s, err := t.locate(full, false, openOptions{format: format})
+		s, err := t.locate(full, false, openOptions{format: format, inOrder: true})
 		if err == nil {
 			var d block.Device
 			if d, err = t.openSource(s, openOptions{cache: a.get("T", ""), source: true}); err == nil {

@@ -48,6 +48,7 @@ type conn struct {
 	export     *Export
 	contexts   []selection
 	contextsOf *Export
+	starter    Starter // the export's device, if it is one
 
 	recv    sync.Mutex
 	over    error                  // why no request will be received any more; guarded by recv
@@ -57,8 +58,11 @@ type conn struct {
 	alone   atomic.Int32           // of the last requests handed over, how many had no company
 	waiting atomic.Int32           // workers that wait for recv
 	workers atomic.Int32
-	crew    sync.WaitGroup
-	budget  budget
+	crew    sync.WaitGroup // workers, and requests underway
+
+	underway atomic.Int64  // requests that were started, for which no worker waits
+	sending  chan struct{} // closed when their sender has ended; nil: there is none yet
+	budget   budget
 
 	out sender
 }
@@ -103,10 +107,15 @@ func (c *conn) serve() {
 	}
 	c.allow(0)
 	log.Debug("client comes", "export", c.export.Name)
-	c.out.nc, c.out.changed.L = c.nc, &c.out.mu
+	c.out.nc, c.out.changed.L, c.out.posted.L = c.nc, &c.out.mu, &c.out.mu
+	c.starter, _ = c.export.Device.(Starter)
 	c.budget.pool, c.budget.left = &c.srv.buffers, connectionBudget
 	c.hire()
 	c.crew.Wait()
+	if c.sending != nil {
+		c.out.end()
+		<-c.sending
+	}
 	if c.secure {
 		_ = c.nc.Close() // says goodbye before the socket closes
 	}
@@ -158,6 +167,8 @@ type worker struct {
 	done    bool
 	replies []reply
 	vec     [1][]byte // of the request to the device
+
+	unsubmitted bool // something was started, and not handed to the device
 }
 
 // pass gives the receive lock to somebody else, and makes sure that there is
@@ -183,7 +194,7 @@ func (w *worker) next() bool {
 		w.done = true
 		return false
 	}
-	if len(w.replies) > 0 && (c.in.Buffered() < requestSize || len(w.replies) >= maxCollected) {
+	if (len(w.replies) > 0 || w.unsubmitted) && (c.in.Buffered() < requestSize || len(w.replies) >= maxCollected) {
 		w.flush()
 	}
 	rq, err := c.receive()

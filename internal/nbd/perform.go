@@ -20,6 +20,10 @@ func (w *worker) carryOut(rq request) {
 		w.fail(rq, code, text)
 		return
 	}
+	if rq.cmd == cmdRead && rq.length < holeSearch && w.startRead(rq) {
+		return
+	}
+	w.submit()
 	if c.slow(&rq) && (rq.cmd != cmdRead || rq.length <= pieceSize) {
 		w.release()
 	}
@@ -176,6 +180,20 @@ func (w *worker) read(rq request) {
 	}
 }
 
+// startRead is read for a short READ that is not waited for.
+func (w *worker) startRead(rq request) bool {
+	c, n := w.c, int64(rq.length)
+	if c.starter == nil || n == 0 || !c.budget.has(n) {
+		return false
+	}
+	b := c.budget.take(n)
+	if !w.start(rq, b) {
+		c.budget.give(b)
+		return false
+	}
+	return true
+}
+
 // abandon ends a READ that failed.
 func (w *worker) abandon(rq request, err error, begun bool) {
 	if !begun {
@@ -243,6 +261,10 @@ func (w *worker) write(rq request, code uint32, text string) {
 			return
 		}
 		left -= n
+		if n == int64(rq.length) && w.start(rq, b) {
+			return
+		}
+		w.submit()
 		if left == 0 && c.slow(&rq) {
 			w.release()
 		}
@@ -270,23 +292,26 @@ func (w *worker) vectored(b *buffer) [][]byte {
 }
 
 // finish replies to a request without data.
-func (w *worker) finish(rq request, err error) {
-	if err != nil {
-		w.fail(rq, errno(err), err.Error())
-		return
-	}
-	if w.c.structured && rq.cmd == cmdRead {
-		w.add(doneChunk(rq.cookie)) // a READ may not get a simple reply any more
-		return
-	}
-	w.add(simpleReply(rq.cookie, 0))
-}
+func (w *worker) finish(rq request, err error) { w.add(w.c.outcome(rq, err)) }
 
 // fail replies with an error.
-func (w *worker) fail(rq request, code uint32, text string) {
-	if w.c.structured {
-		w.add(errorChunk(rq.cookie, code, text))
-		return
+func (w *worker) fail(rq request, code uint32, text string) { w.add(w.c.failure(rq, code, text)) }
+
+// outcome is the reply to a request without data.
+func (c *conn) outcome(rq request, err error) reply {
+	switch {
+	case err != nil:
+		return c.failure(rq, errno(err), err.Error())
+	case c.structured && rq.cmd == cmdRead:
+		return doneChunk(rq.cookie) // a READ may not get a simple reply any more
 	}
-	w.add(simpleReply(rq.cookie, code))
+	return simpleReply(rq.cookie, 0)
+}
+
+// failure is the reply that is an error.
+func (c *conn) failure(rq request, code uint32, text string) reply {
+	if c.structured {
+		return errorChunk(rq.cookie, code, text)
+	}
+	return simpleReply(rq.cookie, code)
 }

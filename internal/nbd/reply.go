@@ -68,8 +68,10 @@ func errorChunk(cookie uint64, code uint32, text string) reply {
 // add collects a reply.
 func (w *worker) add(r reply) { w.replies = append(w.replies, r) }
 
-// flush sends the replies that were collected.
+// flush hands on what was collected: to the device what was started, to the client
+// replies.
 func (w *worker) flush() {
+	w.submit()
 	if len(w.replies) > 0 {
 		w.c.out.send(w, w.replies)
 		clear(w.replies)
@@ -84,11 +86,13 @@ type sender struct {
 
 	mu      sync.Mutex
 	changed sync.Cond // queued or owing became less; its lock is mu
+	posted  sync.Cond // somebody is to send, or the end came; its lock is mu
 	pending []reply   // guarded by mu, with all below
 	queued  int       // bytes of pending, without the payloads that the budget bounds
-	owing   int       // workers that carry out a request without the receive lock
+	owing   int       // requests underway, and workers that carry one out without the receive lock
 	spare   []reply
 	writing bool
+	ended   bool // no replies will be posted any more
 	err     error
 
 	vec  net.Buffers // of the one who is writing
@@ -121,16 +125,64 @@ func (s *sender) send(w *worker, replies []reply) {
 		runtime.Gosched()
 		s.mu.Lock()
 	}
+	s.drain(w.c)
+}
+
+// post queues the reply of a request for which no worker waits, and that was owed.
+// It does not wait.
+func (s *sender) post(r reply) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pending = append(s.pending, r)
+	s.queued += r.n + len(r.tail)
+	s.owing--
+	s.changed.Broadcast()
+	if !s.writing {
+		s.posted.Signal()
+	}
+}
+
+// run sends what is posted until the end.
+func (s *sender) run(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		for !s.ended && (s.writing || len(s.pending) == 0) {
+			s.posted.Wait()
+		}
+		if len(s.pending) == 0 {
+			return
+		}
+		s.writing = true
+		s.mu.Unlock()
+		runtime.Gosched() // those that end together leave together
+		s.mu.Lock()
+		s.drain(c)
+	}
+}
+
+// end makes run return once all was sent.
+func (s *sender) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
+	s.posted.Signal()
+}
+
+// drain sends what is pending, also what comes meanwhile.
+// Preconditions: mu is held, though not throughout; writing is set, and cleared at
+// the end.
+func (s *sender) drain(c *conn) {
 	for len(s.pending) > 0 {
 		out, err := s.pending, s.err
 		s.pending, s.spare, s.queued = s.spare[:0], nil, 0
 		s.changed.Broadcast()
 		s.mu.Unlock()
 		if err == nil {
-			err = s.write(w.c, out)
+			err = s.write(c, out)
 		}
 		for i := range out {
-			w.c.budget.give(out[i].payload)
+			c.budget.give(out[i].payload)
 		}
 		clear(out)
 		s.mu.Lock()
@@ -147,6 +199,18 @@ func (s *sender) owe() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.owing++
+}
+
+// oweUnlessFull is owe for a reply that will be posted. It reports false, and does
+// nothing, if the client does not take those that there are.
+func (s *sender) oweUnlessFull() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.queued >= maxQueued {
+		return false
+	}
+	s.owing++
+	return true
 }
 
 // settle says that they were sent, or given to the one who is writing.

@@ -810,8 +810,18 @@ func FuzzConnection(f *testing.F) {
 		f.Add(append(bytes.Clone(enter), request(cmd, 4096, 64<<10)...))
 	}
 	f.Add(append(hello, option(optExportName, []byte("a"))...))
+	batch := bytes.Clone(enter)
+	for i := range uint64(20) {
+		batch = append(batch, request(command(i%2), i*4096, 4096)...)
+		batch = append(batch, make([]byte, 4096*(i%2))...)
+	}
+	f.Add(batch)
+	f.Add(append(batch, 0))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s := &Server{Exports: exports(newRAM(256 << 10))}
+		if len(data)%2 == 1 {
+			s.Exports[0].Device = &starting{ram: newRAM(256 << 10)}
+		}
 		ours, theirs := net.Pipe()
 		c := newConn(s, ours)
 		if !s.admit(c) {

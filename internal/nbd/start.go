@@ -1,0 +1,94 @@
+package nbd
+
+import "sync"
+
+// Starter is a Device that can carry out transfers while a worker goes on with
+// the next request; qcow2.Starter, which is the same, says what the methods promise.
+type Starter interface {
+	StartReadV(bufs [][]byte, off int64, end Ended) bool
+	StartWriteV(bufs [][]byte, off int64, end Ended) bool
+	Submit()
+}
+
+// Ended is told that a transfer has ended, by a goroutine that must not wait.
+type Ended = interface{ Ended(err error) }
+
+// started is a request whose transfer was started.
+type started struct {
+	c  *conn
+	rq request
+	b  *buffer
+}
+
+var startedPool = sync.Pool{New: func() any { return new(started) }}
+
+// start begins a request for one piece if the device can do so, and if there is
+// company: a lone one is done sooner by waiting for it. The worker goes on with the
+// receive lock, and the reply is left to the sender. If the result is false
+// nothing was done.
+func (w *worker) start(rq request, b *buffer) bool {
+	c := w.c
+	if c.starter == nil || rq.flags&cmdFlagFUA != 0 || c.underway.Load() == 0 && c.in.Buffered() < requestSize {
+		return false
+	}
+	if !c.out.oweUnlessFull() {
+		return false
+	}
+	c.crew.Add(1)
+	c.underway.Add(1)
+	s := startedPool.Get().(*started)
+	*s = started{c, rq, b}
+	begin := c.starter.StartReadV
+	if rq.cmd == cmdWrite {
+		begin = c.starter.StartWriteV
+	}
+	if begin(w.vectored(b), int64(rq.off), s) {
+		w.unsubmitted = true
+		c.startSender()
+		return true
+	}
+	startedPool.Put(s)
+	c.out.settle()
+	c.underway.Add(-1)
+	c.crew.Done()
+	return false
+}
+
+// submit makes the device begin with what was started.
+func (w *worker) submit() {
+	if w.unsubmitted {
+		w.unsubmitted = false
+		w.c.starter.Submit()
+	}
+}
+
+// Ended implements Ended: it queues the reply.
+func (s *started) Ended(err error) {
+	c, b := s.c, s.b
+	r := c.outcome(s.rq, err)
+	switch {
+	case s.rq.cmd == cmdWrite || err != nil:
+		c.budget.give(b)
+	case c.structured:
+		r = dataChunk(s.rq.cookie, int64(s.rq.off), b, true)
+	default:
+		r.payload = b
+	}
+	*s = started{}
+	startedPool.Put(s)
+	c.underway.Add(-1)
+	c.out.post(r)
+	c.crew.Done()
+}
+
+// startSender makes sure that there is a goroutine that sends the replies of
+// requests which no worker waits for. Preconditions: recv is held.
+func (c *conn) startSender() {
+	if c.sending == nil {
+		c.sending = make(chan struct{})
+		go func() {
+			c.out.run(c)
+			close(c.sending)
+		}()
+	}
+}
