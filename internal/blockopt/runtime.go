@@ -104,8 +104,12 @@ func (t *Tree) TakeRuntime(s *Source) error {
 	if err := r.generic(s, at); err != nil {
 		return err
 	}
-	if s.Spec.Format != block.FormatQCOW2 || s.Protocol != "" {
-		return nil
+	switch {
+	case s.Protocol != "":
+	case s.Spec.Format == block.FormatRaw:
+		return r.window(s, at, make(map[string]any))
+	case s.Spec.Format == block.FormatQCOW2:
+		return r.runtime(s, at)
 	}
-	return r.runtime(s, at)
+	return nil
 }

@@ -412,6 +412,9 @@ var scripts = []script{
 		resize -q a 1M
 		same a
 		resize a -- -512k
+		resize a -512k
+		resize a -x
+		resize -1k
 		resize --shrink a -- -512k
 		resize --shrink a -- -1M
 		resize a 0
@@ -433,6 +436,8 @@ var scripts = []script{
 		resize -f raw --preallocation=falloc r 4M
 		info r
 		resize -f raw --preallocation=full r 5M
+		resize -f raw --shrink --preallocation=full r -256K
+		resize -f raw --shrink r -256K
 		info r
 	`},
 	{"commit and rebase", `

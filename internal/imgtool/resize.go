@@ -18,7 +18,8 @@ var resizeCommand = command{
 		{0, "preallocation", "PREALLOC", "what to do with what is added: off, metadata, falloc or full"},
 		{0, "shrink", "", "permit a smaller size"},
 	},
-	run: runResize,
+	lastOperand: true, // -N takes away
+	run:         runResize,
 }
 
 func runResize(t *Tool, a *arguments) (err error) {

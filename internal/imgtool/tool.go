@@ -35,12 +35,19 @@ type command struct {
 	synopsis string
 	about    string
 	flags    []flag
-	run      func(t *Tool, a *arguments) error
+	// lastOperand says that the last argument is an operand, even with a - in front.
+	lastOperand bool
+	run         func(t *Tool, a *arguments) error
 }
 
 // takesOptions reports whether the command's -o has options of a format.
 func (c *command) takesOptions() bool {
 	return slices.ContainsFunc(c.flags, func(f flag) bool { return f.short == 'o' && f.arg == "OPTIONS" })
+}
+
+// looksShort reports whether an argument looks like an option of one letter, except -h.
+func looksShort(arg string) bool {
+	return len(arg) > 1 && arg[0] == '-' && arg[1] != '-' && arg != "-h"
 }
 
 // commands in the order of qemu-img's manual, which has all but explain.
@@ -92,10 +99,15 @@ func (t *Tool) dispatch(args []string) error {
 }
 
 func (t *Tool) runCommand(c *command, args []string) error {
+	var last []string
+	if n := len(args) - 1; c.lastOperand && n >= 0 && looksShort(args[n]) {
+		args, last = args[:n], args[n:]
+	}
 	a, err := parseArguments(c.flags, args)
 	if err != nil {
 		return err
 	}
+	a.operands = append(a.operands, last...)
 	if a.has("help") {
 		return t.commandHelp(c)
 	}
