@@ -43,7 +43,8 @@ type WorkTotals struct {
 	Time        time.Duration // of both
 }
 
-// work counts one kind of requests, in a cache line of its own.
+// work counts one kind of requests. It is as large as a cache line, so that those who read
+// and those who write get little into each other's way.
 type work struct {
 	done, bytes, failed atomic.Uint64
 	nanos               atomic.Int64
@@ -59,7 +60,8 @@ const (
 )
 
 // quickSample is how many transfers that wait for nothing one is timed for. They take a
-// microsecond, of which a clock that is read twice would be a tenth.
+// microsecond, of which a clock that is read twice would be a tenth; this is a
+// twenty-fifth.
 const quickSample = 16
 
 // Accounted returns a device that is d, and the account of what is asked of it. It is
