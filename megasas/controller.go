@@ -148,6 +148,7 @@ func New(cfg Config) (*Controller, error) {
 	c.registers = newRegisterFile(c.p.layout.registers)
 	c.fw.settled.L = &c.fw.mu
 	c.fw.epoch.Store(1)
+	c.fw.begun = make(chan struct{}, 1)
 	c.fw.boot = c.p.Boot
 	c.faults.c = c
 	c.replies.init()
