@@ -25,13 +25,14 @@ func TestControl(t *testing.T) {
 	g := startControlled(t, v, debian12(t, disk))
 	events := follow(g)
 
-	g.sh(`for m in evdev button pvpanic pvpanic-mmio watchdog i6300esb; do
+	g.sh(`for m in evdev button pvpanic pvpanic-mmio watchdog i6300esb sg; do
 			insmod $(find / -xdev -name $m.ko)
 		done`)
 	if log := g.run("dmesg"); !strings.Contains(log, "i6300ESB timer 0x25ab detected") && !strings.Contains(log, "initialized. heartbeat") {
 		t.Errorf("the kernel has not found the watchdog:\n%s", lastLines(log, 10))
 	}
 
+	g.clearLog()
 	g.ctl("disk", "add", "data", "path="+other)
 	g.sh(`n=0; while [ ! -b /dev/sdb ]; do n=$((n+1)); [ $n -lt 300 ]; sleep 0.1; done
 		dd if=/dev/zero of=/dev/sdb bs=1M count=4 oflag=direct status=none`)
@@ -151,7 +152,7 @@ func follow(g *guest) func() string {
 func suspend(g *guest) {
 	g.Helper()
 	g.Logf("states of sleep: %s", strings.Join(strings.Fields(g.sh("cat /sys/power/state /sys/power/mem_sleep")), " "))
-	g.run("dmesg", "-c")
+	g.clearLog()
 	g.sh(`dd if=/dev/urandom of=/dev/sda bs=1M count=4 oflag=direct status=none
 		dd if=/dev/sda bs=1M count=4 iflag=direct status=none | sha256sum > /tmp/sum
 		(while ! test -e /tmp/stop; do dd if=/dev/sda of=/dev/null bs=1M iflag=direct status=none || touch /tmp/failed; done; touch /tmp/ended) > /dev/null 2>&1 < /dev/null &

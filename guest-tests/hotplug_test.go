@@ -12,15 +12,15 @@ import (
 
 // hotPlug plugs disks into a running guest from outside and takes them out again: each
 // appears, is used, and disappears without a scan, soon, and nothing of it stays behind,
-// in the controller's lists or in the guest, which has one disk before and after. At
-// length it does so 100 times; a thousand times without a driver is what cmd/govmm tests.
+// in the controller's lists, in the guest, which has one disk before and after, or in
+// govmm. At length it does so a thousand times.
 func hotPlug(g *guest) {
 	g.Helper()
 	// As many at once, for the time it takes; the first rounds are with one, to see how
 	// long that is.
 	single, together, batch := 4, 1, 4
 	if long() {
-		single, together, batch = 20, 10, 8
+		single, together, batch = 40, 30, 32
 	}
 	var names []string
 	for i := range batch {
@@ -30,7 +30,7 @@ func hotPlug(g *guest) {
 	for i := range images {
 		images[i] = image(g.T, "8M")
 	}
-	list, lists := g.ctl("disk", "list"), g.lists()
+	list, lists, nodes := g.ctl("disk", "list"), g.lists(), g.nodes()
 	// await waits until the guest has n disks beside its own, and returns their names.
 	await := func(n int) []string {
 		return slices.DeleteFunc(strings.Fields(g.run("/init", "await-disks", strconv.Itoa(1+n))), func(name string) bool { return name == "sda" })
@@ -69,12 +69,13 @@ func hotPlug(g *guest) {
 	if in[single/2] > 2*time.Second || out[single/2] > 2*time.Second {
 		g.Error("disks take longer than 2 s to come or to go")
 	}
-	free := g.memFree()
+	free, slab := g.memory()
+	files, goroutines, heap := g.figure("open files"), g.figure("goroutines"), g.figure("bytes of heap in use")
 	begun := time.Now()
-	for range together {
+	for i := range together {
 		round(batch)
+		g.Logf("%d disks more, %d at a time: %v", (i+1)*batch, batch, time.Since(begun).Round(time.Millisecond))
 	}
-	g.Logf("%d disks more, %d at a time: %v", together*batch, batch, time.Since(begun))
 
 	if now := g.ctl("disk", "list"); now != list {
 		g.Errorf("the disks were\n%sand are\n%s", list, now)
@@ -85,8 +86,27 @@ func hotPlug(g *guest) {
 	if log := g.ask(mfi.OpCtrlEventGetInfo, 20); log.u32(0)-log.u32(4) > 4096 {
 		g.Errorf("the event log keeps %d events", log.u32(0)-log.u32(4))
 	}
-	if lost := free - g.memFree(); lost > 32<<10 {
-		g.Errorf("the guest has %d KiB less of memory", lost)
+	if now := g.nodes(); now != nodes {
+		g.Errorf("the guest's devices were\n%sand are\n%s", nodes, now)
+	}
+	nowFree, nowSlab := g.memory()
+	g.Logf("the guest has %d KiB less of memory, %d KiB more in slabs", free-nowFree, nowSlab-slab)
+	// A disk that is not freed takes tens of KiB of slabs, a thousand tens of MiB.
+	if free-nowFree > 32<<10 || nowSlab-slab > 16<<10 {
+		g.Error("the guest's memory has not come back")
+	}
+	// The last connection ends in its own time.
+	for deadline := time.Now().Add(20 * time.Second); g.figure("open files") > files || g.figure("goroutines") > goroutines; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			g.Errorf("govmm has %d files open and %d goroutines, it had %d and %d", g.figure("open files"), g.figure("goroutines"), files, goroutines)
+			break
+		}
+	}
+	// The event log and the pools have their last share of it.
+	now := g.figure("bytes of heap in use")
+	g.Logf("govmm has %d KiB of heap in use, it had %d", now>>10, heap>>10)
+	if now-heap > 4<<20 {
+		g.Error("govmm's heap has grown")
 	}
 	if log := g.run("dmesg"); trouble.MatchString(log) {
 		g.Errorf("the kernel complains:\n%s", lastLines(log, 40))
@@ -103,12 +123,19 @@ func (g *guest) lists() string {
 	return fmt.Sprintf("% x\n% x\n", g.ask(mfi.OpPDGetList, 1024), g.ask(mfi.OpLDListQuery, 268, 0))
 }
 
-// memFree is the memory that the guest could give to programs, in KiB.
-func (g *guest) memFree() (kib int) {
+// nodes are the disks, SCSI devices and device files that the guest has.
+func (g *guest) nodes() string {
 	g.Helper()
-	out := g.sh(`echo 3 > /proc/sys/vm/drop_caches; grep MemAvailable /proc/meminfo`)
-	if _, err := fmt.Sscanf(strings.Join(strings.Fields(out), " "), "MemAvailable: %d kB", &kib); err != nil {
+	return g.sh("cd /sys; ls -1 block bus/scsi/devices class/bsg class/scsi_device class/scsi_disk class/scsi_generic; ls -1 /dev | grep -E '^(sd|sg|bsg)'")
+}
+
+// memory is the memory that the guest could give to programs, and that of its kernel's
+// objects that are in use, in KiB.
+func (g *guest) memory() (free, slab int) {
+	g.Helper()
+	out := g.sh(`echo 3 > /proc/sys/vm/drop_caches; sed -n 's/^MemAvailable: *\|^SUnreclaim: *//p' /proc/meminfo`)
+	if _, err := fmt.Sscanf(strings.Join(strings.Fields(out), " "), "%d kB %d kB", &free, &slab); err != nil {
 		g.Fatalf("%q: %v", out, err)
 	}
-	return kib
+	return free, slab
 }

@@ -30,7 +30,7 @@ func TestKill(t *testing.T) {
 	v := onGovmm(t, "about what govmm promises")
 	rounds := 1
 	if long() {
-		rounds = 12
+		rounds = 8
 	}
 	for round := range rounds {
 		t.Run(strconv.Itoa(round+1), func(t *testing.T) { killUnderFio(t, v) })
@@ -77,18 +77,19 @@ func killUnderFio(t *testing.T, v harness.Govmm) {
 			t.Errorf("%s: qemu-img check: %v\n%s", img.kind, err, out)
 		}
 		missing, acked := missingFio(t, img.path, job), 0
+		var lost []int
 		for _, a := range all {
 			if a.device != numbers[i] {
 				continue
 			}
 			for at := a.offset; at < a.offset+a.length; at += job.block {
 				if acked++; missing[at] {
-					t.Errorf("%s: the write at %d was acknowledged, and is not in the image", img.kind, at)
+					lost = append(lost, at)
 				}
 			}
 		}
-		if acked == 0 {
-			t.Errorf("%s: no write was acknowledged", img.kind)
+		if len(lost) > 0 || acked == 0 {
+			t.Errorf("%s: of %d writes that were acknowledged %d are not in the image: %d", img.kind, acked, len(lost), lost[:min(len(lost), 10)])
 		}
 		t.Logf("%s: %d writes acknowledged, %d in the image", img.kind, acked, job.size/job.block-len(missing))
 	}

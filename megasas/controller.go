@@ -173,6 +173,7 @@ func newController(cfg Config) *Controller {
 	c.registers = newRegisterFile(c.p.layout.registers)
 	c.fw.settled.L = &c.fw.mu
 	c.fw.epoch.Store(1)
+	c.fw.begun = make(chan struct{}, 1)
 	c.fw.boot = c.p.Boot
 	c.faults.c = c
 	c.replies.init()

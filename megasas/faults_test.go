@@ -120,6 +120,25 @@ func TestRecovery(t *testing.T) {
 	}
 }
 
+// TestResetWhileInFault has a reset leave the firmware in FAULT for ten minutes. The
+// driver gives up, is loaded anew and resets it once more: that reset does not wait for
+// the end of the ten minutes.
+func TestResetWhileInFault(t *testing.T) {
+	onFakeClock(t, nullDisk, func(t *testing.T, g *guest) {
+		f := g.c.Faults()
+		f.StayInFault(10 * time.Minute)
+		f.Fault(1, 0, true)
+		if g.resetAsLinux() {
+			t.Fatal("the firmware is ready")
+		}
+		begun := time.Now()
+		if ok, took := g.resetAsLinux(), time.Since(begun); !ok || took > 42*time.Second {
+			t.Errorf("after the second reset: ready %v, after %v", ok, took)
+		}
+		g.alive()
+	})
+}
+
 // TestDropInterrupt loses the interrupt of the second of three reads.
 func TestDropInterrupt(t *testing.T) {
 	onFakeClock(t, nullDisk, func(t *testing.T, g *guest) {

@@ -16,6 +16,8 @@ type firmware struct {
 	// epoch counts resets. A frame belongs to the epoch that it was posted in
 	// and is forgotten with it. Written with mu held.
 	epoch atomic.Uint64
+	// begun gets an element, if it has none, whenever an epoch begins.
+	begun chan struct{}
 
 	mu       sync.Mutex
 	settled  sync.Cond  // on mu: settling became false
@@ -136,6 +138,10 @@ func (c *Controller) abandon(busy mfi.State) {
 		c.setState(uint32(busy))
 	}
 	c.fw.epoch.Add(1)
+	select {
+	case c.fw.begun <- struct{}{}:
+	default: // who waits for it looks at the epoch
+	}
 	c.waits.forget()
 }
 
@@ -195,11 +201,30 @@ func (c *Controller) bootUp(epoch uint64) bool {
 		}
 		c.fw.stepEnds = time.Now().Add(step.Delay)
 		c.fw.mu.Unlock()
-		c.pause(step.Delay)
+		c.linger(epoch, step.Delay)
 	}
 }
 
-// pause lets the firmware be busy for a while, or until the controller closes.
+// linger is a step of the boot: the firmware is busy for a while, or until another
+// epoch begins or the controller closes.
+func (c *Controller) linger(epoch uint64, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	for c.fw.epoch.Load() == epoch {
+		select {
+		case <-c.fw.begun:
+		case <-t.C:
+			return
+		case <-c.done:
+			return
+		}
+	}
+}
+
+// pause waits for a while, or until the controller closes.
 func (c *Controller) pause(d time.Duration) {
 	if d <= 0 {
 		return

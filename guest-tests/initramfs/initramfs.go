@@ -55,7 +55,7 @@ var loads = []struct {
 
 // carried are modules that init does not load, where a kernel has them: tests do, by
 // their files.
-var carried = []string{"button", "evdev", "i6300esb", "msr", "pvpanic_mmio"}
+var carried = []string{"button", "evdev", "i6300esb", "msr", "pvpanic_mmio", "sg"}
 
 // tools are the programs taken from this machine. dash is the shell of scripts:
 // that of busybox prefers its own commands to those of Debian.
