@@ -102,7 +102,7 @@ func TestHostileHeaders(t *testing.T) {
 		{"unknown feature with a name", func(f *memFile) {
 			f.put64(72, 1<<7)
 			copy(f.data[120:], append([]byte{0, 7}, strings.Repeat("x", 60)...)) // not terminated
-		}, ErrUnsupported, `"` + strings.Repeat("x", featureNameSize) + `"`},
+		}, ErrUnsupported, "feature(s): " + strings.Repeat("x", featureNameSize)},
 		{"AES", set32(32, 1), ErrSecret, "encrypted"},
 		{"LUKS without header", set32(32, 2), ErrInvalid, "without an encryption header"},
 		{"encryption method 3", set32(32, 3), ErrUnsupported, "encryption method 3"},
