@@ -206,14 +206,14 @@ func TestEveryFieldIsDecided(t *testing.T) {
 	fieldtest.Decided(t, &Unit{}, map[string]string{
 		"config medium mapper trier shift commands": config, "counters": "saved apart, since units share them",
 		"writeBack descriptorSense softProtected sanitizing tray stopped standby standbyWork attention reservations selfTests": saved,
-		"savedMode": "its owner's, see UnitConfig.SaveMode", "modeMu changes": lock, "background": "what it does is in selfTests and sanitizing", "scratch": "holds nothing",
+		"savedMode keptReservation": "its owner's, see UnitConfig.SaveMode and SaveReservation", "modeMu changes": lock, "background": "what it does is in selfTests and sanitizing", "scratch": "holds nothing",
 	})
 	fieldtest.Decided(t, &sanitizeState{}, map[string]string{"value erasure": saved, "progress": "derived from erasure"})
 	fieldtest.Decided(t, Erasure{}, map[string]string{"Pattern Passes Invert Leavable Size Pass Offset": saved})
 	fieldtest.Decided(t, &tray{}, map[string]string{"open locked event": saved})
 	fieldtest.Decided(t, &attentions{}, map[string]string{"queue": saved, "pending": "derived from queue", "mu": lock})
 	fieldtest.Decided(t, &reservations{}, map[string]string{
-		"generation key held reserved other": saved, "elsewhere": "derived from other", "mu": lock,
+		"generation key held reserved persist other": saved, "elsewhere": "derived from other", "mu": lock,
 	})
 	fieldtest.Decided(t, registrant{}, map[string]string{"initiator key": saved})
 	fieldtest.Decided(t, &selfTestLog{}, map[string]string{
