@@ -88,7 +88,7 @@ func (u *Unit) Restore(x UnitState) error {
 	if err := x.check(u); err != nil {
 		return fmt.Errorf("scsi: saved state: %w", err)
 	}
-	u.Suspend()
+	u.background.hold()
 	u.writeBack.Store(x.WriteCache)
 	u.descriptorSense.Store(x.DescriptorSense)
 	u.softProtected.Store(x.WriteProtect)

@@ -173,6 +173,7 @@ func NewUnit(c UnitConfig) (*Unit, error) {
 	if u.trier = c.Trier; u.trier == nil {
 		u.trier, _ = c.Medium.(Trier)
 	}
+	u.background.rest.L = &u.background.mu
 	u.scratch.New = func() any { return new([scratchSize]byte) }
 	if c.SavedMode != nil {
 		saved := *c.SavedMode
