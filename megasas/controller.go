@@ -268,7 +268,8 @@ func (c *Controller) Attach(dma pci.DMA) {
 
 // Close carries out the frames that were posted, stops, and makes all data and
 // the NVRAM durable. Frames that the guest posts from now on are dropped, and so are
-// those that it posted during a pause which has not ended. If ctx ends first, Close returns its error and leaves what is being done to itself.
+// those that it posted during a pause which has not ended. If ctx ends first, Close
+// returns its error and leaves what is being done to itself.
 //
 // The drives are not closed.
 func (c *Controller) Close(ctx context.Context) error {

@@ -107,7 +107,7 @@ func (c *Controller) deleteVolume(target uint8, seq int) error {
 	}
 	if ld != nil {
 		ld.unit.Close()
-		c.nvram.modes.drop(c.volumeMode(ld.volume.Drive().Identity()))
+		c.forget(c.volumeTarget(ld.volume.Drive().Identity()))
 	}
 	c.logicals[target].CompareAndSwap(ld, nil) // unless a new volume is there already
 	return nil
@@ -145,7 +145,7 @@ func (c *Controller) newPhysical(d *raid.PhysicalDrive, v *vitals) (*physical, e
 		CDROM:             id.Media == raid.Optical,
 		Limits:            scsi.Limits{MaxTransfer: c.maxBlocks(id)},
 	}
-	c.savedMode(&config, driveMode(id))
+	c.remembering(&config, driveTarget(id))
 	unit, err := scsi.NewUnit(config)
 	if err != nil {
 		return nil, err
@@ -198,7 +198,7 @@ func (c *Controller) newLogical(v *raid.Volume, writeBack bool) (*logical, error
 		FixedWriteCache: true,
 		Limits:          scsi.Limits{MaxTransfer: c.maxBlocks(id)},
 	}
-	c.savedMode(&config, c.volumeMode(id))
+	c.remembering(&config, c.volumeTarget(id))
 	unit, err := scsi.NewUnit(config)
 	if err != nil {
 		return nil, err

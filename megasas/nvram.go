@@ -28,7 +28,9 @@ type nvram struct {
 	mu sync.Mutex
 
 	records driveRecords
-	modes   modeRecords
+	modes   targetRecords[modeRecord]
+
+	reservations targetRecords[reservationRecord]
 }
 
 // loadNVRAM takes over what the NVRAM has. Contents that cannot be read are set
@@ -66,6 +68,7 @@ func (c *Controller) takeContents(x *nvramContents) {
 	c.clock.ahead.Store(x.clock)
 	c.nvram.records.restore(x.drives)
 	c.nvram.modes.restore(x.modes)
+	c.nvram.reservations.restore(x.reservations)
 	if x.battery != nil && checkBatteryProperties(&x.battery.props) == nil {
 		c.learning.kept.Store(x.battery)
 	}
@@ -87,6 +90,7 @@ func (c *Controller) contents(last bool) *nvramContents {
 	}
 	x.drives = c.nvram.records.list()
 	x.modes = c.nvram.modes.list()
+	x.reservations = c.nvram.reservations.list()
 	x.battery = c.learning.kept.Load()
 	return x
 }

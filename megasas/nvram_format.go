@@ -28,6 +28,7 @@ const (
 	nvramClock      = 6 // how far the card's clock is ahead of the host's, nanoseconds
 	nvramModes      = 7 // modeRecord, one after the other
 	nvramBattery    = 8 // mfi.BBUProperties, and the cycles that the battery has learned (2)
+	nvramReserved   = 9 // reservationRecord, one after the other
 )
 
 // driveRecordLen is the length of a driveRecord in the NVRAM: WWN, when it was
@@ -49,7 +50,10 @@ type nvramContents struct {
 	drives     []driveRecord
 	clock      int64
 	modes      []modeRecord
-	battery    *batteryLife // nil: as it came
+
+	reservations []reservationRecord
+
+	battery *batteryLife // nil: as it came
 }
 
 func (x *nvramContents) marshal() []byte {
@@ -85,11 +89,16 @@ func (x *nvramContents) marshal() []byte {
 	}
 	section(nvramDrives, drives...)
 	section(nvramClock, le.AppendUint64(nil, uint64(x.clock)))
-	modes := make([][]byte, len(x.modes))
-	for i := range x.modes {
-		modes[i] = x.modes[i].marshal()
+	var records [][]byte
+	for _, r := range x.modes {
+		records = append(records, r.marshal())
 	}
-	section(nvramModes, modes...)
+	section(nvramModes, records...)
+	records = nil
+	for _, r := range x.reservations {
+		records = append(records, r.marshal())
+	}
+	section(nvramReserved, records...)
 	if x.battery != nil {
 		section(nvramBattery, x.battery.props.Marshal(), le.AppendUint16(nil, x.battery.cycles))
 	}
@@ -127,6 +136,7 @@ func (x *nvramContents) section(kind uint32, data []byte) error {
 		nvramDrives:     driveRecordLen,
 		nvramClock:      8,
 		nvramModes:      modeRecordLen,
+		nvramReserved:   reservationRecordLen,
 		nvramBattery:    mfi.BBUPropertiesLen + 2,
 	}[kind]
 	switch {
@@ -157,6 +167,8 @@ func (x *nvramContents) section(kind uint32, data []byte) error {
 			x.clock = int64(binary.LittleEndian.Uint64(data))
 		case nvramModes:
 			x.modes = append(x.modes, parseModeRecord(data))
+		case nvramReserved:
+			x.reservations = append(x.reservations, parseReservationRecord(data))
 		case nvramBattery:
 			x.battery = &batteryLife{
 				props:  mfi.ParseBBUProperties((*[mfi.BBUPropertiesLen]byte)(data)),

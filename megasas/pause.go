@@ -76,7 +76,10 @@ func (c *Controller) Pause(ctx context.Context) error {
 	units := x.units
 	x.mu.Unlock()
 	for _, u := range units {
-		u.Suspend()
+		if err := u.Suspend(ctx); err != nil {
+			c.Resume()
+			return fmt.Errorf("%s: work in the background is still using a drive: %w", c.name, err)
+		}
 	}
 	if err := c.set.Flush(); err != nil {
 		c.Resume()

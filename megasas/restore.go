@@ -139,6 +139,9 @@ func (c *Controller) restoreWaits(x *savedWaits) error {
 			return fmt.Errorf("the frame at %#x is no EVENT_WAIT", h.Addr)
 		}
 		r := request{c: c, addr: h.Addr, epoch: c.fw.epoch.Load(), frame: f, senseLen: f.SenseLen(), scsiStatus: scsi.Status(f.SCSIStatus())}
+		if c.observer != nil {
+			r.posted = c.now()
+		}
 		c.waits.held = append(c.waits.held, newWait(&r))
 	}
 	c.waits.quiet = x.Quiet
@@ -283,8 +286,12 @@ func (c *Controller) goOn(x *unfinished) {
 		z.goOn()
 	}
 	for _, addr := range x.posted {
+		p := post{addr: addr, epoch: c.fw.epoch.Load()}
+		if c.observer != nil {
+			p.at = c.now()
+		}
 		c.outstanding.Add(1)
-		c.dispatch(post{addr: addr, epoch: c.fw.epoch.Load()}, false)
+		c.dispatch(p, false)
 	}
 	c.eventAdded() // those who wait for events look, and the NVRAM is written
 }

@@ -20,7 +20,7 @@ func TestEveryFieldIsDecided(t *testing.T) {
 	)
 	fieldtest.Decided(t, &Controller{}, map[string]string{
 		"p serial sas": "saved, to be compared", "fn irq clock battery learning set logicals physicals fw replies waits works pausing": saved,
-		"settings events": nvram, "nvram": "records and modes with its contents",
+		"settings events": nvram, "nvram": "records, modes and reservations with its contents",
 		"name log now observer listener workers registers progressPause": config,
 		"dma": "given by Attach", "quiet failures stats faults": host, "life": lock,
 		"queue first outstanding": drained, "discharged": "derived from learning", "inlining": "a heuristic, and spare requests",
@@ -41,10 +41,12 @@ func TestEveryFieldIsDecided(t *testing.T) {
 	fieldtest.Decided(t, &clock{}, map[string]string{"start": saved, "ahead": nvram, "host": config})
 	fieldtest.Decided(t, &settings{}, map[string]string{"props bios": nvram, "changing mu": lock})
 	fieldtest.Decided(t, &eventLog{}, map[string]string{"events info": nvram, "now appended logged": config, "mu": lock})
-	fieldtest.Decided(t, &nvramContents{}, map[string]string{"properties bios log exact events drives clock modes battery": nvram})
+	fieldtest.Decided(t, &nvramContents{}, map[string]string{"properties bios log exact events drives clock modes reservations battery": nvram})
 	fieldtest.Decided(t, &learning{}, map[string]string{"phase since failed warned": saved, "kept": nvram, "times": config, "wake": machines})
 	fieldtest.Decided(t, batteryLife{}, map[string]string{"props cycles": nvram})
-	fieldtest.Decided(t, &modeRecord{}, map[string]string{"volume key saved": nvram})
+	fieldtest.Decided(t, modeRecord{}, map[string]string{"target saved": nvram})
+	fieldtest.Decided(t, reservationRecord{}, map[string]string{"target saved": nvram})
+	fieldtest.Decided(t, target{}, map[string]string{"volume name": nvram})
 	fieldtest.Decided(t, driveRecord{}, map[string]string{"wwn serial seen seconds cycles read written": nvram})
 	fieldtest.Decided(t, &pausing{}, map[string]string{"posts": saved, "on held units": "a restored controller is not paused", "mu": lock})
 	fieldtest.Decided(t, &works{}, map[string]string{"list": saved, "growing mu": lock, "tasks": machines})

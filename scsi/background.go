@@ -57,7 +57,7 @@ func (g *background) step(ctx context.Context, do func()) bool {
 	defer func() {
 		g.mu.Lock()
 		defer g.mu.Unlock()
-		if g.steps--; g.steps == 0 && g.rest.L != nil {
+		if g.steps--; g.steps == 0 {
 			g.rest.Broadcast()
 		}
 	}()
@@ -66,17 +66,44 @@ func (g *background) step(ctx context.Context, do func()) bool {
 }
 
 // Suspend keeps what goes on in the background from the medium until Continue.
-// When it has returned, the medium is not used by that. Close still ends it.
-func (u *Unit) Suspend() {
+// When it has returned nil, the medium is not used by that. Close still ends it. If
+// ctx ends first, Suspend returns its error and the unit goes on.
+func (u *Unit) Suspend(ctx context.Context) error {
 	g := &u.background
+	defer context.AfterFunc(ctx, func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.rest.Broadcast()
+	})()
+	g.hold()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for g.steps > 0 {
+		if ctx.Err() != nil {
+			g.letGo()
+			return context.Cause(ctx)
+		}
+		g.rest.Wait()
+	}
+	return nil
+}
+
+// hold lets no further step be made.
+func (g *background) hold() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.held == nil {
 		g.held = make(chan struct{})
 	}
-	g.rest.L = &g.mu
-	for g.steps > 0 {
-		g.rest.Wait()
+}
+
+// letGo lets steps be made again.
+//
+// Preconditions: g.mu is held.
+func (g *background) letGo() {
+	if g.held != nil {
+		close(g.held)
+		g.held = nil
 	}
 }
 
@@ -85,10 +112,7 @@ func (u *Unit) Continue() {
 	g := &u.background
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.held != nil {
-		close(g.held)
-		g.held = nil
-	}
+	g.letGo()
 }
 
 // Close ends what goes on in the background, and returns when the Medium is not

@@ -197,6 +197,7 @@ func conformanceUnit(t *testing.T, change func(*UnitConfig)) *Unit {
 		c.Medium = thinMedium{m, make([]byte, len(m.data)/512)}
 		c.PowerOnAttention = true
 		c.SaveMode = func(ModeParameters) error { return nil }
+		c.SaveReservation = func(*ReservationState) error { return nil }
 		c.Limits = Limits{MaxUnmap: 1 << 20, MaxCompareAndWrite: 128}
 		if change != nil {
 			change(c)

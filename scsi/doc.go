@@ -53,9 +53,10 @@
 // There is one initiator: unit attentions, reservations and the stopped state are
 // the unit's. A reservation can be moved to another one, which never comes. There is no
 // protection information and no saved log parameter; LOG SELECT clears counters.
-// Mode parameters can be saved where the unit's owner keeps them. IMMED makes
-// SANITIZE return when it has begun, and other commands no earlier than they would.
-// Reservations and a failed SANITIZE end with the Unit, but for [Unit.Save].
+// Mode parameters can be saved, and persistent reservations outlive the loss of
+// power, where the unit's owner keeps them. IMMED makes SANITIZE return when it has
+// begun, and other commands no earlier than they would. A failed SANITIZE ends with
+// the Unit, but for [Unit.Save].
 //
 // # SATA
 //

@@ -48,13 +48,15 @@ func (t reservationType) excludesReads() bool {
 // reservations are the registration and the reservations of the one I_T nexus that
 // sends commands, and of another that REGISTER AND MOVE named, if it did. That other
 // is registered only while it holds the reservation, and then that stands against
-// commands (see against). All of it ends with a reset, since there is no APTPL.
+// commands (see against). All of it ends with a reset, but for what is kept through
+// the loss of power.
 type reservations struct {
 	mu         sync.Mutex
 	generation uint32          // PRGENERATION
 	key        uint64          // 0 is not registered
 	held       reservationType // by the other if there is one, else by the registrant
 	reserved   bool            // by RESERVE, which excludes the others
+	persist    bool            // through the loss of power (APTPL)
 	other      registrant      // that the reservation was moved to
 	elsewhere  atomic.Bool     // there is another; written with mu held
 }
@@ -65,11 +67,14 @@ type registrant struct {
 	key       uint64
 }
 
-func (r *reservations) reset() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.generation, r.key, r.held, r.reserved = 0, 0, 0, false
-	r.setOther(registrant{})
+// reset forgets all but what was kept, nil for nothing.
+func (r *reservations) reset(kept *ReservationState) {
+	var x ReservationState
+	if kept != nil {
+		x = *kept
+		x.Generation, x.Reserved = 0, false
+	}
+	r.restore(x)
 }
 
 // setOther sets or, without a key, ends the registration of another initiator.

@@ -95,9 +95,10 @@ func appendFullStatus(u *Unit, r *reservations, b []byte) []byte {
 }
 
 // reserveCapabilities is REPORT CAPABILITIES: compatible handling of RESERVE, no
-// SPEC_I_PT, no ALL_TG_PT, no persistence through power loss.
+// SPEC_I_PT, no ALL_TG_PT, and persistence through power loss where the unit's owner
+// keeps what that takes.
 func reserveCapabilities(u *Unit, c *Command) Sense {
-	const crh, tmv = 0x10, 0x80
+	const crh, ptplCapable, tmv, ptplActivated = 0x10, 0x01, 0x80, 0x01
 	u.reservations.mu.Lock()
 	defer u.reservations.mu.Unlock()
 	if u.reservations.reserved {
@@ -105,5 +106,11 @@ func reserveCapabilities(u *Unit, c *Command) Sense {
 	}
 	b := [8]byte{1: 8, 2: crh, 3: tmv}
 	binary.BigEndian.PutUint16(b[4:], reservationTypes)
+	if u.config.SaveReservation != nil {
+		b[2] |= ptplCapable
+	}
+	if u.reservations.persist {
+		b[3] |= ptplActivated
+	}
 	return c.reply(b[:], uint32(binary.BigEndian.Uint16(c.CDB[7:])))
 }

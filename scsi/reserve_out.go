@@ -31,6 +31,7 @@ type reserveRequest struct {
 	flags  byte
 	list   []byte // the whole parameter list
 	self   uint64 // SAS address of the initiator
+	keeps  bool   // APTPL can be asked for
 }
 
 // reserveOut returns the handler of a service action of PERSISTENT RESERVE OUT
@@ -56,6 +57,7 @@ func reserveOutOf(size int, do func(*reservations, *reserveRequest) Sense) func(
 			flags:  list[reserveFlagsAt],
 			list:   list,
 			self:   u.config.Initiator,
+			keeps:  u.config.SaveReservation != nil,
 		}
 		r := &u.reservations
 		r.mu.Lock()
@@ -64,11 +66,35 @@ func reserveOutOf(size int, do func(*reservations, *reserveRequest) Sense) func(
 			return c.conflict()
 		}
 		c.Transferred = size
+		before := r.state()
 		if s := do(r, &q); !s.OK() {
 			return s
 		}
+		return u.keepReservations(c, before)
+	}
+}
+
+// keepReservations keeps what was changed, if it is to outlive the loss of power, or
+// was. What cannot be kept is not changed.
+//
+// Preconditions: u.reservations.mu is held.
+func (u *Unit) keepReservations(c *Command, before ReservationState) Sense {
+	r := &u.reservations
+	now := r.state()
+	if now == before || !now.Persist && !before.Persist {
 		return Sense{}
 	}
+	kept := &now
+	if !now.Persist {
+		kept = nil
+	}
+	if err := u.config.SaveReservation(kept); err != nil {
+		r.set(before)
+		c.Err = err
+		return Sense{Key: KeyHardwareError, Code: ASCInternalTargetFailure}
+	}
+	u.keptReservation.Store(kept)
+	return Sense{}
 }
 
 // authorized reports whether the key is that of the registration.
@@ -96,9 +122,12 @@ func (r *reservations) register(q *reserveRequest) Sense {
 
 // registerAnyhow is REGISTER AND IGNORE EXISTING KEY. A key of 0 unregisters.
 func (r *reservations) registerAnyhow(q *reserveRequest) Sense {
-	// None of these is there, as REPORT CAPABILITIES says.
 	const specIPT, allTGPT, aptpl = 0x08, 0x04, 0x01
-	if bad := q.flags & (specIPT | allTGPT | aptpl); bad != 0 {
+	absent := byte(specIPT | allTGPT) // as REPORT CAPABILITIES says
+	if !q.keeps {
+		absent |= aptpl
+	}
+	if bad := q.flags & absent; bad != 0 {
 		return invalidParameterBit(reserveFlagsAt, bits.Len8(bad)-1)
 	}
 	switch {
@@ -109,6 +138,7 @@ func (r *reservations) registerAnyhow(q *reserveRequest) Sense {
 	default:
 		return Sense{}
 	}
+	r.persist = q.flags&aptpl != 0
 	r.generation++
 	return Sense{}
 }
@@ -208,7 +238,7 @@ func (r *reservations) move(q *reserveRequest) Sense {
 		return invalidField(1, 4)
 	case q.newKey == 0:
 		return invalidParameter(reserveNewKeyAt)
-	case q.list[moveFlagsAt]&aptpl != 0:
+	case q.list[moveFlagsAt]&aptpl != 0 && !q.keeps:
 		return invalidParameterBit(moveFlagsAt, 0)
 	case be.Uint16(q.list[movePortAt:]) != targetPort:
 		return invalidParameter(movePortAt)
@@ -219,6 +249,7 @@ func (r *reservations) move(q *reserveRequest) Sense {
 	if !ok || initiator == q.self {
 		return invalidParameter(moveTransportAt)
 	}
+	r.persist = q.list[moveFlagsAt]&aptpl != 0
 	r.setOther(registrant{initiator: initiator, key: q.newKey})
 	if q.list[moveFlagsAt]&unregister != 0 {
 		r.key = 0

@@ -36,6 +36,7 @@ type ReservationState struct {
 	Key        uint64
 	Held       uint8 // type of the persistent reservation
 	Reserved   bool  // by RESERVE
+	Persist    bool  // through the loss of power
 
 	OtherInitiator, OtherKey uint64 // that the reservation was moved to
 }
@@ -87,7 +88,7 @@ func (u *Unit) Restore(x UnitState) error {
 	if err := x.check(u); err != nil {
 		return fmt.Errorf("scsi: saved state: %w", err)
 	}
-	u.Suspend()
+	u.background.hold()
 	u.writeBack.Store(x.WriteCache)
 	u.descriptorSense.Store(x.DescriptorSense)
 	u.softProtected.Store(x.WriteProtect)
@@ -113,7 +114,6 @@ const maxAttentions = 64
 
 // check says what keeps x from being the state of the unit.
 func (x *UnitState) check(u *Unit) error {
-	r := &x.Reservations
 	size := int64(u.Blocks() << u.shift)
 	switch {
 	case x.WriteBack != u.config.WriteBack:
@@ -122,12 +122,13 @@ func (x *UnitState) check(u *Unit) error {
 		return errors.New("of a tray that the unit has not")
 	case len(x.Attentions) > maxAttentions:
 		return fmt.Errorf("%d unit attentions: at most %d", len(x.Attentions), maxAttentions)
-	case r.Held != 0 && !reservationType(r.Held).valid():
-		return fmt.Errorf("a reservation of type %#x", r.Held)
-	case r.OtherKey != 0 && r.Held == 0, r.Held != 0 && r.Key == 0 && r.OtherKey == 0:
-		return errors.New("a reservation without a holder")
+	case x.Reservations.Persist && u.config.SaveReservation == nil:
+		return errors.New("a reservation that is kept where there is no place for it")
 	case len(x.SelfTests) > len(u.selfTests.results):
 		return fmt.Errorf("%d self-tests: at most %d", len(x.SelfTests), len(u.selfTests.results))
+	}
+	if err := x.Reservations.check(); err != nil {
+		return err
 	}
 	for i, t := range x.SelfTests {
 		running := i == 0 && x.SelfTest != nil
@@ -172,17 +173,39 @@ func (a *attentions) save() []ASC {
 func (r *reservations) save() ReservationState {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return ReservationState{
-		Generation: r.generation, Key: r.key, Held: uint8(r.held), Reserved: r.reserved,
-		OtherInitiator: r.other.initiator, OtherKey: r.other.key,
-	}
+	return r.state()
 }
 
 func (r *reservations) restore(x ReservationState) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.set(x)
+}
+
+// Preconditions: r.mu is held.
+func (r *reservations) state() ReservationState {
+	return ReservationState{
+		Generation: r.generation, Key: r.key, Held: uint8(r.held), Reserved: r.reserved, Persist: r.persist,
+		OtherInitiator: r.other.initiator, OtherKey: r.other.key,
+	}
+}
+
+// Preconditions: r.mu is held.
+func (r *reservations) set(x ReservationState) {
 	r.generation, r.key, r.held, r.reserved = x.Generation, x.Key, reservationType(x.Held), x.Reserved
+	r.persist = x.Persist
 	r.setOther(registrant{initiator: x.OtherInitiator, key: x.OtherKey})
+}
+
+// check says what keeps x from being what a unit has.
+func (x *ReservationState) check() error {
+	switch {
+	case x.Held != 0 && !reservationType(x.Held).valid():
+		return fmt.Errorf("a reservation of type %#x", x.Held)
+	case x.OtherKey != 0 && x.Held == 0, x.Held != 0 && x.Key == 0 && x.OtherKey == 0:
+		return errors.New("a reservation without a holder")
+	}
+	return nil
 }
 
 func (l *selfTestLog) save(x *UnitState) {

@@ -2,10 +2,13 @@ package scsi
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -15,7 +18,9 @@ import (
 // again makes another unit over the same medium, in the state that u is in.
 func again(t *testing.T, u *Unit) *Unit {
 	t.Helper()
-	u.Suspend()
+	if err := u.Suspend(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	packed, err := json.Marshal(u.Save())
 	if err != nil {
 		t.Fatal(err)
@@ -136,8 +141,13 @@ func TestSuspendHoldsBackgroundWork(t *testing.T) {
 	u, m, entered, let := gated(t, "WriteV")
 	wantGood(t, run(u, overwriteCDB(0x80, 5), overwriteList(0x01, 'x')), 5)
 	<-entered
-	suspended := make(chan struct{})
-	go func() { u.Suspend(); close(suspended) }()
+	soon, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if err := u.Suspend(soon); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("suspended while the medium was written: %v", err)
+	}
+	suspended := make(chan error, 1)
+	go func() { suspended <- u.Suspend(t.Context()) }()
 	await(t, "the suspension to begin", func() bool {
 		u.background.mu.Lock()
 		defer u.background.mu.Unlock()
@@ -152,7 +162,9 @@ func TestSuspendHoldsBackgroundWork(t *testing.T) {
 	m.during = func() { t.Error("the medium is used") }
 	m.mu.Unlock()
 	let <- struct{}{}
-	<-suspended
+	if err := <-suspended; err != nil {
+		t.Fatal(err)
+	}
 	before := u.Save().Sanitize.Erasure.Offset
 	if before == 0 || u.Save().Sanitize.Erasure.Offset != before {
 		t.Errorf("at %d", before)
@@ -206,14 +218,14 @@ func TestEveryFieldIsDecided(t *testing.T) {
 	fieldtest.Decided(t, &Unit{}, map[string]string{
 		"config medium mapper trier shift commands": config, "counters": "saved apart, since units share them",
 		"writeBack descriptorSense softProtected sanitizing tray stopped standby standbyWork attention reservations selfTests": saved,
-		"savedMode": "its owner's, see UnitConfig.SaveMode", "modeMu changes": lock, "background": "what it does is in selfTests and sanitizing", "scratch": "holds nothing",
+		"savedMode keptReservation": "its owner's, see UnitConfig.SaveMode and SaveReservation", "modeMu changes": lock, "background": "what it does is in selfTests and sanitizing", "scratch": "holds nothing",
 	})
 	fieldtest.Decided(t, &sanitizeState{}, map[string]string{"value erasure": saved, "progress": "derived from erasure"})
 	fieldtest.Decided(t, Erasure{}, map[string]string{"Pattern Passes Invert Leavable Size Pass Offset": saved})
 	fieldtest.Decided(t, &tray{}, map[string]string{"open locked event": saved})
 	fieldtest.Decided(t, &attentions{}, map[string]string{"queue": saved, "pending": "derived from queue", "mu": lock})
 	fieldtest.Decided(t, &reservations{}, map[string]string{
-		"generation key held reserved other": saved, "elsewhere": "derived from other", "mu": lock,
+		"generation key held reserved persist other": saved, "elsewhere": "derived from other", "mu": lock,
 	})
 	fieldtest.Decided(t, registrant{}, map[string]string{"initiator key": saved})
 	fieldtest.Decided(t, &selfTestLog{}, map[string]string{

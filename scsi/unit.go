@@ -43,6 +43,14 @@ type UnitConfig struct {
 	// SavedMode are the parameters that SaveMode was called with last, in this life
 	// of the unit's or an earlier one. nil is never.
 	SavedMode *ModeParameters
+	// SaveReservation keeps registrations and the persistent reservation, until it is
+	// called again; when it has returned nil, they outlive the host, and with nil as
+	// argument there are none to keep. nil is no place for them: APTPL cannot be asked
+	// for. It is called for one command at a time.
+	SaveReservation func(*ReservationState) error
+	// SavedReservation is what SaveReservation was called with last, in this life of
+	// the unit's or an earlier one. What no unit can have had is not looked at.
+	SavedReservation *ReservationState
 	// ReadOnly protects the unit from writes, as a read-only Medium does.
 	ReadOnly bool
 	// PowerOnAttention makes the unit report POWER ON, RESET, OR BUS DEVICE RESET
@@ -116,6 +124,10 @@ type Unit struct {
 	softProtected   atomic.Bool                    // SWP
 	savedMode       atomic.Pointer[ModeParameters] // nil if none were saved; written with modeMu held
 
+	// keptReservation is what outlives the loss of power; written with reservations.mu
+	// held, nil for nothing.
+	keptReservation atomic.Pointer[ReservationState]
+
 	sanitizing   sanitizeState
 	tray         tray         // of a CD-ROM drive
 	changes      sync.RWMutex // see access.go
@@ -161,10 +173,15 @@ func NewUnit(c UnitConfig) (*Unit, error) {
 	if u.trier = c.Trier; u.trier == nil {
 		u.trier, _ = c.Medium.(Trier)
 	}
+	u.background.rest.L = &u.background.mu
 	u.scratch.New = func() any { return new([scratchSize]byte) }
 	if c.SavedMode != nil {
 		saved := *c.SavedMode
 		u.savedMode.Store(&saved)
+	}
+	if r := c.SavedReservation; r != nil && c.SaveReservation != nil && r.Persist && r.check() == nil {
+		kept := *r
+		u.keptReservation.Store(&kept)
 	}
 	u.writeBack.Store(u.savedModeSettings().WriteCache)
 	u.Reset()
@@ -308,14 +325,15 @@ func (u *Unit) SpunDown() bool { return u.stopped.Load() || u.standsBy() }
 func (u *Unit) standsBy() bool { return u.standby.Load() && u.standbyWork.Load() == u.counters.work() }
 
 // Reset brings the unit into its state after power-on, but for the write cache:
-// started, with mode parameters as saved or by default, without reservations, and
-// without attentions or with the one of PowerOnAttention. Commands that are running are not affected.
+// started, with mode parameters as saved or by default, without reservations
+// that are not kept, and without attentions or with the one of PowerOnAttention.
+// Commands that are running are not affected.
 func (u *Unit) Reset() {
 	u.stopped.Store(false)
 	saved := u.savedModeSettings()
 	u.descriptorSense.Store(saved.DescriptorSense)
 	u.softProtected.Store(saved.WriteProtect)
-	u.reservations.reset()
+	u.reservations.reset(u.keptReservation.Load())
 	u.tray.close()
 	u.attention.clear()
 	if u.config.PowerOnAttention {

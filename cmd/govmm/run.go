@@ -120,9 +120,9 @@ Keys of --controller:
   learn=TIME                      how long that battery takes to learn how much it
                                   holds, when a guest asks for it (default: 6h)
   nvram=FILE                      keeps the controller's settings, its event log, the
-                                  drives' hours and saved mode pages from run to run,
-                                  in a file that no other machine uses; made if it is
-                                  not there
+                                  drives' hours, saved mode pages and reservations
+                                  from run to run, in a file that no other machine
+                                  uses; made if it is not there
   faults=FILE                     what the controller is to do wrong, to see what
                                   drivers do about it: lines "N COMMAND: FAULT", as
                                   "100 LD_WRITE: fault 0x123", "7 LD_READ: hold" or

@@ -134,13 +134,53 @@ func TestSavedModePagesFail(t *testing.T) {
 	}
 }
 
-// TestModeRecordsBounded saves for many more drives than can be there.
-func TestModeRecordsBounded(t *testing.T) {
-	var m modeRecords
-	for i := range 3 * maxModeRecords {
-		m.put(modeRecord{key: [32]byte{byte(i), byte(i >> 8)}})
+// TestTargetRecordsBounded saves for many more drives than can be there.
+func TestTargetRecordsBounded(t *testing.T) {
+	var m targetRecords[modeRecord]
+	for i := range 3 * maxTargetRecords {
+		of := target{name: [32]byte{byte(i), byte(i >> 8)}}
+		m.replace(of, &modeRecord{target: of})
 	}
-	if n := len(m.list()); n != maxModeRecords || m.of(modeRecord{}) != nil {
+	if n := len(m.list()); n != maxTargetRecords || m.of(target{}) != nil {
 		t.Errorf("%d records", n)
+	}
+}
+
+// TestReservationsOutliveTheHost reserves a volume and a system drive with APTPL:
+// both are reserved after the card has restarted, and after a crash.
+func TestReservationsOutliveTheHost(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "card.nvram")
+	cfg := Config{NVRAM: NVRAMFile(path), Drives: []DriveConfig{
+		{Drive: drive(newDisk(1<<20), 0)}, {Drive: drive(newDisk(1<<20), 1), System: true},
+	}}
+	units := []struct {
+		cmd    mfi.Cmd
+		target uint8
+		key    byte
+	}{{mfi.CmdLDSCSIIO, 0, 0x11}, {mfi.CmdPDSCSIIO, 1, 0x22}}
+	g := running(t, cfg, 16)
+	for _, u := range units {
+		for action, list := range [][24]byte{{15: u.key, 20: 1}, {7: u.key}} { // REGISTER with APTPL, RESERVE
+			at := g.alloc(24)
+			copy(g.mem[at:], list[:])
+			_, s := g.poll(mfi.Fields{
+				Cmd: u.cmd, Target: u.target, CDB: []byte{0x5f, byte(action), 5, 0, 0, 0, 0, 0, 24, 0}, DataLen: 24,
+				SGL: []mfi.SGE{{Addr: at, Len: 24}}, Flags: mfi.FlagIEEE | mfi.FlagSGL64 | mfi.FlagWrite,
+			})
+			if s != mfi.StatusOK {
+				t.Fatalf("service action %d: %v", action, s)
+			}
+		}
+	}
+	for name, end := range map[string]func(){"crash": func() {}, "close": func() { closeNow(t, g) }} {
+		end()
+		again := running(t, cfg, 16)
+		for _, u := range units {
+			p, s, _, _ := again.scsi(u.cmd, u.target, 24, 0x5e, 1, 0, 0, 0, 0, 0, 0, 24, 0)
+			if s != mfi.StatusOK || p[15] != u.key || p[21] != 5 {
+				t.Errorf("%s: %v %d: %v, reservation % x", name, u.cmd, u.target, s, p)
+			}
+		}
+		closeNow(t, again)
 	}
 }
