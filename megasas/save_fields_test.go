@@ -27,7 +27,7 @@ func TestEveryFieldIsDecided(t *testing.T) {
 		"news unsaved closed done tasks restored": machines,
 	})
 	fieldtest.Decided(t, &firmware{}, map[string]string{
-		"word settling halted boot stepEnds sequence diag": saved, "epoch": "frames of earlier ones are not saved", "mu settled": lock,
+		"word settling halted boot stepEnds sequence diag": saved, "epoch": "frames of earlier ones are not saved", "mu settled": lock, "begun": machines,
 	})
 	fieldtest.Decided(t, &interrupts{}, map[string]string{"latched mask owed": saved, "pin reply": config, "sent": host, "mu": lock})
 	fieldtest.Decided(t, ring{}, map[string]string{"entries base producer consumer next wide": saved})
