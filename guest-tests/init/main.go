@@ -15,7 +15,7 @@
 // Under the name of a tool, init is that tool: "init io-verify" loads a disk
 // and checks it, see package ioverify; "init file-load" writes files and fsyncs them;
 // "init await-disks" waits for a number of disks; "init mfi" sends management commands
-// to the controller.
+// to the controller; "init nbd" connects a block device of the kernel's to an NBD server.
 package main
 
 import (
@@ -41,7 +41,10 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "file-load" {
 		os.Exit(fileLoad(os.Args[2:], os.Stderr))
 	}
-	fmt.Fprintln(os.Stderr, "usage: init file-load|io-verify|await-disks|mfi ...")
+	if len(os.Args) > 1 && os.Args[1] == "nbd" {
+		os.Exit(nbdTool(os.Args[2:], os.Stderr))
+	}
+	fmt.Fprintln(os.Stderr, "usage: init file-load|io-verify|await-disks|mfi|nbd ...")
 	os.Exit(2)
 }
 
