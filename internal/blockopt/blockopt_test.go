@@ -148,7 +148,7 @@ func TestRefused(t *testing.T) {
 		"driver=qcow2,file.filename=raw,backing.driver=qcow2,backing.foo=3": "Could not open backing file: Block format 'qcow2' does not support the option 'foo'",
 		"driver=qcow2,file.filename=raw,data-file.foo=3":                    "Must specify either driver or file",
 	} {
-		if _, err := ParseOptions(options).Resolve(nil); err == nil || err.Error() != want {
+		if _, err := ParseOptions(options).Resolve(Secrets{}); err == nil || err.Error() != want {
 			t.Errorf("%s: %v, want %s", options, err, want)
 		}
 	}

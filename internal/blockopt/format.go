@@ -63,12 +63,13 @@ func (r *resolver) key(s *Source, at func(string) string, name string, strong ma
 	if !ok {
 		return nil
 	}
-	secret, err := r.secrets.Get(id)
-	if err != nil {
-		return err
+	strong[name] = spelled
+	if r.secrets == nil {
+		return nil
 	}
-	s.Spec.Secret, strong[name] = secret, spelled
-	return nil
+	var err error
+	s.Spec.Secret, err = r.secrets.Get(id)
+	return err
 }
 
 // backing takes what to use in place of the backing file that the image names.

@@ -31,7 +31,8 @@ type Source struct {
 }
 
 // Resolve says what the options open; a format that they do not name is guessed by
-// the file's first bytes. What is not known is an error.
+// the file's first bytes. What is not known is an error; but without secrets, for who
+// opens nothing that is encrypted, ids of passphrases are not looked up.
 func (t *Tree) Resolve(secrets Secrets) (*Source, error) {
 	r := &resolver{rest: t.Clone(), secrets: secrets}
 	s, err := r.disk("")

@@ -51,7 +51,7 @@ func runInfo(t *Tool, a *arguments) error {
 			return fmt.Errorf("Backing file '%s' creates an infinite loop.", name)
 		}
 		seen[name] = true
-		s, err := t.locate(name, imageOpts, openOptions{format: format, noBacking: true, share: a.has("force-share")})
+		s, err := t.locate(name, imageOpts, openOptions{format: format, noBacking: true, locked: true, share: a.has("force-share")})
 		if err != nil {
 			return err
 		}

@@ -43,6 +43,7 @@ type openOptions struct {
 	format    string // of -f, "" to look
 	write     bool
 	noBacking bool   // leave backing files closed
+	locked    bool   // leave encrypted disks locked
 	cache     string // of -t or -T
 	source    bool   // the cache mode is that of a source
 	share     bool   // of -U
@@ -119,7 +120,11 @@ func (t *Tool) locate(name string, imageOpts bool, o openOptions) (source, error
 		tree.Set("driver", o.format)
 	}
 	var err error
-	if s.opts, err = tree.Resolve(t.secrets); errors.As(err, new(*fs.PathError)) {
+	secrets := t.secrets
+	if o.locked {
+		secrets = nil
+	}
+	if s.opts, err = tree.Resolve(secrets); errors.As(err, new(*fs.PathError)) {
 		return s, openError(name, err)
 	} else if err != nil {
 		return failed(err)

@@ -138,7 +138,8 @@ var optionScripts = []script{
 		create -f qcow2 --object secret,id=s,data=tell -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=1 base 1M
 		create -f qcow2 -b base -F qcow2 top
 		commit --object secret,id=s,data=tell --image-opts driver=qcow2,file.filename=top,backing.driver=qcow2,backing.file.filename=base,backing.encrypt.key-secret=s
-		info --object secret,id=s,data=tell --image-opts driver=qcow2,file.filename=base,encrypt.key-secret=s
+		info --image-opts driver=qcow2,file.filename=base,encrypt.key-secret=s
+		info --output=json --image-opts driver=qcow2,file.filename=base,encrypt.key-secret=none
 	`},
 	{"committing by name", `
 		create -f qcow2 base 1M
