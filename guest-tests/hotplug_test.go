@@ -51,8 +51,8 @@ func hotPlug(g *guest) {
 			g.ctl("disk", "add", names[i], "path="+images[i])
 		}
 		appeared = timed(n)
-		// Linux takes a disk away for each LD_DELETED that it is told of, also when by then
-		// another has the target id, and brings that back at once: so one may be missing.
+		// A driver that works off the LD_DELETED of earlier disks may take away what has such
+		// a target id by now, and bring it back: so a disk may be missing for a moment.
 		g.until("(for d in $(/init await-disks " + strconv.Itoa(1+n) + "); do dd if=/dev/$d of=/dev/null bs=4k count=1 iflag=direct status=none || exit 1; done)")
 		for i := range n {
 			g.ctl("disk", "remove", names[i])
