@@ -49,7 +49,7 @@ func TestSavedModePages(t *testing.T) {
 		t.Error("before anything is saved, the saved values are not the default ones")
 	}
 	wantGood(t, selectSaved(u, caching(true), control(0x04, 0)), 36)
-	wantGood(t, selectPages(u, caching(false), control(0, 0x08)), 36) // for now only
+	wantGood(t, selectPages(u, caching(false), control(0, 0x08)), 36) // not saved: SP is 0
 	if kept == nil || *kept != (ModeParameters{WriteCache: true, DescriptorSense: true}) {
 		t.Fatalf("kept %+v", kept)
 	}

@@ -61,12 +61,16 @@ var (
 	ErrRange = errors.New("request outside the device")
 )
 
-// driverError says in QEMU's words that there is no such format. It is an ErrFormat.
-type driverError string
+// DriverError names the format of a backing file that is none of ours. It is an
+// ErrFormat.
+type DriverError string
 
-func (e driverError) Error() string { return fmt.Sprintf("Unknown driver '%s'", string(e)) }
+func (e DriverError) Error() string {
+	return fmt.Sprintf("%v %q (%s, %s and %s are allowed under an image)", ErrFormat, string(e), FormatQCOW2, FormatRaw, FormatLUKS)
+}
 
-func (driverError) Is(target error) bool { return target == ErrFormat }
+// Is implements errors.Is.
+func (DriverError) Is(target error) bool { return target == ErrFormat }
 
 // OptionError says in QEMU's words that a disk is not what a Spec makes of it.
 type OptionError string

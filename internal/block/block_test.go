@@ -351,7 +351,7 @@ func TestBackingRefused(t *testing.T) {
 		{at.join(fmt.Sprintf("deep%d", maxDepth+1)), ErrBacking, "more than 64 files"},
 		{overlay("nbd", "nbd://host/x", "raw"), ErrBacking, "names a protocol"},
 		{overlay("json", `json:{"driver":"null-co"}`, "raw"), ErrBacking, "names a protocol"},
-		{overlay("vmdk", "raw", "vmdk"), ErrFormat, "'vmdk'"},
+		{overlay("vmdk", "raw", "vmdk"), ErrFormat, `"vmdk"`},
 		{overlay("gone", "nowhere", "raw"), os.ErrNotExist, "nowhere"},
 		{unnamed("unnamed", "raw"), ErrFormat, "never guessed"},
 	} {

@@ -137,7 +137,7 @@ func (c *chain) openBacking(path, name, format string) (qcow2.Backing, error) {
 		format = FormatRaw
 	case format == "", format == FormatRaw, format == FormatQCOW2, format == FormatLUKS, format == FormatNull && spec != c.spec:
 	default:
-		return nil, driverError(format)
+		return nil, DriverError(format)
 	}
 	if spec != c.spec {
 		return (&chain{spec: spec, seen: c.seen, under: len(*c.seen)}).open(name, format, true)

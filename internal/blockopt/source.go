@@ -301,7 +301,7 @@ func (r *resolver) generic(s *Source, at func(string) string) error {
 			return errors.New("Invalid discard option")
 		}
 		// Their effect is not visible in what is read or written.
-		for _, name := range []string{"node-name", "auto-read-only", "aio", "detect-zeroes"} {
+		for _, name := range []string{"node-name", "auto-read-only", "aio"} {
 			r.rest.take(at(under + name))
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/govmm/govmm/internal/block"
 )
 
 // Option is a name with its value.
@@ -16,24 +18,24 @@ type Option struct{ Name, Value string }
 // Split splits name=value,name=value at commas, of which a doubled one stands for
 // itself. An option without a value is a switch that is on.
 func Split(s string) (list []Option) {
-	for len(s) > 0 {
-		var b strings.Builder
-		for len(s) > 0 {
-			if s[0] == ',' {
-				if len(s) < 2 || s[1] != ',' {
-					break
-				}
-				s = s[1:]
-			}
-			b.WriteByte(s[0])
-			s = s[1:]
-		}
-		s = strings.TrimPrefix(s, ",")
-		name, value, ok := strings.Cut(b.String(), "=")
+	for _, e := range elements(s) {
+		name, value, ok := strings.Cut(e, "=")
 		if !ok {
 			value = "on"
 		}
 		list = append(list, Option{name, value})
+	}
+	return list
+}
+
+// elements splits at commas, of which a doubled one stands for itself.
+func elements(s string) []string {
+	if s == "" {
+		return nil
+	}
+	list := block.SplitCommas(s)
+	if last := len(list) - 1; list[last] == "" { // behind a last comma
+		list = list[:last]
 	}
 	return list
 }
@@ -58,8 +60,8 @@ func NewTree(list ...Option) *Tree {
 // alone, that of "file".
 func ParseOptions(s string) *Tree {
 	list := Split(s)
-	if len(list) > 0 && !strings.Contains(s[:len(list[0].Name)], "=") && list[0].Value == "on" && !strings.HasPrefix(s[len(list[0].Name):], "=") {
-		list[0] = Option{"file", list[0].Name}
+	if e := elements(s); len(e) > 0 && !strings.Contains(e[0], "=") {
+		list[0] = Option{"file", e[0]}
 	}
 	return NewTree(list...)
 }

@@ -102,11 +102,14 @@ func reason(err error) string {
 	var path *fs.PathError
 	var backing *qcow2.BackingError
 	var option block.OptionError
+	var driver block.DriverError
 	switch {
 	case errors.As(err, &option):
 		return option.Error()
 	case errors.As(err, &backing):
 		return "Could not open backing file: " + reason(backing.Err)
+	case errors.As(err, &driver):
+		return fmt.Sprintf("Unknown driver '%s'", string(driver))
 	case errors.As(err, &locked):
 		kind := ""
 		if locked.Shared {

@@ -207,7 +207,10 @@ func reason(err error) string {
 	var no syscall.Errno
 	var path *fs.PathError
 	var locked *qcow2.LockError
+	var driver block.DriverError
 	switch {
+	case errors.As(err, &driver):
+		return fmt.Sprintf("Unknown driver '%s'", string(driver))
 	case errors.As(err, &locked):
 		return lockText(locked)
 	case errors.As(err, &no):

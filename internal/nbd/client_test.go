@@ -226,3 +226,21 @@ func (c *client) read(off uint64, n int) []byte {
 	}
 	return b
 }
+
+// flood sends a request again and again and takes no reply, until the server takes no
+// more, and ends the connection. The server has to do so before enough bytes of them.
+func (c *client) flood(request []byte, enough int) {
+	c.t.Helper()
+	sent := 0
+	for batch := bytes.Repeat(request, 1000); sent < enough; {
+		_ = c.nc.SetWriteDeadline(time.Now().Add(500 * time.Millisecond))
+		n, err := c.nc.Write(batch)
+		if sent += n; err != nil {
+			break
+		}
+	}
+	if sent >= enough {
+		c.t.Errorf("the server took %d requests without having got rid of a reply", sent/len(request))
+	}
+	_ = c.nc.Close()
+}

@@ -6,7 +6,6 @@ import (
 	"io"
 	"sync"
 	"testing"
-	"time"
 )
 
 // starting is a device that starts transfers: they end, in the reverse order, after
@@ -198,19 +197,7 @@ func TestStartedRepliesThatNobodyTakesAreBounded(t *testing.T) {
 	c := dial(t, path)
 	c.choose("a", true)
 	one := append(appendRequest(nil, cmdWrite, 1, 16), make([]byte, 16)...)
-	const enough = 32 << 20
-	sent := 0
-	for batch := bytes.Repeat(one, 1000); sent < enough; {
-		_ = c.nc.SetWriteDeadline(time.Now().Add(500 * time.Millisecond))
-		n, err := c.nc.Write(batch)
-		if sent += n; err != nil {
-			break
-		}
-	}
-	if sent >= enough {
-		t.Errorf("the server took %d requests without having got rid of a reply", sent/len(one))
-	}
-	_ = c.nc.Close()
+	c.flood(one, 32<<20)
 	if err := stop(); err != nil {
 		t.Error(err)
 	}
