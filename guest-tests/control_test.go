@@ -170,7 +170,7 @@ func suspend(g *guest) {
 	}
 	g.run("touch", "/tmp/stop")
 	g.until(`test -e /tmp/ended`)
-	g.sh(`! test -e /tmp/failed
+	g.sh(`test ! -e /tmp/failed
 		dd if=/dev/sda bs=1M count=4 iflag=direct status=none | sha256sum | cmp - /tmp/sum`)
 	log := g.run("dmesg", "-c")
 	if !strings.Contains(log, "PM: suspend exit") || !strings.Contains(log, "megasas_resume") && !strings.Contains(log, "Ready state") || trouble.MatchString(log) {
