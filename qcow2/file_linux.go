@@ -31,6 +31,9 @@ type OSFile struct {
 	noZero  atomic.Bool // the host refused zeroing ranges once
 
 	readWaits, writeWaits atomic.Bool // the host can't say whether a transfer would wait
+
+	brief  brief     // what is tried where writeWaits
+	probes sync.Pool // of *probe
 }
 
 // OpenFile opens path with the flags of os.OpenFile (os.O_RDONLY, os.O_RDWR,
@@ -67,6 +70,7 @@ func OpenFile(path string, flags int) (*OSFile, error) {
 			return nil, f.wrap("open", err)
 		}
 	}
+	f.probes.New = func() any { return new(probe) }
 	f.iovecs.New = func() any { v := make([]unix.Iovec, 0, 64); return &v }
 	f.fsync = f.syncNow
 	return f, nil
@@ -108,7 +112,9 @@ func (f *OSFile) WriteV(bufs [][]byte, off int64) error {
 	var err error
 	switch {
 	case f.direct == nil:
+		f.brief.enter()
 		err = f.transfer("write", bufs, off, unix.Pwrite, pwritev)
+		f.brief.leave()
 	case f.direct.fits(bufs, off):
 		f.direct.blocks.RLock()
 		err = f.transfer("write", bufs, off, unix.Pwrite, pwritev)
@@ -243,7 +249,9 @@ func (f *OSFile) DisableSync() { f.unsafe = true }
 
 func (f *OSFile) syncNow() error {
 	seq := f.writes.Load()
+	f.brief.enter()
 	err := retryEINTR(func() error { return unix.Fdatasync(f.fd) })
+	f.brief.leave()
 	if err != nil {
 		return f.wrap("fdatasync", err)
 	}
@@ -274,7 +282,9 @@ func (f *OSFile) Truncate(size int64) error {
 		return err
 	}
 	defer f.shareBlocks()()
+	f.brief.enter()
 	err := retryEINTR(func() error { return unix.Ftruncate(f.fd, size) })
+	f.brief.leave()
 	f.writes.Add(1)
 	return f.wrap("truncate", err)
 }
@@ -330,7 +340,9 @@ func (f *OSFile) Reserve(off, n int64) error {
 
 func (f *OSFile) fallocate(mode uint32, off, n int64) error {
 	defer f.shareBlocks()()
+	f.brief.enter()
 	err := retryEINTR(func() error { return unix.Fallocate(f.fd, mode, off, n) })
+	f.brief.leave()
 	f.writes.Add(1)
 	return err
 }

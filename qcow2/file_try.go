@@ -13,13 +13,21 @@ func (f *OSFile) TryReadV(bufs [][]byte, off int64) bool {
 	return f.try(&f.readWaits, bufs, off, preadvNowait)
 }
 
-// TryWriteV implements Trier by pwritev2 with RWF_NOWAIT, which not every file
-// system has: XFS and Btrfs have it, ext4 and tmpfs have not.
+// TryWriteV implements Trier by pwritev2 with RWF_NOWAIT, which XFS and Btrfs have,
+// and elsewhere by what is known of the file system (see brief). It is not done on
+// others.
 func (f *OSFile) TryWriteV(bufs [][]byte, off int64) bool {
-	if f.writeWaits.Load() {
+	var done bool
+	switch {
+	case !f.writeWaits.Load():
+		if done = f.try(&f.writeWaits, bufs, off, pwritevNowait); f.writeWaits.Load() {
+			f.brief.find(f.fd)
+		}
+	case !f.brief.allowed.Load() || len(bufs) > maxIovecs:
 		return false
+	default:
+		done = f.tryBrief(bufs, off)
 	}
-	done := f.try(&f.writeWaits, bufs, off, pwritevNowait)
 	f.writes.Add(1) // see WriteV
 	return done
 }

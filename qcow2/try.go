@@ -2,7 +2,8 @@ package qcow2
 
 // Trier is storage that can tell beforehand that a transfer would have to wait,
 // for the host's disk or for a lock: *Image is one, and *OSFile as a File. Both
-// methods report whether the transfer was done, and take microseconds. If it was
+// methods report whether the transfer was done, and take microseconds, as far as
+// the host lets one know. If it was
 // not, for whatever reason, bufs or what is stored may have changed in part: the
 // caller makes the same transfer by ReadV or WriteV, which waits, or says what is
 // wrong.

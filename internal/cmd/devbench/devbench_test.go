@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -60,7 +61,7 @@ func TestTable(t *testing.T) {
 	}
 	defer b.close()
 	var out bytes.Buffer
-	if err := b.run(1, "", &out); err != nil {
+	if err := b.run(1, "", regexp.MustCompile(""), &out); err != nil {
 		t.Fatal(err)
 	}
 	want := 2*len(loads()) + len(durableLoads())

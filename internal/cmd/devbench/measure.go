@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/govmm/govmm/internal/qmp"
-	"github.com/govmm/govmm/vmm"
 	"golang.org/x/sys/unix"
 )
 
@@ -33,6 +32,7 @@ type sample struct {
 type caseSample struct {
 	took       time.Duration
 	cpu        time.Duration // of the whole process, in user mode, kernel and guest
+	polled     time.Duration // of it, what the host's kernel looked out for the end of a halt
 	exits      uint64        // for accesses to the controller's registers
 	interrupts uint64        // that the guest took
 }
@@ -116,7 +116,7 @@ func (m *session) talk(ctx context.Context, begin time.Time, socket string, s *s
 
 // one measures a case.
 func (m *session) one(ctx context.Context, number int) (c caseSample, err error) {
-	exits, err := m.exits(ctx)
+	before, err := m.counters(ctx)
 	if err != nil {
 		return c, err
 	}
@@ -138,8 +138,9 @@ func (m *session) one(ctx context.Context, number int) (c caseSample, err error)
 		return c, err
 	}
 	c.cpu = after - cpu
-	total, err := m.exits(ctx)
-	c.exits = total - exits
+	total, err := m.counters(ctx)
+	c.exits = total.exits - before.exits
+	c.polled = total.polled - before.polled
 	count, ok := strings.CutPrefix(line, fmt.Sprintf("done %d ", number))
 	if !ok {
 		return c, fmt.Errorf("the guest said %q", line)
@@ -173,16 +174,14 @@ func (m *session) cpu() (time.Duration, error) {
 	return time.Duration(t.Nano()), err
 }
 
-// exits counts how often a processor left the guest to access a device's registers
-// in memory.
-func (m *session) exits(ctx context.Context) (uint64, error) {
-	if m.side == sideGovmm {
-		var s struct {
-			Machine vmm.Stats `json:"machine"`
-		}
-		err := m.control.Do(ctx, "x-query-stats", nil, &s)
-		return s.Machine.Exits["mmio"], err
-	}
+// counters are KVM's, of the one processor.
+type counters struct {
+	exits  uint64        // left the guest to access a device's registers in memory
+	polled time.Duration // halted, and the host did not let go of its processor yet
+}
+
+// counters asks for them. They have the same names on both sides: KVM's own.
+func (m *session) counters(ctx context.Context) (c counters, err error) {
 	var s []struct {
 		Stats []struct {
 			Name  string `json:"name"`
@@ -190,14 +189,28 @@ func (m *session) exits(ctx context.Context) (uint64, error) {
 		} `json:"stats"`
 	}
 	if err := m.control.Do(ctx, "query-stats", map[string]string{"target": "vcpu"}, &s); err != nil {
-		return 0, err
+		return c, err
 	}
+	found := 0
 	for _, processor := range s {
 		for _, one := range processor.Stats {
-			if n, ok := one.Value.(float64); ok && one.Name == "mmio_exits" {
-				return uint64(n), nil
+			n, ok := one.Value.(float64)
+			if !ok {
+				continue
 			}
+			switch one.Name {
+			case "mmio_exits":
+				c.exits = uint64(n)
+			case "halt_poll_success_ns", "halt_poll_fail_ns":
+				c.polled += time.Duration(n)
+			default:
+				continue
+			}
+			found++
 		}
 	}
-	return 0, errors.New("QEMU does not count exits")
+	if found != 3 {
+		return c, fmt.Errorf("%s does not tell KVM's counters of one processor", sideNames[m.side])
+	}
+	return c, nil
 }
