@@ -94,6 +94,8 @@ type disk struct {
 	name string
 	args [sideCount][]string
 	rows []ldload.Case
+
+	durable bool // a write is durable when it is complete
 }
 
 func newBench(ctx context.Context, dir, govmm string, commands uint32) (*bench, error) {
@@ -152,11 +154,11 @@ func (b *bench) disks() []disk {
 		"null", [sideCount][]string{
 			{"--disk", fmt.Sprintf("format=null,cache=writeback,size=%dM", diskMiB)},
 			{"-drive", fmt.Sprintf("if=none,id=d,driver=null-co,read-zeroes=on,size=%dM", diskMiB)},
-		}, loads(),
+		}, loads(), false,
 	}, {
-		"qcow2", image("writeback"), loads(),
+		"qcow2", image("writeback"), loads(), false,
 	}, {
-		"qcow2, write-through", image("writethrough"), durableLoads(),
+		"qcow2, write-through", image("writethrough"), durableLoads(), true,
 	}}
 }
 

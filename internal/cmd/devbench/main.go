@@ -80,6 +80,9 @@ func (b *bench) run(rounds int, only string, wanted *regexp.Regexp, out io.Write
 				}
 				c.samples[side] = append(c.samples[side], s)
 			}
+			if err := c.addHost(b, &d); err != nil {
+				return err
+			}
 		}
 		c.write(out, &d)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 
 	"github.com/govmm/govmm/internal/ldload"
@@ -12,6 +13,26 @@ import (
 type comparison struct {
 	commands float64 // of a case
 	samples  [sideCount][]sample
+	host     map[int][]float64 // what the host's own writes take, in us, by size and round
+}
+
+// addHost measures the host's own writes, of the sizes that the disk is given alone.
+func (c *comparison) addHost(b *bench, d *disk) error {
+	if c.host == nil {
+		c.host = make(map[int][]float64)
+	}
+	for _, row := range d.rows {
+		if !d.durable || row.Depth > 1 {
+			continue
+		}
+		size := max(row.Size, ldload.DefaultSize)
+		took, err := b.hostWrites(size)
+		if err != nil {
+			return err
+		}
+		c.host[size] = append(c.host[size], float64(took.Nanoseconds())/1000)
+	}
+	return nil
 }
 
 // header names the columns, each of both sides: commands per second; CPU time per
@@ -60,6 +81,16 @@ func (c *comparison) write(out io.Writer, d *disk) {
 			c.median(sideGovmm, all), c.median(sideQEMU, all), c.ratio(all),
 			c.median(sideGovmm, exits), c.median(sideQEMU, exits),
 			c.median(sideGovmm, interrupts), c.median(sideQEMU, interrupts))
+	}
+	for _, size := range slices.Sorted(maps.Keys(c.host)) {
+		number := caseRows + slices.IndexFunc(d.rows, func(r ldload.Case) bool { return max(r.Size, ldload.DefaultSize) == size })
+		var ratios []float64
+		for i, host := range c.host[size] {
+			mine, theirs := c.samples[sideGovmm][i].device(number, c.commands), c.samples[sideQEMU][i].device(number, c.commands)
+			ratios = append(ratios, (mine-host)/(theirs-host))
+		}
+		fmt.Fprintf(out, "  of a write of %dk at depth 1, %.1f us CPU are the host's own pwrite and fdatasync; without, the ratio is %.2f\n",
+			size>>10, median(c.host[size]), median(ratios))
 	}
 	start := func(s *sample) float64 { return s.start.Seconds() * 1000 }
 	peak := func(s *sample) float64 { return float64(s.peak) / (1 << 20) }
