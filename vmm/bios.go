@@ -23,14 +23,8 @@ const (
 	fileConsole   = "etc/sercon-port" // u16: the serial port that shows the text screen
 )
 
-// addBIOS gives the machine its firmware.
+// addBIOS gives the machine what its firmware works with.
 func (m *Machine) addBIOS(b *BIOS) error {
-	if err := m.addROM(b.Image); err != nil {
-		return err
-	}
-	if err := m.addVideoMemory(); err != nil {
-		return err
-	}
 	if b.VGA != nil {
 		if err := m.addVGA(); err != nil {
 			return err

@@ -112,14 +112,16 @@ func New(c Config) (_ *Machine, err error) {
 		return nil, err
 	}
 	m.onRelease(ignoring(m.vm.Close))
-	if err := m.addKernelDevices(); err != nil {
-		return nil, err
-	}
+	m.ports = bus.NewSpace("port", math.MaxUint16)
+	m.mmio = bus.NewSpace("memory", math.MaxUint64)
+	// Memory comes before KVM's own devices: these have the kernel wait at the next
+	// change of memory, until a grace period of several clock ticks is over.
 	if err := m.addMemory(); err != nil {
 		return nil, err
 	}
-	m.ports = bus.NewSpace("port", math.MaxUint16)
-	m.mmio = bus.NewSpace("memory", math.MaxUint64)
+	if err := m.addKernelDevices(); err != nil {
+		return nil, err
+	}
 	m.platform = &platform{vm: m.vm, ram: m.ram, ports: m.ports, mmio: m.mmio, log: m.log}
 	m.pciBus = pci.NewBus(m.platform, m.routing())
 	if err := m.addChips(); err != nil {
@@ -152,8 +154,19 @@ func (m *Machine) addKernelDevices() error {
 	)
 }
 
-// addMemory creates the RAM and shows it to the guest.
-func (m *Machine) addMemory() (err error) {
+// addMemory creates the guest's memory and shows it to the guest.
+func (m *Machine) addMemory() error {
+	if err := m.addRAM(); err != nil || m.config.BIOS == nil {
+		return err
+	}
+	if err := m.addROM(m.config.BIOS.Image); err != nil {
+		return err
+	}
+	return m.addVideoMemory()
+}
+
+// addRAM creates the RAM. With a BIOS, a part of it is the shadow's.
+func (m *Machine) addRAM() (err error) {
 	var ranges []memory.Range
 	for _, r := range m.layout.RAM() {
 		ranges = append(ranges, memory.Range(r))

@@ -72,6 +72,10 @@ func (m *Machine) Run(ctx context.Context) (Outcome, error) {
 	for _, c := range m.cpus {
 		running.Go(c.run)
 	}
+	// Not before: the guest need not wait for it.
+	if err := m.vm.DropLateTicks(); err != nil {
+		m.finish(Failed, HostError, err)
+	}
 	m.attend(ctx)
 	running.Wait()
 	<-m.told

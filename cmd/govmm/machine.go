@@ -74,9 +74,8 @@ func (a *app) runHere(ctx context.Context, spec machineSpec) error {
 }
 
 // makeRoomFor lets as many goroutines run beside the vCPUs as there are
-// processors. A goroutine that has entered the guest still counts as running
-// until the runtime notices that it is in a system call, up to 10 ms later; with
-// the default limit the controller's workers would wait for that.
+// processors: a vCPU's keeps its place while its guest leaves often, and all the
+// others must not have to wait for the scheduler to take it away.
 func makeRoomFor(vcpus int) {
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), runtime.NumCPU()+vcpus))
 }

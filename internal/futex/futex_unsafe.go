@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 	"unsafe"
 
+	"github.com/govmm/govmm/internal/waitcall"
 	"golang.org/x/sys/unix"
 )
 
@@ -17,7 +18,7 @@ const (
 // return early. The conversion stands in the call expression, which keeps the word
 // alive and in place.
 func wait(word *atomic.Uint32, v uint32) {
-	_, _, _ = unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(word)), opWait, uintptr(v), 0, 0, 0)
+	_, _ = waitcall.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(word)), opWait, uintptr(v), 0, 0, 0)
 }
 
 // wake wakes at most n threads that wait for word; see wait.

@@ -44,7 +44,7 @@ type Server struct {
 	period   time.Duration // throttlePeriod, but in tests
 	log      *slog.Logger
 	commands map[string]Command
-	schema   []SchemaInfo
+	schema   func() []SchemaInfo // made when it is asked for: few clients do
 	ctx      context.Context
 	cancel   context.CancelFunc
 	sessions sync.WaitGroup
@@ -65,7 +65,7 @@ func NewServer(c Config) *Server {
 	commands := append(slices.Clone(c.Commands),
 		NewCommand("query-version", func(context.Context, None) (Version, error) { return c.Version, nil }),
 		NewCommand("query-commands", func(context.Context, None) ([]CommandInfo, error) { return s.list(), nil }),
-		NewCommand("query-qmp-schema", func(context.Context, None) ([]SchemaInfo, error) { return s.schema, nil }),
+		NewCommand("query-qmp-schema", func(context.Context, None) ([]SchemaInfo, error) { return s.schema(), nil }),
 		NewCommand(negotiate, func(context.Context, capabilities) (None, error) {
 			return None{}, Errorf(CommandNotFound, "Capabilities negotiation is already complete, command ignored")
 		}),
@@ -77,7 +77,7 @@ func NewServer(c Config) *Server {
 	for name, data := range c.Events {
 		events[name] = reflect.TypeOf(data)
 	}
-	s.schema = makeSchema(commands, events)
+	s.schema = sync.OnceValue(func() []SchemaInfo { return makeSchema(commands, events) })
 	return s
 }
 

@@ -41,6 +41,7 @@ func requiredCapabilities() []capability {
 		{gokvm.CapMPState, "KVM_CAP_MP_STATE"},
 		{gokvm.CapIRQRouting, "KVM_CAP_IRQ_ROUTING"},
 		{gokvm.CapPIT2, "KVM_CAP_PIT2"},
+		{gokvm.CapReinjectControl, "KVM_CAP_REINJECT_CONTROL"},
 		{gokvm.CapSetIdentityMapAddr, "KVM_CAP_SET_IDENTITY_MAP_ADDR"},
 		{gokvm.CapSignalMSI, "KVM_CAP_SIGNAL_MSI"},
 		{gokvm.CapImmediateExit, "KVM_CAP_IMMEDIATE_EXIT"},

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	gokvm "github.com/bobuhiro11/gokvm/kvm"
+	"github.com/govmm/govmm/internal/waitcall"
 	"golang.org/x/sys/unix"
 )
 
@@ -34,6 +35,8 @@ type VCPU struct {
 	id  int
 	fd  int
 	run []byte // the kernel's struct kvm_run and the pages behind it
+
+	pace pace // of the goroutine that runs the vCPU
 
 	stats     int // descriptor of its statistics, -1 if there are none
 	xsaveSize int // of the processor's extended state, 0 where the kernel does not say
@@ -86,16 +89,29 @@ func (v *VCPU) Leave() {
 //
 // Preconditions: called between Enter and Leave.
 func (v *VCPU) Run() (Exit, error) {
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(v.fd), gokvm.IIO(0x80), 0)
+	errno := v.enter()
 	switch errno {
 	case 0:
+		v.pace.left()
 		return Exit(word(v.run, offExitReason).Load()), nil
 	case unix.EINTR:
+		v.pace.interrupted()
 		return ExitInterrupted, ErrInterrupted
 	case unix.EAGAIN:
 		return ExitInterrupted, ErrNotReady
 	}
 	return ExitUnknown, fmt.Errorf("KVM_RUN on vCPU %d: %w", v.id, errno)
+}
+
+// enter makes the call.
+func (v *VCPU) enter() (errno unix.Errno) {
+	const run = 0xae80 // KVM_RUN: _IO(0xae, 0x80)
+	if v.pace.hurried {
+		_, _, errno = unix.RawSyscall(unix.SYS_IOCTL, uintptr(v.fd), run, 0)
+	} else {
+		_, errno = waitcall.Syscall6(unix.SYS_IOCTL, uintptr(v.fd), run, 0, 0, 0, 0)
+	}
+	return errno
 }
 
 // Kick makes the current Run, or the next one if there is none, return

@@ -44,12 +44,17 @@ func (vm *VM) CreateIRQChip() error {
 }
 
 // CreatePIT creates the 8254 timer, which answers ports 0x40 to 0x43 and 0x61.
-// Ticks that the guest was too slow to take are dropped instead of made up for:
-// guests that count ticks are rare, guests that are flooded by them suffer.
+// Ticks that the guest is too slow to take come later, until DropLateTicks.
 func (vm *VM) CreatePIT() error {
-	if err := createPIT2(vm.fd, pitSpeakerDummy); err != nil {
-		return callError("KVM_CREATE_PIT2", err)
-	}
+	return callError("KVM_CREATE_PIT2", createPIT2(vm.fd, pitSpeakerDummy))
+}
+
+// DropLateTicks has the 8254 timer drop the ticks that the guest was too slow to
+// take, instead of making up for them: guests that count ticks are rare, guests that
+// are flooded by them suffer, and KVM uses no interrupt controller of the processor's
+// as long as it makes up for ticks. The guest may be running. The kernel lets those
+// wait who call it: for tens of milliseconds, most of them asleep.
+func (vm *VM) DropLateTicks() error {
 	return callError("KVM_REINJECT_CONTROL", gokvm.ReinjectControl(uintptr(vm.fd), 0))
 }
 

@@ -1,0 +1,1 @@
+// Functions without bodies are for packages that have assembly.
