@@ -136,10 +136,10 @@ func Open(f File, o Options) (*Image, error) {
 		return nil, err
 	}
 	if h.incompatible&incompatCorrupt != 0 && !o.ReadOnly && !o.ForRepair {
-		return nil, fmt.Errorf("%w: it was marked so earlier; it can only be opened read-only or repaired", ErrCorrupt)
+		return nil, &ImageError{ErrCorrupt, "qcow2: Image is corrupt; cannot be opened read/write", "it was marked so earlier; it can be repaired"}
 	}
 	if h.refClusters == 0 && !o.ForRepair {
-		return nil, fmt.Errorf("%w: image does not contain a refcount table (a repair makes one)", ErrInvalid)
+		return nil, invalid("Image does not contain a reference count table", "a repair makes one")
 	}
 	im := &Image{event: o.Event, f: f, hdr: h, g: newGeometry(h), readOnly: o.ReadOnly, unchecked: o.Unchecked}
 	if im.passDiscard = o.PassDiscard; im.passDiscard == 0 {

@@ -76,6 +76,24 @@ func (d *disk) writeCompressed(p []byte, off int64) error {
 	return d.durably(false, im.WriteCompressed(p, off))
 }
 
+// readState reads from the machine's state behind the disk.
+func (d *disk) readState(p []byte, off int64) error {
+	im, ok := d.dev.(*qcow2.Image)
+	if !ok {
+		return syscall.ENOTSUP
+	}
+	return im.ReadVMState([][]byte{p}, off)
+}
+
+// writeState writes to the machine's state behind the disk.
+func (d *disk) writeState(p []byte, off int64) error {
+	im, ok := d.dev.(*qcow2.Image)
+	if !ok {
+		return syscall.ENOTSUP
+	}
+	return d.durably(false, im.WriteVMState([][]byte{p}, off))
+}
+
 // allocated reports whether the image itself, not one below it, has the byte at
 // off, and how many of the n bytes from there on are alike.
 func (d *disk) allocated(off, n int64) (bool, int64, error) {

@@ -28,11 +28,18 @@ func (s *Session) openImage(o *openOptions) bool {
 			device = " device " + o.name
 		}
 		s.complain("can't open%s: %s", device, reason(err))
+		var image *qcow2.ImageError
+		if errors.As(err, &image) && image.Detail != "" && s.Name != qemuIO {
+			s.complain("%s", image.Detail)
+		}
 		return false
 	}
 	s.disk = d
 	return true
 }
+
+// qemuIO is the name under which nothing is said that qemu-io does not say.
+const qemuIO = "qemu-io"
 
 func (s *Session) openDisk(o *openOptions) (*disk, error) {
 	t, err := o.resolve(s.Secrets)
@@ -103,11 +110,14 @@ func reason(err error) string {
 	var backing *qcow2.BackingError
 	var option block.OptionError
 	var driver block.DriverError
+	var image *qcow2.ImageError
 	switch {
 	case errors.As(err, &option):
 		return option.Error()
 	case errors.As(err, &backing):
 		return "Could not open backing file: " + reason(backing.Err)
+	case errors.As(err, &image):
+		return image.Problem
 	case errors.As(err, &driver):
 		return fmt.Sprintf("Unknown driver '%s'", string(driver))
 	case errors.As(err, &locked):

@@ -189,6 +189,15 @@ func scripts() []script {
 		one("-f qcow2 blkdebug:nowhere:a", "length"),
 		one("--image-opts driver=qcow2,file.driver=blkdebug,file.image.filename=a,file.inject-error.0.event=write_aio,file.inject-error.0.errno=5,file.inject-error.0.once=on",
 			"write 0 64k", "aio_write 64k 64k", "aio_flush", "writev 0 512"),
+		// The machine's state, behind the disk.
+		one("-f qcow2 a", "read -b 0 4k", "write -b -P 3 0 4k", "read -b -P 3 0 4k", "read -b -P 0 4k 1M", "write 0 64k", "write -b -P 4 1T 512", "read -b -P 4 1T 512",
+			"read -b -P 3 0 4k", "map", "length", "write -b 0 100", "read -b 100 512", "write -b -P 5 63k 2k", "read -b -P 5 63k 2k"),
+		one("-f qcow2 top", "write -b -P 3 1M 4k", "read -b -P 0 0 1M", "map"),
+		one("-f qcow2 small", "write -b 0 5M", "read -b -P 0xcd 0 5M", "write -b 1P 512", "read -b 1P 512"),
+		one("-f qcow2 sub", "write -b -P 2 1k 2k", "read -b -P 2 1k 2k", "read -b -P 0 0 1k"),
+		one("-f qcow2 v2", "write -b -P 2 1k 2k", "read -b -P 2 1k 2k"),
+		one("-r -f qcow2 a", "read -b -P 0 0 512", "write -b 0 512"),
+		one("-f raw raw", "read -b 0 512", "write -b 0 512"),
 		one("--image-opts driver=blkdebug,image.driver=file,image.filename=raw", "length"),
 	}
 }

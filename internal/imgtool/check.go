@@ -72,7 +72,7 @@ func runCheck(t *Tool, a *arguments) error {
 		return []byte(s.spec.Secret), nil
 	}
 	o := qcow2.Options{
-		ReadOnly: repair == qcow2.RepairNone, ForRepair: repair != qcow2.RepairNone, NoBacking: true, NoDataFile: true, Secret: secret,
+		ReadOnly: repair == qcow2.RepairNone, ForRepair: true, NoBacking: true, NoDataFile: true, Secret: secret,
 	}
 	storage := qcow2.File(f)
 	if debug := s.spec.Debug; debug != nil {
@@ -84,11 +84,7 @@ func runCheck(t *Tool, a *arguments) error {
 	}
 	defer im.Close()
 	quiet := a.has("q")
-	report := func(text string) {
-		if !quiet {
-			fmt.Fprintln(t.Stderr, text)
-		}
-	}
+	report := func(text string) { fmt.Fprintln(t.Stderr, text) } // -q or not, as qemu-img
 	r, err := im.Check(qcow2.CheckOptions{Repair: repair, Report: report})
 	if err != nil {
 		return fmt.Errorf("Check failed: %s", reason(err))
