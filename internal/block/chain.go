@@ -91,6 +91,9 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 	if c.spec.DataFile != "" && named && !im.Info().HasDataFile {
 		return nil, errors.Join(optionErrorf("'data-file' can only be set for images with an external data file"), im.Close())
 	}
+	if n, most := c.spec.L2EntrySize, im.Info().ClusterSize; named && n != 0 && (n < sectorSize || n > most || n&(n-1) != 0) {
+		return nil, errors.Join(optionErrorf("L2 cache entry size must be a power of two between %d and the cluster size (%d)", sectorSize, most), im.Close())
+	}
 	return im, nil
 }
 

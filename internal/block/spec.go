@@ -55,6 +55,9 @@ type Spec struct {
 	// L2CacheSize bounds the memory for mapping metadata of a qcow2 image, in
 	// bytes. 0 is the default of package qcow2.
 	L2CacheSize int64
+	// L2EntrySize is how much of that is read at a time, in bytes: unless 0 a power of two
+	// from 512 to the size of a cluster. That is checked, and has no effect.
+	L2EntrySize int64
 	// Direct bypasses the page cache of the host. Backing files are opened alike.
 	Direct bool
 	// NoFlush never makes anything durable: for data that nobody misses.

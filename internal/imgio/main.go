@@ -209,6 +209,7 @@ func (s *Session) reader(stdin io.Reader) (next func() (string, bool)) {
 		in := newLineReader(stdin)
 		return func() (string, bool) {
 			s.printf("%s", prompt)
+			s.flushOut()
 			return in.next()
 		}
 	}

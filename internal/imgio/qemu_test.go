@@ -189,6 +189,8 @@ func scripts() []script {
 		one("-f qcow2 blkdebug:nowhere:a", "length"),
 		one("--image-opts driver=qcow2,file.driver=blkdebug,file.image.filename=a,file.inject-error.0.event=write_aio,file.inject-error.0.errno=5,file.inject-error.0.once=on",
 			"write 0 64k", "aio_write 64k 64k", "aio_flush", "writev 0 512"),
+		one("", "open -o l2-cache-entry-size=256 a", "open -o l2-cache-entry-size=4242 a", "open -o l2-cache-entry-size=0 a", "open -o l2-cache-entry-size=128k a",
+			"open -o driver=qcow2,l2-cache-entry-size=512 a", "length"),
 		// The machine's state, behind the disk.
 		one("-f qcow2 a", "read -b 0 4k", "write -b -P 3 0 4k", "read -b -P 3 0 4k", "read -b -P 0 4k 1M", "write 0 64k", "write -b -P 4 1T 512", "read -b -P 4 1T 512",
 			"read -b -P 3 0 4k", "map", "length", "write -b 0 100", "read -b 100 512", "write -b -P 5 63k 2k", "read -b -P 5 63k 2k"),

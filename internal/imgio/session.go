@@ -47,6 +47,15 @@ func (s *Session) printf(format string, args ...any) {
 	fmt.Fprintf(s.Out, format, args...)
 }
 
+// flushOut writes what Out holds back, if it does that.
+func (s *Session) flushOut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f, ok := s.Out.(interface{ Flush() error }); ok {
+		_ = f.Flush() // the writer keeps its error
+	}
+}
+
 // complain prints a message of the program.
 func (s *Session) complain(format string, args ...any) {
 	fmt.Fprintf(s.Err, s.Name+": "+format+"\n", args...)

@@ -278,6 +278,7 @@ func (s *Session) raise(_ *command, words []string) bool {
 // signal sends the process a signal, as if nobody caught it.
 func (s *Session) signal(n syscall.Signal) bool {
 	if n > 0 {
+		s.flushOut()
 		resetSignal(n)
 		if err := syscall.Kill(os.Getpid(), n); err == nil && fatal(n) {
 			select {} // it comes
