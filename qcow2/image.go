@@ -329,7 +329,10 @@ func (im *Image) Close() error {
 	}
 	var errs []error
 	if !im.readOnly {
-		errs = append(errs, im.drain(), im.closeBitmaps(), im.fillLastCluster(), im.sync())
+		errs = append(errs, im.drain(), im.closeBitmaps(), im.fillLastCluster())
+		if im.writes.Load() > 0 { // what Open changed is durable
+			errs = append(errs, im.sync())
+		}
 		if errors.Join(errs...) == nil {
 			errs = append(errs, im.clearDirtyBit())
 		}

@@ -113,9 +113,9 @@ func Main(name, version string, args []string, stdin io.Reader, stdout, stderr i
 	}
 	good := s.loop(lines, stdin)
 	s.wait()
+	d := s.disk
 	if err := s.Close(); err != nil {
-		s.complain("close: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
-		good = false
+		good = s.sayClose(d, err) && good
 	}
 	if !good {
 		return 1

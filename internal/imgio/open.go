@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/govmm/govmm/internal/blkdebug"
 	"github.com/govmm/govmm/internal/block"
 	"github.com/govmm/govmm/internal/blockopt"
 	"github.com/govmm/govmm/qcow2"
@@ -51,10 +50,8 @@ func (s *Session) openDisk(o *openOptions) (*disk, error) {
 		fmt.Fprintf(s.Err, block.GuessWarning, o.name)
 	}
 	d := &disk{writethrough: o.cache.writethrough, unmap: t.unmap, driver: t.Driver()}
-	if t.Inject {
-		d.debug = blkdebug.New(t.Rules, func(line string) { s.printf("%s\n", line) })
-		spec.Debug = d.debug
-	}
+	d.debug = t.NewDebug(func(line string) { s.printf("%s\n", line) })
+	spec.Debug = d.debug
 	if o.snapshot {
 		if spec, err = overlay(spec); err != nil {
 			return nil, err
@@ -188,9 +185,9 @@ func (o *openOptions) add(list string) {
 }
 
 func (s *Session) closeCommand(*command, []string) bool {
+	d := s.disk
 	if err := s.Close(); err != nil {
-		s.complain("close: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
-		return false
+		return s.sayClose(d, err)
 	}
 	return true
 }
@@ -236,9 +233,8 @@ func (s *Session) reopen(c *command, words []string) bool {
 	}
 	s.wait()
 	if err := d.dev.Close(); err != nil {
-		s.complain("close: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
 		s.disk = nil
-		return false
+		return s.sayClose(d, err)
 	}
 	dev, err := block.Open(spec)
 	if err != nil {

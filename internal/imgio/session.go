@@ -123,6 +123,21 @@ func (s *Session) Close() error {
 	return err
 }
 
+// sayClose prints why an image was not closed well. Of one to which nothing was written
+// qemu-io says nothing; good reports that.
+func (s *Session) sayClose(d *disk, err error) (good bool) {
+	switch {
+	case s.Name == qemuIO && errors.Is(err, qcow2.ErrMetadata):
+		s.complain("Failed to flush the L2 table cache: %s", text(err))
+		s.complain("Failed to flush the refcount block cache: %s", text(err))
+	case s.Name == qemuIO && !d.changed.Load():
+		return true
+	default:
+		s.complain("close: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	return false
+}
+
 // text is the message of the C library for an error of a request.
 func text(err error) string {
 	var number syscall.Errno
