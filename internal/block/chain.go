@@ -28,7 +28,7 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 	if format == FormatNull {
 		return newNull(c.spec.Size, readOnly), nil
 	}
-	f, err := openFile(path, readOnly, c.spec)
+	f, err := c.storage(path, readOnly)
 	if err != nil {
 		return nil, err
 	}
@@ -38,13 +38,6 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 			err = errors.Join(err, f.Close())
 		}
 	}()
-	if err := c.enter(f); err != nil {
-		return nil, err
-	}
-	share := c.spec.ForceShare || c.spec.ShareBacking && len(*c.seen) > 1
-	if err := lockFile(f, readOnly, share, c.spec.Locking); err != nil {
-		return nil, err
-	}
 	if format == "" {
 		if format, err = probe(f); err != nil {
 			return nil, err
@@ -55,8 +48,12 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 	if c.atTop() {
 		debug, window = c.spec.Debug, c.spec.Window
 	}
+	file, plain := f.(*qcow2.OSFile)
+	if format == FormatRaw && !plain {
+		return newPart(f.(*diskFile).d, window, readOnly, debug)
+	}
 	if format == FormatRaw {
-		return newRaw(f, window, readOnly, c.spec.Guessed && c.atTop(), debug)
+		return newRaw(file, window, readOnly, c.spec.Guessed && c.atTop(), debug)
 	}
 	if format == FormatLUKS {
 		if debug != nil {
@@ -79,11 +76,10 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 	if !c.spec.NoDataFile {
 		o.DataFile = func(name string) (qcow2.File, error) { return c.openDataFile(name, readOnly) }
 	}
-	storage := qcow2.File(f)
 	if debug != nil {
-		storage, o.Event = debug.Wrap(f), debug.Event
+		f, o.Event = debug.Wrap(f), debug.Event
 	}
-	im, err := qcow2.Open(storage, o)
+	im, err := qcow2.Open(f, o)
 	if err != nil {
 		return nil, err // not im: a nil *Image in a Device is not a nil Device
 	}
@@ -91,7 +87,40 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 	if c.spec.DataFile != "" && named && !im.Info().HasDataFile {
 		return nil, errors.Join(optionErrorf("'data-file' can only be set for images with an external data file"), im.Close())
 	}
+	if n, most := c.spec.L2EntrySize, im.Info().ClusterSize; named && n != 0 && (n < sectorSize || n > most || n&(n-1) != 0) {
+		return nil, errors.Join(optionErrorf("L2 cache entry size must be a power of two between %d and the cluster size (%d)", sectorSize, most), im.Close())
+	}
 	return im, nil
+}
+
+// storage opens what an image is in: the file at path or, for the topmost image, the disk
+// that the spec names.
+func (c *chain) storage(path string, readOnly bool) (qcow2.File, error) {
+	if c.spec.Storage != nil && len(*c.seen) == c.under {
+		spec := c.inherit(*c.spec.Storage)
+		d, err := (&chain{spec: spec, seen: c.seen, under: len(*c.seen)}).open(spec.Path, spec.Format, readOnly || spec.ReadOnly)
+		if err != nil {
+			return nil, err
+		}
+		c.under = len(*c.seen) - 1 // what is below that is not this chain's
+		return &diskFile{d}, nil
+	}
+	f, err := openFile(path, readOnly, c.spec)
+	if err != nil {
+		return nil, err
+	}
+	if err = c.enter(f); err == nil {
+		share := c.spec.ForceShare || c.spec.ShareBacking && len(*c.seen) > 1
+		does, shares := use(readOnly, share)
+		if c.atTop() {
+			does, shares = does|c.spec.Take, shares&^c.spec.Unshare
+		}
+		err = lockFile(f, does, shares, c.spec.Locking)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // enter makes sure that f is not in the chain yet, and that the chain ends.
@@ -126,6 +155,13 @@ func (c *chain) openBacking(path, name, format string) (qcow2.Backing, error) {
 	}
 	if spec != c.spec && (spec.Path != "" || format == FormatNull) {
 		name = spec.Path
+	} else if spec == c.spec && c.spec.Names != nil && hasProtocol(name) {
+		named, err := c.spec.Names.Named(name, format)
+		if err != nil {
+			return nil, err
+		}
+		spec = c.inherit(*named)
+		name, format = spec.Path, spec.Format
 	} else {
 		var err error
 		if name, err = backingPath(path, name); err != nil {
@@ -151,6 +187,14 @@ func (c *chain) below(format string) *Spec {
 	s := *c.spec.Backing
 	if s.Format == "" {
 		s.Format = format
+	}
+	return c.inherit(s)
+}
+
+// inherit is a spec of a disk below, opened as the spec of the chain says.
+func (c *chain) inherit(s Spec) *Spec {
+	if s.Names == nil {
+		s.Names = c.spec.Names
 	}
 	if s.Secret == "" && s.KeyFile == "" {
 		s.Secret, s.KeyFile = c.spec.Secret, c.spec.KeyFile
@@ -179,12 +223,19 @@ func (c *chain) openDataFile(name string, readOnly bool) (_ qcow2.File, err erro
 		return nil, err
 	}
 	if err = c.enter(f); err == nil {
-		err = lockFile(f, readOnly, c.spec.ForceShare, c.spec.Locking)
+		does, shares := use(readOnly, c.spec.ForceShare)
+		err = lockFile(f, does, shares, c.spec.Locking)
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// hasProtocol reports whether a name is one of anything but a file.
+func hasProtocol(name string) bool {
+	_, err := plainName(name)
+	return name != "" && err != nil
 }
 
 // plainName returns the name of a file that an image holds. Names of anything

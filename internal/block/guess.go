@@ -23,6 +23,25 @@ func Guess(path string) (string, error) {
 	return formatOf(magic), nil
 }
 
+// Guess finds the format of what the spec describes, whose Format is not set.
+func (s *Spec) Guess() (string, error) {
+	if s.Storage == nil {
+		return Guess(s.Path)
+	}
+	below := *s.Storage
+	below.ReadOnly, below.ForceShare, below.Debug = true, true, nil
+	d, err := Open(below)
+	if err != nil {
+		return "", err
+	}
+	defer d.Close()
+	var magic [magicLen]byte
+	if err := (&diskFile{d}).ReadV([][]byte{magic[:]}, 0); err != nil {
+		return "", err
+	}
+	return formatOf(magic), nil
+}
+
 // GuessWarning is what QEMU's tools print of a raw disk whose format was guessed
 // and that may be written, with its name.
 const GuessWarning = "WARNING: Image format was not specified for '%s' and probing guessed raw.\n" +

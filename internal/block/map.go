@@ -34,11 +34,16 @@ func Files(d Device) []string {
 	for next := qcow2.Backing(d); next != nil; {
 		switch x := next.(type) {
 		case *qcow2.Image:
-			f, _ := x.File().(interface{ Path() string })
-			list = append(list, f.Path())
+			name := ""
+			if f, ok := x.File().(interface{ Path() string }); ok {
+				name = f.Path()
+			}
+			list = append(list, name)
 			next = x.Backing()
 		case *raw:
 			return append(list, x.f.Path())
+		case *part:
+			return append(list, Files(x.d)[0])
 		default:
 			return append(list, "")
 		}

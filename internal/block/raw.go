@@ -110,14 +110,14 @@ func (r *raw) TryWriteV(bufs [][]byte, off int64) bool {
 
 // StartReadV implements qcow2.Starter.
 func (r *raw) StartReadV(bufs [][]byte, off int64, end qcow2.Ended) bool {
-	return r.debug == nil && r.check(off, vecLen(bufs), false) == nil && r.f.StartReadV(bufs, off, end)
+	return r.debug == nil && r.check(off, vecLen(bufs), false) == nil && r.f.StartReadV(bufs, r.base+off, end)
 }
 
 // StartWriteV implements qcow2.Starter. What mayBegin would look at is left to
 // WriteV.
 func (r *raw) StartWriteV(bufs [][]byte, off int64, end qcow2.Ended) bool {
 	seen := r.guessed && off < magicLen
-	return !seen && r.debug == nil && r.check(off, vecLen(bufs), true) == nil && r.f.StartWriteV(bufs, off, end)
+	return !seen && r.debug == nil && r.check(off, vecLen(bufs), true) == nil && r.f.StartWriteV(bufs, r.base+off, end)
 }
 
 // Submit implements qcow2.Starter.
@@ -140,7 +140,13 @@ func (r *raw) Discard(off, n int64) error {
 	if err := r.check(off, n, true); err != nil || n == 0 {
 		return err
 	}
-	err := r.io.PunchHole(r.base+off, n)
+	off += r.base
+	if r.debug != nil {
+		if off, n = r.debug.Limits().Inside(off, n); n == 0 {
+			return nil
+		}
+	}
+	err := r.io.PunchHole(off, n)
 	if errors.Is(err, errors.ErrUnsupported) {
 		err = nil
 	}

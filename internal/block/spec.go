@@ -22,6 +22,13 @@ const (
 type Spec struct {
 	// Path of the file or block device. Empty for FormatNull.
 	Path string
+	// Storage is the disk that the image is in, if that is not the file at Path, which then
+	// only says where names that are relative to the image begin. Options that say how files
+	// are opened (Direct, NoFlush, ForceShare, Locking, ReadOnly) hold for it as well.
+	Storage *Spec
+	// Names finds what the names of backing files stand for that are no plain file names.
+	// Without it they are refused.
+	Names Names
 	// Format is one of the formats above. Empty means that the file is looked
 	// at, and must be qcow2.
 	Format string
@@ -55,6 +62,9 @@ type Spec struct {
 	// L2CacheSize bounds the memory for mapping metadata of a qcow2 image, in
 	// bytes. 0 is the default of package qcow2.
 	L2CacheSize int64
+	// L2EntrySize is how much of that is read at a time, in bytes: unless 0 a power of two
+	// from 512 to the size of a cluster. That is checked, and has no effect.
+	L2EntrySize int64
 	// Direct bypasses the page cache of the host. Backing files are opened alike.
 	Direct bool
 	// NoFlush never makes anything durable: for data that nobody misses.
@@ -70,6 +80,8 @@ type Spec struct {
 	ShareBacking bool
 	// Locking says whether files are locked against other users; see Locking.
 	Locking Locking
+	// Take and Unshare are permissions that a file is locked for beside those that are needed.
+	Take, Unshare qcow2.Permission
 	// Debug injects faults into the topmost file of the chain. DebugConfig names a
 	// file with rules for that, unless Debug is set.
 	Debug       *blkdebug.Debug
@@ -82,6 +94,13 @@ type Spec struct {
 	// every encrypted file of a backing chain.
 	KeyFile string
 	Secret  string
+}
+
+// Names finds disks by names that are no plain file names.
+type Names interface {
+	// Named returns the spec of a disk by the name that an image has for its backing file,
+	// and the format that it says that this has.
+	Named(name, format string) (*Spec, error)
 }
 
 // Window is a part of a file.
@@ -199,8 +218,13 @@ func (s *Spec) validate() error {
 	default:
 		return fmt.Errorf("disk %q: %w %q (%s, %s, %s and %s are allowed)", s.Path, ErrFormat, s.Format, FormatQCOW2, FormatRaw, FormatLUKS, FormatNull)
 	}
+	if s.Storage != nil {
+		if err := s.Storage.validate(); err != nil {
+			return err
+		}
+	}
 	switch {
-	case s.Path == "":
+	case s.Path == "" && s.Storage == nil:
 		return fmt.Errorf("disk without a path")
 	case s.ForceShare && !s.ReadOnly:
 		return fmt.Errorf("disk %q: force-share=on can only be used with readonly=on", s.Path)

@@ -59,6 +59,18 @@ func TestRawStarts(t *testing.T) {
 	if s.StartWriteV([][]byte{out}, 0, done) {
 		t.Error("begun where the format of the disk is")
 	}
+	// A part of the file begins where it begins.
+	part, err := Open(Spec{Path: name, Format: FormatRaw, Direct: true, ReadOnly: true, ForceShare: true, Window: &Window{size, 2 * size}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer part.Close()
+	clear(in)
+	if w := part.(qcow2.Starter); !w.StartReadV([][]byte{in}, 0, done) {
+		t.Error("not begun in a part")
+	} else if w.Submit(); <-done != nil || !bytes.Equal(in, out) {
+		t.Error("a part of the file was read elsewhere")
+	}
 	if s.StartReadV([][]byte{in}, 4*size, done) || s.StartWriteV([][]byte{out}, 4*size, done) {
 		t.Error("begun beyond the end")
 	}

@@ -92,12 +92,9 @@ func (r *resolver) backing(s *Source, at func(string) string) error {
 	if !named {
 		r.rest.Set(filename, unnamed)
 	}
-	below, err := r.disk(at("backing"))
+	below, err := r.below(at("backing"))
 	if err != nil {
 		return fmt.Errorf("Could not open backing file: %w", err)
-	}
-	if below.Inject {
-		return errors.New("Could not open backing file: blkdebug works in the topmost file only")
 	}
 	if below.Spec.ReadOnly = true; !named {
 		below.Spec.Path = ""
