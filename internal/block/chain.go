@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/govmm/govmm/internal/blkdebug"
 	"github.com/govmm/govmm/qcow2"
 )
 
@@ -28,45 +27,34 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 	if format == FormatNull {
 		return newNull(c.spec.Size, readOnly), nil
 	}
-	f, err := openFile(path, readOnly, c.spec)
+	s, err := c.openStorage(path, readOnly)
 	if err != nil {
 		return nil, err
 	}
 	owned := false // by the image
 	defer func() {
 		if err != nil && !owned {
-			err = errors.Join(err, f.Close())
+			err = errors.Join(err, s.file.Close())
 		}
 	}()
-	if err := c.enter(f); err != nil {
-		return nil, err
-	}
-	share := c.spec.ForceShare || c.spec.ShareBacking && len(*c.seen) > 1
-	if err := lockFile(f, readOnly, share, c.spec.Locking); err != nil {
-		return nil, err
-	}
 	if format == "" {
-		if format, err = probe(f); err != nil {
+		if format, err = probe(s.file); err != nil {
 			return nil, err
 		}
 	}
-	var debug *blkdebug.Debug
-	var window *Window
-	if c.atTop() {
-		debug, window = c.spec.Debug, c.spec.Window
-	}
 	if format == FormatRaw {
-		return newRaw(f, window, readOnly, c.spec.Guessed && c.atTop(), debug)
+		var window *Window
+		if c.atTop() {
+			window = c.spec.Window
+		}
+		return newRaw(s, window, readOnly, c.spec.Guessed && c.atTop())
 	}
 	if format == FormatLUKS {
-		if debug != nil {
-			return nil, errors.New("blkdebug does not work under a LUKS disk")
-		}
 		secret, err := c.spec.secret()
 		if err != nil {
 			return nil, err
 		}
-		return openEncrypted(f, readOnly, secret)
+		return openEncrypted(s.file, readOnly, secret)
 	}
 	o := qcow2.Options{ReadOnly: readOnly, L2CacheSize: c.spec.L2CacheSize, PassDiscard: c.spec.PassDiscard, Secret: c.spec.secret}
 	named := c.atTop()
@@ -79,16 +67,15 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 	if !c.spec.NoDataFile {
 		o.DataFile = func(name string) (qcow2.File, error) { return c.openDataFile(name, readOnly) }
 	}
-	storage := qcow2.File(f)
-	if debug != nil {
-		storage, o.Event = debug.Wrap(f), debug.Event
+	if s.debug != nil {
+		o.Event = s.debug.Event
 	}
-	im, err := qcow2.Open(storage, o)
+	im, err := qcow2.Open(s.file, o)
 	if err != nil {
 		return nil, err // not im: a nil *Image in a Device is not a nil Device
 	}
 	owned = true
-	if c.spec.DataFile != "" && named && !im.Info().HasDataFile {
+	if (c.spec.DataFile != "" || c.spec.Data != nil) && named && !im.Info().HasDataFile {
 		return nil, errors.Join(optionErrorf("'data-file' can only be set for images with an external data file"), im.Close())
 	}
 	return im, nil
@@ -124,7 +111,7 @@ func (c *chain) openBacking(path, name, format string) (qcow2.Backing, error) {
 			format = spec.Format
 		}
 	}
-	if spec != c.spec && (spec.Path != "" || format == FormatNull) {
+	if spec != c.spec && (spec.Path != "" || spec.Remote != nil || format == FormatNull) {
 		name = spec.Path
 	} else {
 		var err error
@@ -169,6 +156,9 @@ func (c *chain) below(format string) *Spec {
 // named for the first image of the chain, else the one called name by the image.
 // As with QEMU, a relative name starts at the working directory.
 func (c *chain) openDataFile(name string, readOnly bool) (_ qcow2.File, err error) {
+	if c.spec.Data != nil && c.atTop() {
+		return c.openData(c.spec.Data, readOnly)
+	}
 	if c.spec.DataFile != "" && c.atTop() {
 		name = c.spec.DataFile
 	} else if name, err = plainName(name); err != nil {

@@ -4,6 +4,7 @@ import (
 	"os"
 	"syscall"
 
+	"github.com/govmm/govmm/internal/nbdclient"
 	"github.com/govmm/govmm/qcow2"
 )
 
@@ -16,11 +17,28 @@ func Guess(path string) (string, error) {
 		return "", err
 	}
 	defer f.Close()
-	var magic [magicLen]byte
-	if err := f.ReadV([][]byte{magic[:]}, 0); err != nil {
+	return guess(f)
+}
+
+// GuessRemote is Guess for the export of a server. The connection is kept, since some
+// servers end with their first.
+func GuessRemote(c *nbdclient.Client) (string, error) {
+	if err := c.Connect(); err != nil {
 		return "", err
 	}
-	return formatOf(magic), nil
+	return guess(c)
+}
+
+func guess(f qcow2.File) (string, error) {
+	align := int64(1)
+	if a, ok := f.(interface{ Alignment() int64 }); ok {
+		align = a.Alignment()
+	}
+	first := make([]byte, max(align, magicLen))
+	if err := f.ReadV([][]byte{first}, 0); err != nil {
+		return "", err
+	}
+	return formatOf([magicLen]byte(first)), nil
 }
 
 // GuessWarning is what QEMU's tools print of a raw disk whose format was guessed
@@ -49,7 +67,7 @@ func (r *raw) mayBegin(bufs [][]byte, off int64) error {
 		return nil
 	}
 	var magic [magicLen]byte
-	if err := r.f.ReadV([][]byte{magic[:]}, 0); err != nil {
+	if err := r.io.ReadV([][]byte{magic[:]}, 0); err != nil {
 		return err
 	}
 	at := off

@@ -12,7 +12,7 @@ import (
 
 // encrypted is a file with a LUKS header whose payload is the disk.
 type encrypted struct {
-	f        *qcow2.OSFile
+	f        qcow2.File
 	keysMu   sync.Mutex // held while key slots change
 	volume   *luks.Volume
 	data     *luks.Sectors
@@ -43,7 +43,7 @@ func CreateLUKS(f qcow2.File, size int64, passphrase []byte, p luks.Params) erro
 }
 
 // openEncrypted unlocks the LUKS disk in f.
-func openEncrypted(f *qcow2.OSFile, readOnly bool, secret []byte) (Device, error) {
+func openEncrypted(f qcow2.File, readOnly bool, secret []byte) (Device, error) {
 	if secret == nil {
 		return nil, fmt.Errorf("%w: a LUKS disk needs one", ErrSecret)
 	}

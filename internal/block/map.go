@@ -38,7 +38,8 @@ func Files(d Device) []string {
 			list = append(list, f.Path())
 			next = x.Backing()
 		case *raw:
-			return append(list, x.f.Path())
+			f, _ := x.io.(interface{ Path() string })
+			return append(list, f.Path())
 		default:
 			return append(list, "")
 		}

@@ -1,12 +1,14 @@
 package block
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
 	"strings"
 
 	"github.com/govmm/govmm/internal/blkdebug"
+	"github.com/govmm/govmm/internal/nbdclient"
 	"github.com/govmm/govmm/qcow2"
 )
 
@@ -46,6 +48,9 @@ type Spec struct {
 	// DataFile is the external data file of the image at Path. Empty means the one
 	// that the image names.
 	DataFile string
+	// Data is opened in place of the external data file that the image at Path names:
+	// a raw disk or a null device.
+	Data *Spec
 	// NoDataFile refuses an image that needs an external data file.
 	NoDataFile bool
 	// Size in bytes of a device with FormatNull; unused with the others.
@@ -70,6 +75,14 @@ type Spec struct {
 	ShareBacking bool
 	// Locking says whether files are locked against other users; see Locking.
 	Locking Locking
+	// Remote is the export of a server in place of the file at Path, which then is only
+	// its name.
+	Remote *nbdclient.Client
+	// Align makes all transfers of the topmost file begin and end at multiples of so
+	// many bytes, a power of two; 0 is as the file needs it.
+	Align int64
+	// Filter stands over the disk.
+	Filter *Filter
 	// Debug injects faults into the topmost file of the chain. DebugConfig names a
 	// file with rules for that, unless Debug is set.
 	Debug       *blkdebug.Debug
@@ -82,6 +95,32 @@ type Spec struct {
 	// every encrypted file of a backing chain.
 	KeyFile string
 	Secret  string
+}
+
+// Filter is a device that stands over another.
+type Filter struct {
+	// Over makes the device that stands over d, which it closes. After an error d is
+	// still to be closed.
+	Over func(d Device) (Device, error)
+	// Below stands between the two; nil: nothing does.
+	Below *Filter
+}
+
+// over makes the device that a filter, and those below it, make of d. After an error d
+// is closed.
+func (f *Filter) over(d Device) (Device, error) {
+	if f == nil {
+		return d, nil
+	}
+	d, err := f.Below.over(d)
+	if err != nil {
+		return nil, err
+	}
+	top, err := f.Over(d)
+	if err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return top, nil
 }
 
 // Window is a part of a file.
@@ -200,7 +239,7 @@ func (s *Spec) validate() error {
 		return fmt.Errorf("disk %q: %w %q (%s, %s, %s and %s are allowed)", s.Path, ErrFormat, s.Format, FormatQCOW2, FormatRaw, FormatLUKS, FormatNull)
 	}
 	switch {
-	case s.Path == "":
+	case s.Path == "" && s.Remote == nil:
 		return fmt.Errorf("disk without a path")
 	case s.ForceShare && !s.ReadOnly:
 		return fmt.Errorf("disk %q: force-share=on can only be used with readonly=on", s.Path)

@@ -63,3 +63,48 @@ func TestRawStarts(t *testing.T) {
 		t.Error("begun beyond the end")
 	}
 }
+
+// TestRawStartsInAWindow starts transfers of a part of a file: they are to stay in it.
+func TestRawStartsInAWindow(t *testing.T) {
+	const size = 4096
+	name := filepath.Join(t.TempDir(), "disk")
+	if err := os.WriteFile(name, make([]byte, 4*size), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d, err := Open(Spec{Path: name, Format: FormatRaw, Direct: true, Window: &Window{Offset: size, Size: 2 * size}})
+	if err != nil {
+		t.Skipf("no direct I/O where tests keep their files: %v", err)
+	}
+	defer d.Close()
+	if !d.(*raw).f.UsesRing() {
+		t.Skip("no io_uring on this host")
+	}
+	memory, err := unix.Mmap(-1, 0, 2*size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE) // aligned
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Munmap(memory)
+	out, in := memory[:size], memory[size:]
+	for i := range out {
+		out[i] = byte(i) | 1
+	}
+	s, done := d.(qcow2.Starter), make(ends, 1)
+	if !s.StartWriteV([][]byte{out}, size, done) {
+		t.Fatal("not begun")
+	}
+	s.Submit()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if err := d.ReadV([][]byte{in}, size); err != nil || !bytes.Equal(in, out) {
+		t.Errorf("what was started to be written is not there (%v)", err)
+	}
+	clear(in)
+	if !s.StartReadV([][]byte{in}, size, done) {
+		t.Fatal("not begun")
+	}
+	s.Submit()
+	if err := <-done; err != nil || !bytes.Equal(in, out) {
+		t.Errorf("what was started to be read is something else (%v)", err)
+	}
+}
