@@ -31,7 +31,7 @@ type Preallocator interface {
 // an extent. A device without a file has an empty name.
 func Files(d Device) []string {
 	var list []string
-	for next := qcow2.Backing(d); next != nil; {
+	for next := qcow2.Backing(Unfiltered(d)); next != nil; {
 		switch x := next.(type) {
 		case *qcow2.Image:
 			f, _ := x.File().(interface{ Path() string })

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/govmm/govmm/internal/blkdebug"
 	"github.com/govmm/govmm/internal/block"
 )
 
@@ -111,16 +112,20 @@ func (r *resolver) dataFile(s *Source, at func(string) string) error {
 	if !r.rest.has(at("data-file")) {
 		return nil
 	}
-	driver, _, _ := r.rest.take(at("data-file.driver"))
-	name, _, ok := r.rest.take(at("data-file.filename"))
-	switch {
-	case driver != "" && driver != "file" && driver != "host_device":
-		return fmt.Errorf("Unknown driver '%s'", driver)
-	case !ok && driver != "":
-		return errors.New("The 'file' block driver requires a file name")
-	case !ok:
-		return errors.New("Must specify either driver or file")
+	below, err := r.disk(at("data-file"))
+	if err != nil {
+		return err
 	}
-	s.Spec.DataFile = name
+	switch d := &below.Spec; {
+	case d.Format == "" && !below.Inject && d.Remote == nil:
+		s.Spec.DataFile = d.Path
+	case d.Format == "", d.Format == block.FormatRaw && d.Window == nil, d.Format == block.FormatNull:
+		if below.Inject {
+			d.Debug = blkdebug.New(below.Rules, nil)
+		}
+		s.Spec.Data = d
+	default:
+		return fmt.Errorf("Unknown driver '%s'", below.Driver())
+	}
 	return nil
 }

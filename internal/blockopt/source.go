@@ -19,7 +19,8 @@ type Source struct {
 	Inject bool
 	Rules  []blkdebug.Rule
 	// Protocol is the driver where the options name no format but the storage itself:
-	// file, host_device, null-co, null-aio or blkdebug.
+	// file, host_device, nbd, null-co, null-aio or blkdebug; or that of a filter over
+	// the disk.
 	Protocol string
 	// KeepDiscarded says that the option discard forbids to give storage back, Discard
 	// that it allows that. Neither is set where it is not given.
@@ -39,7 +40,12 @@ func (t *Tree) Resolve(secrets Secrets) (*Source, error) {
 	if err != nil || s.Spec.Format != "" {
 		return s, err
 	}
-	if s.Spec.Format, err = block.Guess(s.Spec.Path); err != nil {
+	if remote := s.Spec.Remote; remote != nil {
+		s.Spec.Format, err = block.GuessRemote(remote)
+	} else {
+		s.Spec.Format, err = block.Guess(s.Spec.Path)
+	}
+	if err != nil {
 		return nil, err
 	}
 	s.Spec.Guessed = true
@@ -77,7 +83,20 @@ func (r *resolver) disk(branch string) (*Source, error) {
 		r.rest.rename(at("locking"), at("file.locking"))
 	case "null-co", "null-aio":
 		s.Spec.Format, s.Protocol = block.FormatNull, driver
+	case "nbd":
+		s.Spec.Format, s.Protocol = block.FormatRaw, driver
+		r.remoteToFile(at)
+	case "compress":
+		return r.filter(branch, driver, "file")
 	case "blkdebug":
+		if r.rest.Get(at("file.driver")) == driver { // as part of the name
+			r.rest.take(at("file.driver"))
+			r.rest.rename(at("file.image.filename"), at("image.filename"))
+			r.rest.rename(at("file.config"), at("config"))
+		}
+		if isFormat(r.rest.Get(at("image.driver"))) {
+			return r.filter(branch, driver, "image")
+		}
 		s.Spec.Format, s.Protocol = block.FormatRaw, driver
 		below := r.branch(branch)
 		below.move(at("file"))
@@ -85,6 +104,9 @@ func (r *resolver) disk(branch string) (*Source, error) {
 		r.rest.Set(at("file.driver"), driver)
 	case "", block.FormatQCOW2, block.FormatRaw, block.FormatLUKS:
 		s.Spec.Format = driver
+		if branch != "" && !r.rest.has(at("file")) {
+			r.rest.rename(at("filename"), at("file.filename"))
+		}
 	default:
 		return nil, fmt.Errorf("Unknown driver '%s'", driver)
 	}
@@ -130,6 +152,8 @@ func unknown(s *Source, driver, name string) error {
 		protocol := "file"
 		if s.Inject {
 			protocol = "blkdebug"
+		} else if s.Spec.Remote != nil {
+			protocol = "nbd"
 		}
 		return fmt.Errorf("Block protocol '%s' doesn't support the option '%s'", protocol, rest)
 	}
@@ -176,6 +200,8 @@ func (r *resolver) storage(s *Source, at func(string) string) (map[string]any, e
 	case "":
 	case "file", "host_device":
 		full["driver"] = driver
+	case "nbd":
+		return r.remote(s, at)
 	case "blkdebug":
 		if err := r.inject(s, at, full); err != nil {
 			return nil, err
@@ -226,6 +252,9 @@ func (r *resolver) inject(s *Source, at func(string) string, full map[string]any
 	}
 	before, config := r.rest.Clone(), r.rest.Get(join(file, "config"))
 	var err error
+	if s.Spec.Align, err = r.limits(func(name string) string { return join(file, name) }); err != nil {
+		return err
+	}
 	if s.Rules, err = blkdebug.TakeOptions(r.rest.text, file+"."); err != nil {
 		return err
 	}

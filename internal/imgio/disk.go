@@ -79,7 +79,7 @@ func (d *disk) writeCompressed(p []byte, off int64) error {
 // allocated reports whether the image itself, not one below it, has the byte at
 // off, and how many of the n bytes from there on are alike.
 func (d *disk) allocated(off, n int64) (bool, int64, error) {
-	im, ok := d.dev.(*qcow2.Image)
+	im, ok := block.Unfiltered(d.dev).(*qcow2.Image)
 	if !ok {
 		return true, n, nil
 	}

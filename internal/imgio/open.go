@@ -84,7 +84,8 @@ func overlay(spec block.Spec) (block.Spec, error) {
 		return spec, err
 	}
 	top := spec
-	top.Window, top.Alone, top.DataFile, top.Backing = nil, false, "", &below
+	top.Window, top.Alone, top.DataFile, top.Data, top.Backing = nil, false, "", nil, &below
+	top.Remote, top.Filter, top.Align = nil, nil, 0
 	top.Path, top.Format, top.ReadOnly, top.ForceShare = filepath.Join(dir, "overlay"), block.FormatQCOW2, false, false
 	f, err := qcow2.OpenFile(top.Path, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 	if err == nil {

@@ -53,14 +53,16 @@ func runCheck(t *Tool, a *arguments) error {
 	if err != nil {
 		return err
 	}
-	if s.spec.Format != block.FormatQCOW2 {
+	if s.spec.Format != block.FormatQCOW2 || s.spec.Filter != nil {
 		d, err := t.openSource(s, openOptions{write: !s.spec.ReadOnly})
 		if err != nil {
 			return err
 		}
 		return errors.Join(&statusError{exitUnsupported, errors.New("This image format does not support checks")}, d.Close())
 	}
-	f, err := openHostFile(s.spec.Path, repair != qcow2.RepairNone, a.has("force-share"))
+	s.spec.ReadOnly = repair == qcow2.RepairNone
+	s.spec.ForceShare = s.spec.ForceShare || a.has("force-share")
+	f, err := block.OpenFile(s.spec)
 	if err != nil {
 		return openError(name, err)
 	}
@@ -74,11 +76,10 @@ func runCheck(t *Tool, a *arguments) error {
 	o := qcow2.Options{
 		ReadOnly: repair == qcow2.RepairNone, ForRepair: repair != qcow2.RepairNone, NoBacking: true, NoDataFile: true, Secret: secret,
 	}
-	storage := qcow2.File(f)
 	if debug := s.spec.Debug; debug != nil {
-		storage, o.Event = debug.Wrap(f), debug.Event
+		o.Event = debug.Event
 	}
-	im, err := qcow2.Open(storage, o)
+	im, err := qcow2.Open(f, o)
 	if err != nil {
 		return errors.Join(openError(name, err), f.Close())
 	}

@@ -89,11 +89,11 @@ func runInfo(t *Tool, a *arguments) error {
 // describe opens an image and looks at it.
 func (t *Tool) describe(s source) (*imageInfo, error) {
 	i := &imageInfo{file: s.fileName(), format: s.opts.Driver(), actual: -1}
-	if s.spec.Format == block.FormatLUKS {
+	if s.spec.Format == block.FormatLUKS && s.spec.Filter == nil {
 		return t.describeLUKS(s, i)
 	}
-	if s.spec.Format == block.FormatQCOW2 {
-		f, err := openHostFile(s.spec.Path, false, s.spec.ForceShare)
+	if s.spec.Format == block.FormatQCOW2 && s.spec.Filter == nil {
+		f, err := block.OpenFile(s.spec)
 		if err != nil {
 			return nil, openError(s.name, err)
 		}
@@ -116,17 +116,23 @@ func (t *Tool) describe(s source) (*imageInfo, error) {
 	i.size = d.Size()
 	if s.spec.Format == block.FormatNull {
 		i.actual, i.null = 0, true
-	} else if f, err := openHostFile(s.spec.Path, false, true); err == nil {
-		i.allocated(s, f)
-		f.Close()
+	} else if s.spec.Remote == nil && s.spec.Filter == nil {
+		if f, err := openHostFile(s.spec.Path, false, true); err == nil {
+			i.allocated(s, f)
+			f.Close()
+		}
 	}
 	return i, nil
 }
 
 // allocated takes the storage of a file on the host. Under injected faults it is not
 // known.
-func (i *imageInfo) allocated(s source, f *qcow2.OSFile) {
-	if n, err := f.Allocated(); err == nil && !s.opts.Inject {
+func (i *imageInfo) allocated(s source, f qcow2.File) {
+	host, ok := f.(*qcow2.OSFile)
+	if !ok || s.opts.Inject {
+		return
+	}
+	if n, err := host.Allocated(); err == nil {
 		i.actual = n
 	}
 }

@@ -65,7 +65,12 @@ type OptionError struct {
 	Server string // its own words; may be empty
 }
 
-func (e *OptionError) Error() string { return e.Text }
+func (e *OptionError) Error() string {
+	if e.Server == "" {
+		return e.Text
+	}
+	return e.Text + "\nserver reported: " + e.Server
+}
 
 var be = binary.BigEndian
 
