@@ -12,11 +12,13 @@ import (
 type debugged struct {
 	Device
 	debug *blkdebug.Debug
+	unit  int64 // of writes of zeroes; 0: any
 }
 
 // Debugged returns d with I/O that the rules of debug apply to. No points are passed
-// but the first, "none".
-func Debugged(d Device, debug *blkdebug.Debug) Device { return &debugged{d, debug} }
+// but the first, "none". Of zeroes that are written, what is less than a multiple of
+// unit bytes, unless that is 0, is written as data.
+func Debugged(d Device, debug *blkdebug.Debug, unit int64) Device { return &debugged{d, debug, unit} }
 
 func (d *debugged) ReadV(bufs [][]byte, off int64) error {
 	if err := d.debug.Check(blkdebug.Read, off, vecLen(bufs)); err != nil {
@@ -33,6 +35,27 @@ func (d *debugged) WriteV(bufs [][]byte, off int64) error {
 }
 
 func (d *debugged) WriteZeroes(off, n int64, unmap bool) error {
+	if d.unit == 0 {
+		return d.writeZeroes(off, n, unmap)
+	}
+	for end := off + n; off < end; {
+		step := min(end, (off/d.unit+1)*d.unit) - off
+		var err error
+		if step < d.unit {
+			err = d.WriteV([][]byte{make([]byte, step)}, off)
+		} else {
+			step = (end - off) / d.unit * d.unit
+			err = d.writeZeroes(off, step, unmap)
+		}
+		if err != nil {
+			return err
+		}
+		off += step
+	}
+	return nil
+}
+
+func (d *debugged) writeZeroes(off, n int64, unmap bool) error {
 	if err := d.debug.Check(blkdebug.WriteZeroes, off, n); err != nil {
 		return err
 	}

@@ -218,10 +218,7 @@ func (r *raw) Resize(size int64) error {
 
 // resizeFixed is Resize of what is not the host's.
 func (r *raw) resizeFixed(size int64) error {
-	switch n := r.Size(); {
-	case size > n:
-		return optionErrorf("Cannot grow NBD nodes")
-	case size < n:
+	if size != r.Size() {
 		return optionErrorf("Cannot resize NBD nodes")
 	}
 	return nil

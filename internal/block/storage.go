@@ -81,7 +81,26 @@ func (c *chain) openData(spec *Spec, readOnly bool) (qcow2.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.debug != nil {
+		return &dataEvents{s.file, s.debug}, nil
+	}
 	return s.file, nil
+}
+
+// dataEvents is a data file that passes the points of a raw disk.
+type dataEvents struct {
+	qcow2.File
+	debug *blkdebug.Debug
+}
+
+func (f *dataEvents) ReadV(bufs [][]byte, off int64) error {
+	f.debug.Event(qcow2.EventReadAio)
+	return f.File.ReadV(bufs, off)
+}
+
+func (f *dataEvents) WriteV(bufs [][]byte, off int64) error {
+	f.debug.Event(qcow2.EventWriteAio)
+	return f.File.WriteV(bufs, off)
 }
 
 // nullFile is a data file of a fixed size that reads as zeroes and forgets what is

@@ -37,12 +37,14 @@ func (r *resolver) filter(branch, driver, below string) (*Source, error) {
 	full := map[string]any{"driver": driver, below: s.options()}
 	f := &block.Filter{Over: block.Compressed, Below: s.Spec.Filter}
 	if driver == "blkdebug" {
-		rules, err := r.rules(at, full)
+		rules, unit, err := r.rules(at, full)
 		if err != nil {
 			return nil, err
 		}
 		// Each time it is opened the rules begin anew.
-		f.Over = func(d block.Device) (block.Device, error) { return block.Debugged(d, blkdebug.New(rules, nil)), nil }
+		f.Over = func(d block.Device) (block.Device, error) {
+			return block.Debugged(d, blkdebug.New(rules, nil), unit), nil
+		}
 	}
 	s.Spec.Filter, s.Protocol, s.Name, s.Full = f, driver, "", full
 	if err := r.generic(s, at); err != nil {
@@ -65,27 +67,27 @@ func (s *Source) options() map[string]any {
 }
 
 // rules takes the faults and limits of a blkdebug that stands over a disk. They go into
-// full.
-func (r *resolver) rules(at func(string) string, full map[string]any) ([]blkdebug.Rule, error) {
+// full. unit is that of writes of zeroes, in bytes; 0: any.
+func (r *resolver) rules(at func(string) string, full map[string]any) (rules []blkdebug.Rule, unit int64, err error) {
 	prefix := strings.TrimSuffix(at("x"), "x")
 	before := r.rest.Clone()
-	if _, err := r.limits(at); err != nil {
-		return nil, err
+	if _, unit, err = r.limits(at); err != nil {
+		return nil, 0, err
 	}
-	rules, err := blkdebug.TakeOptions(r.rest.text, prefix)
+	rules, err = blkdebug.TakeOptions(r.rest.text, prefix)
 	maps.DeleteFunc(r.rest.spelled, func(name, _ string) bool { return !r.rest.Has(name) })
 	for name := range before.text {
 		if own, ok := strings.CutPrefix(name, prefix); ok && !r.rest.Has(name) {
 			_, full[own], _ = before.take(name)
 		}
 	}
-	return rules, err
+	return rules, unit, err
 }
 
 // limits takes how blkdebug cuts requests for what lies under it, and returns the unit
-// that they have to be made of, in bytes. The others change nothing here that is to be
-// seen.
-func (r *resolver) limits(at func(string) string) (align int64, err error) {
+// that they have to be made of, and that of zeroes, in bytes. The others change nothing
+// here that is to be seen.
+func (r *resolver) limits(at func(string) string) (align, zeroes int64, err error) {
 	take := func(name string, multiple, least, most int64) int64 {
 		v, _, ok := r.rest.take(at(name))
 		if !ok || err != nil {
@@ -103,7 +105,10 @@ func (r *resolver) limits(at func(string) string) (align int64, err error) {
 	take("max-transfer", align, align, math.MaxInt32)
 	for _, name := range []string{"write-zero", "discard"} {
 		best := take("opt-"+name, align, 1, math.MaxInt32)
+		if name == "write-zero" {
+			zeroes = best
+		}
 		take("max-"+name, max(best, align), 1, math.MaxInt32)
 	}
-	return align, err
+	return align, zeroes, err
 }

@@ -252,7 +252,7 @@ func (r *resolver) inject(s *Source, at func(string) string, full map[string]any
 	}
 	before, config := r.rest.Clone(), r.rest.Get(join(file, "config"))
 	var err error
-	if s.Spec.Align, err = r.limits(func(name string) string { return join(file, name) }); err != nil {
+	if s.Spec.Align, _, err = r.limits(func(name string) string { return join(file, name) }); err != nil {
 		return err
 	}
 	if s.Rules, err = blkdebug.TakeOptions(r.rest.text, file+"."); err != nil {

@@ -173,10 +173,17 @@ func (c *Client) Sync() error {
 // Truncate implements qcow2.File: the size is fixed.
 func (c *Client) Truncate(size int64) error {
 	if size > c.current().size {
-		return fmt.Errorf("Cannot grow NBD nodes: %w", errors.ErrUnsupported)
+		return errGrow{}
 	}
 	return nil
 }
+
+// errGrow is that an export has a fixed size.
+type errGrow struct{}
+
+func (errGrow) Error() string { return "Cannot grow NBD nodes" }
+
+func (errGrow) Unwrap() error { return errors.ErrUnsupported }
 
 // PunchHole implements qcow2.File.
 func (c *Client) PunchHole(off, n int64) error {
