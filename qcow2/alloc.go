@@ -148,7 +148,6 @@ func (im *Image) hasBlock(bi int64) bool {
 // addRefBlock adds a refcount block: the one with index bi, or the one that has
 // to exist before a cluster can be taken for that.
 func (im *Image) addRefBlock(bi int64) error {
-	im.at(EventRefblockAlloc)
 	if bi >= int64(len(im.refTable)) {
 		return im.growRefTable(bi)
 	}

@@ -14,11 +14,16 @@ type AmendOptions struct {
 	RefcountBits  int // a power of two up to 64; in version 2 only 16
 	LazyRefcounts *bool
 	Size          *int64 // of the disk, bytes; see Resize
+	// DataFile is a new name of the external data file, for an image that has one; what is
+	// in use stays open. Empty, the image names none, and who opens it must.
+	DataFile *string
+	// NotRaw says that the external data file need not read as the disk does any more.
+	NotRaw bool
 }
 
 // Amend changes properties of an image, while it is in use. Each of them
 // changes in one atomic step, in this order: a newer version, the width of
-// refcounts, lazy refcounts, the size, an older version. After an error the
+// refcounts, the data file, lazy refcounts, the size, an older version. After an error the
 // steps before it are done.
 //
 // Version 2 has no zero clusters: on the way there, zero clusters become
@@ -50,6 +55,8 @@ func (im *Image) amend(o *AmendOptions) error {
 		return fmt.Errorf("refcount width of %d bits (version 2 has %d)", width, DefaultRefcountBits)
 	case o.LazyRefcounts != nil && *o.LazyRefcounts && version == 2:
 		return errors.New("lazy refcounts need version 3")
+	case (o.DataFile != nil || o.NotRaw) && !im.g.dataFile:
+		return errors.New("the image has no external data file")
 	}
 	if version > was {
 		if err := im.upgrade(); err != nil {
@@ -58,6 +65,11 @@ func (im *Image) amend(o *AmendOptions) error {
 	}
 	if width != 0 && width != im.Info().RefcountBits {
 		if err := im.setRefcountWidth(uint(bits.TrailingZeros(uint(width)))); err != nil {
+			return err
+		}
+	}
+	if o.DataFile != nil || o.NotRaw {
+		if err := im.amendDataFile(o); err != nil {
 			return err
 		}
 	}
@@ -151,15 +163,18 @@ func (im *Image) downgrade() error {
 func (im *Image) mayDowngrade() error {
 	h := im.hdr
 	if h.refcountOrder != 4 {
-		return fmt.Errorf("version 2 requires refcounts of 16 bits, these have %d", 1<<h.refcountOrder)
+		return unknownKind("compat=0.10 requires refcount_bits=16", "these are %d", 1<<h.refcountOrder)
 	}
 	for _, s := range im.snaps {
 		if s.vmState > math.MaxUint32 || s.diskSize != h.size {
-			return fmt.Errorf("snapshot %q prevents version 2: a disk of %d bytes, machine state of %d bytes", s.name, s.diskSize, s.vmState)
+			return unknownKind("Internal snapshots prevent downgrade of image", "snapshot %q has a disk of %d bytes, machine state of %d bytes", s.name, s.diskSize, s.vmState)
 		}
 	}
-	if mask := h.incompatible &^ incompatCompression; mask != 0 {
-		return fmt.Errorf("version 2 has no incompatible features, %#x are set", mask)
+	if im.g.dataFile {
+		return unknownKind("Cannot downgrade an image with a data file", "")
+	}
+	if mask := h.incompatible &^ (incompatCompression | incompatDirty); mask != 0 {
+		return unknownKind(fmt.Sprintf("Cannot downgrade an image with incompatible features %#x set", mask), "")
 	}
 	if h.autoclear&autoclearBitmaps != 0 || slices.ContainsFunc(im.bitmaps, func(b *bitmap) bool { return !b.transient }) {
 		return errors.New("version 2 has no persistent bitmaps")
@@ -170,7 +185,7 @@ func (im *Image) mayDowngrade() error {
 	if compressed, err := im.anyCompressed(); err != nil || !compressed {
 		return err
 	}
-	return fmt.Errorf("version 2 has no %v compression, and there are compressed clusters", h.compression)
+	return unknownKind(fmt.Sprintf("Cannot downgrade an image with %v compression type and existing compressed clusters", h.compression), "")
 }
 
 // anyCompressed reports whether the disk or a snapshot has compressed clusters.
@@ -213,6 +228,23 @@ func (im *Image) eachL1(visit func(snapshot int, l1 []uint64) error) error {
 		}
 	}
 	return visit(-1, slices.Clone(im.l1))
+}
+
+// amendDataFile changes what the header says of the external data file.
+func (im *Image) amendDataFile(o *AmendOptions) error {
+	return im.whilePaused(func() error {
+		h := *im.hdr
+		if o.NotRaw {
+			h.autoclear &^= autoclearRawData
+		}
+		if o.DataFile != nil {
+			h.setExtension(extDataFile, nil)
+			if *o.DataFile != "" {
+				h.setExtension(extDataFile, []byte(*o.DataFile))
+			}
+		}
+		return im.replaceHeader(&h)
+	})
 }
 
 // setLazyRefcounts changes what writers may do; see CreateOptions.

@@ -282,7 +282,7 @@ func TestAmendRefused(t *testing.T) {
 	refused(im, AmendOptions{RefcountBits: 12}, "power of two")
 	refused(im, AmendOptions{Version: 2, RefcountBits: 8}, "version 2 has 16")
 	refused(im, AmendOptions{Version: 2, LazyRefcounts: &yes}, "need version 3")
-	refused(open(CreateOptions{RefcountBits: 32}), AmendOptions{Version: 2}, "16 bits")
+	refused(open(CreateOptions{RefcountBits: 32}), AmendOptions{Version: 2}, "requires refcount_bits=16")
 	if _, err := im.CreateSnapshot(SnapshotOptions{Name: "s"}); err != nil {
 		t.Fatal(err)
 	}
@@ -290,7 +290,7 @@ func TestAmendRefused(t *testing.T) {
 	if err := im.Resize(2 * mib); err != nil {
 		t.Fatal(err)
 	}
-	refused(im, AmendOptions{Version: 2}, "prevents version 2")
+	refused(im, AmendOptions{Version: 2}, "prevent downgrade")
 	zstd := open(CreateOptions{Compression: CompressionZstd})
 	if err := zstd.Amend(AmendOptions{Version: 2}); err != nil {
 		t.Errorf("without compressed clusters: %v", err)

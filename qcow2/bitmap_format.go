@@ -51,7 +51,7 @@ func (h *header) bitmapExt() (bitmapExt, error) {
 	if e.size == 0 || e.off == 0 {
 		return e, fmt.Errorf("%w: bitmap directory of %d bytes at %#x", ErrInvalid, e.size, e.off)
 	}
-	return e, h.checkTable("bitmap directory", e.off, e.size, maxBitmapDirectory)
+	return e, h.checkTable("Bitmap directory", e.off, e.size, maxBitmapDirectory)
 }
 
 func (e bitmapExt) marshal() []byte {

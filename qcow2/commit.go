@@ -94,7 +94,7 @@ func (im *Image) commitChanges(lazily bool) error {
 	im.settleCommit(b, err)
 	im.mu.Unlock()
 	if err != nil {
-		return fmt.Errorf("write metadata: %w", err)
+		return fmt.Errorf("%w: %w", ErrMetadata, err)
 	}
 	im.synced.Store(seq)
 	return nil

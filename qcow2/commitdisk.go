@@ -65,7 +65,10 @@ func (im *Image) commitTo(base CommitTarget, o *CommitOptions) error {
 	if o.Keep {
 		return nil
 	}
-	return im.empty()
+	if err := im.empty(); err != nil {
+		return fmt.Errorf("%w: %w", ErrNotEmptied, err)
+	}
+	return nil
 }
 
 // empty gives back all that the image itself holds of the disk, so that all of

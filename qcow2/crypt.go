@@ -99,21 +99,21 @@ func (h *header) validateEncryption() error {
 	switch h.cryptMethod {
 	case cryptNone, cryptAES:
 		if ext != nil {
-			return fmt.Errorf("%w: encryption header in an image without LUKS encryption", ErrInvalid)
+			return invalid("CRYPTO header extension only expected with LUKS encryption method", "the method is %d", h.cryptMethod)
 		}
 		return nil
 	case cryptLUKS:
 	default:
-		return fmt.Errorf("%w encryption method %d", ErrUnsupported, h.cryptMethod)
+		return unknownKind(fmt.Sprintf("Unsupported encryption method %d", h.cryptMethod), "")
 	}
 	if ext == nil {
-		return fmt.Errorf("%w: LUKS encryption without an encryption header", ErrInvalid)
+		return invalid(fmt.Sprintf("Missing CRYPTO header for crypt method %d", cryptLUKS), "")
 	}
 	if len(ext) != cryptoExtSize {
-		return fmt.Errorf("%w: encryption header extension of %d bytes (must be %d)", ErrInvalid, len(ext), cryptoExtSize)
+		return invalid(fmt.Sprintf("CRYPTO header extension size %d, but expected size %d", len(ext), cryptoExtSize), "")
 	}
 	off, n := binary.BigEndian.Uint64(ext), binary.BigEndian.Uint64(ext[8:])
-	return h.checkTable("encryption header", off, n, maxCryptoHeader)
+	return h.checkTable("Encryption header", off, n, maxCryptoHeader)
 }
 
 // openEncryption unlocks an encrypted image as its options say.

@@ -391,11 +391,11 @@ func TestHostileEncryption(t *testing.T) {
 		want error
 		text string
 	}{
-		"extension of 8 bytes":     {func(f *memFile) { f.put32(ext+4, 8) }, ErrInvalid, "8 bytes"},
-		"extension of 24 bytes":    {func(f *memFile) { f.put32(ext+4, 24); f.put64(ext+24, 0); f.put64(ext+32, 0) }, ErrInvalid, "24 bytes"},
-		"no extension":             {func(f *memFile) { f.put32(ext, 0x12345678) }, ErrInvalid, "without an encryption header"},
-		"extension, but AES":       {func(f *memFile) { f.put32(32, cryptAES) }, ErrInvalid, "without LUKS"},
-		"extension, no encryption": {func(f *memFile) { f.put32(32, cryptNone) }, ErrInvalid, "without LUKS"},
+		"extension of 8 bytes":     {func(f *memFile) { f.put32(ext+4, 8) }, ErrInvalid, "size 8, but expected size 16"},
+		"extension of 24 bytes":    {func(f *memFile) { f.put32(ext+4, 24); f.put64(ext+24, 0); f.put64(ext+32, 0) }, ErrInvalid, "size 24, but expected size 16"},
+		"no extension":             {func(f *memFile) { f.put32(ext, 0x12345678) }, ErrInvalid, "missing CRYPTO header"},
+		"extension, but AES":       {func(f *memFile) { f.put32(32, cryptAES) }, ErrInvalid, "only expected with LUKS"},
+		"extension, no encryption": {func(f *memFile) { f.put32(32, cryptNone) }, ErrInvalid, "only expected with LUKS"},
 		"unaligned":                {func(f *memFile) { f.put64(ext+8, uint64(header)+512) }, ErrInvalid, "offset invalid"},
 		"far out":                  {func(f *memFile) { f.put64(ext+8, 0xffffffffffff0000) }, ErrInvalid, "offset invalid"},
 		"beyond the file":          {func(f *memFile) { f.put64(ext+8, 1<<40) }, luks.ErrFormat, "LUKS"},

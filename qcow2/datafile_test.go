@@ -255,3 +255,40 @@ func TestDataFilesOfQEMU(t *testing.T) {
 		})
 	}
 }
+
+// TestAmendDataFile gives an image another external data file, none by name, and lets the
+// file be other than the disk.
+func TestAmendDataFile(t *testing.T) {
+	f, data := newDataImage(t, true)
+	opened := ""
+	o := Options{DataFile: func(name string) (File, error) { opened = name; return data, nil }}
+	im, err := Open(f, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := "elsewhere"
+	if err := im.Amend(AmendOptions{DataFile: &name, NotRaw: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := im.WriteV(pattern(1, 64*kib), 0); err != nil {
+		t.Errorf("a write after that: %v", err)
+	}
+	if err := im.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if im, err = Open(f.reopened(), o); err != nil {
+		t.Fatal(err)
+	}
+	defer im.Close()
+	if info := im.Info(); opened != name || info.DataFile != name || info.RawData || !info.HasDataFile {
+		t.Errorf("opened %q; %+v", opened, info)
+	}
+	plain, err := Open(newImage(t, CreateOptions{}), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plain.Close()
+	if err := plain.Amend(AmendOptions{DataFile: &name}); err == nil {
+		t.Error("an image without external data file has one now")
+	}
+}

@@ -16,6 +16,12 @@ var (
 	ErrCorrupt = errors.New("image is corrupt")
 	// ErrReadOnly means that a write was tried on an image opened read-only.
 	ErrReadOnly = errors.New("image is read-only")
+	// ErrMetadata means that what refers to data could not be written; it stays in memory, and
+	// the next Flush or Close tries again.
+	ErrMetadata = errors.New("write metadata")
+	// ErrNotEmptied means that CommitTo failed when the base had all, durably, and only the
+	// image was left to empty.
+	ErrNotEmptied = errors.New("the image is not empty")
 	// ErrRange means that a request reaches beyond the end of the disk.
 	ErrRange = errors.New("request outside the disk")
 	// ErrAlignment means that a request that takes whole clusters has others.

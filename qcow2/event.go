@@ -34,11 +34,11 @@ const (
 	EventReftableUpdate                   // changed entries of the refcount table are written
 	EventRefblockLoad                     // a piece of a refcount block is read
 	EventRefblockUpdate
-	EventRefblockUpdatePart  // changed refcounts are written
-	EventRefblockAlloc       // a refcount block gets its place
-	EventRefblockAllocHookup // the refcount table refers to a new block
-	EventRefblockAllocWrite
-	EventRefblockAllocWriteBlocks
+	EventRefblockUpdatePart       // changed refcounts are written
+	EventRefblockAlloc            // the refcount blocks of clusters that are taken are looked up, or get their place
+	EventRefblockAllocHookup      // the refcount table refers to a new block
+	EventRefblockAllocWrite       // new refcount blocks are written
+	EventRefblockAllocWriteBlocks // those for a longer refcount table are
 	EventRefblockAllocWriteTable  // a longer refcount table is written
 	EventRefblockAllocSwitchTable // the header switches to it
 	EventClusterAlloc             // clusters are taken
@@ -154,7 +154,11 @@ func (im *Image) announceEarly(b *batch) {
 		e   Event
 	}{
 		{b.refPages > 0, EventRefblockUpdatePart},
+		{b.refTable.moved || len(b.refTable.sectors) > 0, EventRefblockAllocWrite},
+		{b.refTable.moved, EventRefblockAllocWriteBlocks},
+		{b.refTable.moved, EventRefblockAllocHookup},
 		{b.refTable.moved, EventRefblockAllocWriteTable},
+		{b.l1.moved && len(b.fresh) > 0, EventL1Update},
 		{b.l1.moved, EventL1GrowWriteTable},
 		{len(b.fresh) > 0, EventL2AllocWrite},
 	} {

@@ -22,29 +22,30 @@ type extension struct {
 	data []byte
 }
 
-// parseExtensions decodes the extension area: what lies between the header and
-// the backing file name, or the end of the first cluster.
-func parseExtensions(area []byte) ([]extension, error) {
+// parseExtensions decodes the extension area [at, end) of the first cluster, b: what lies
+// between the header and the backing file name, or the end of the cluster.
+func parseExtensions(b []byte, at, end int64) ([]extension, error) {
 	var exts []extension
-	for len(area) >= 8 {
-		kind := binary.BigEndian.Uint32(area)
-		n := int64(binary.BigEndian.Uint32(area[4:]))
+	for at < end && at <= int64(len(b))-8 {
+		kind := binary.BigEndian.Uint32(b[at:])
+		n := int64(binary.BigEndian.Uint32(b[at+4:]))
 		if kind == extEnd {
 			break
 		}
-		area = area[8:]
-		if n > int64(len(area)) {
-			return nil, fmt.Errorf("%w: header extension too large: type %#x, length %d, room for %d",
-				ErrInvalid, kind, n, len(area))
+		if at += 8; n > end-at {
+			return nil, invalid("Header extension too large", "type %#x, length %d, room for %d", kind, n, max(end-at, 0))
 		}
-		if kind == extBackingFormat && n >= 16 {
-			return nil, fmt.Errorf("%w: backing format name of %d bytes (at most 15)", ErrInvalid, n)
+		if kind == extBackingFormat && n > maxFormatName {
+			return nil, invalid(fmt.Sprintf("ERROR: ext_backing_format: len=%d too large (>=%d)", n, maxFormatName+1), "at most %d", maxFormatName)
 		}
-		exts = append(exts, extension{kind, append([]byte(nil), area[:n]...)})
-		area = area[min((n+7)&^7, int64(len(area))):]
+		exts = append(exts, extension{kind, append([]byte(nil), b[at:at+n]...)})
+		at += (n + 7) &^ 7
 	}
 	return exts, nil
 }
+
+// maxFormatName is the longest name of a backing file's format, in bytes.
+const maxFormatName = 15
 
 func appendExtension(b []byte, kind uint32, data []byte) []byte {
 	b = binary.BigEndian.AppendUint32(b, kind)

@@ -104,7 +104,7 @@ func unsupportedFeatures(mask uint64, table []byte) error {
 	if unknown != 0 {
 		list = append(list, fmt.Sprintf("Unknown incompatible feature: %x", unknown))
 	}
-	return fmt.Errorf("%w qcow2 feature(s): %s", ErrUnsupported, strings.Join(list, ", "))
+	return unknownKind("Unsupported qcow2 feature(s): "+strings.Join(list, ", "), "")
 }
 
 // printable returns a name from an image without what a terminal might obey.

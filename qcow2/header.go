@@ -81,12 +81,11 @@ func checkPreamble(b []byte) (int64, error) {
 		return 0, ErrFormat
 	}
 	if v := be.Uint32(b[4:]); v != 2 && v != 3 {
-		return 0, fmt.Errorf("%w qcow2 version %d (2 and 3 are supported)", ErrUnsupported, v)
+		return 0, unknownKind(fmt.Sprintf("Unsupported qcow2 version %d", v), "2 and 3 are supported")
 	}
 	bits := be.Uint32(b[20:])
 	if bits < minClusterBits || bits > maxClusterBits {
-		return 0, fmt.Errorf("%w: unsupported cluster size 2^%d (2^%d to 2^%d are allowed)",
-			ErrInvalid, bits, minClusterBits, maxClusterBits)
+		return 0, invalid(fmt.Sprintf("Unsupported cluster size: 2^%d", bits), "2^%d to 2^%d are allowed", minClusterBits, maxClusterBits)
 	}
 	return 1 << bits, nil
 }
@@ -137,9 +136,9 @@ func (h *header) parseV3(b []byte) (uint32, error) {
 	length := be.Uint32(b[100:])
 	switch {
 	case length < headerMinSizeV3:
-		return 0, fmt.Errorf("%w: qcow2 header too short: %d bytes (at least %d)", ErrInvalid, length, headerMinSizeV3)
+		return 0, invalid("qcow2 header too short", "%d bytes (at least %d)", length, headerMinSizeV3)
 	case int64(length) > int64(len(b)):
-		return 0, fmt.Errorf("%w: qcow2 header of %d bytes exceeds cluster size", ErrInvalid, length)
+		return 0, invalid("qcow2 header exceeds cluster size", "%d bytes", length)
 	case length%8 != 0:
 		return 0, fmt.Errorf("%w: qcow2 header length %d is not a multiple of 8", ErrInvalid, length)
 	}
@@ -156,18 +155,18 @@ func (h *header) parseTrailer(b []byte, length uint32) error {
 	nameOff, nameLen := be.Uint64(b[8:]), be.Uint32(b[16:])
 	end := uint64(len(b))
 	if nameOff > end {
-		return fmt.Errorf("%w: backing file offset %#x (at most the cluster size, %#x)", ErrInvalid, nameOff, end)
+		return invalid("Invalid backing file offset", "%#x (at most the cluster size, %#x)", nameOff, end)
 	}
 	if nameOff != 0 {
 		if nameLen > maxBackingName || uint64(nameLen) > end-nameOff {
-			return fmt.Errorf("%w: backing file name too long: %d bytes", ErrInvalid, nameLen)
+			return invalid("Backing file name too long", "%d bytes", nameLen)
 		}
 		h.backingFile = string(b[nameOff : nameOff+uint64(nameLen)])
 		end = nameOff
 	}
 	var err error
 	if uint64(length) <= end {
-		if h.extensions, err = parseExtensions(b[length:end]); err != nil {
+		if h.extensions, err = parseExtensions(b, int64(length), int64(end)); err != nil {
 			return err
 		}
 	}
@@ -179,10 +178,10 @@ func (h *header) parseTrailer(b []byte, length uint32) error {
 // offset is aligned and below 2^63.
 func (h *header) validate() error {
 	if h.compression > CompressionZstd {
-		return fmt.Errorf("%w compression type %d (0, zlib, and 1, zstd, are supported)", ErrUnsupported, uint8(h.compression))
+		return &ImageError{ErrUnsupported, fmt.Sprintf("qcow2: unknown compression type: %d", uint8(h.compression)), "0, zlib, and 1, zstd, are supported"}
 	}
 	if h.compression != CompressionZlib != (h.incompatible&incompatCompression != 0) {
-		return fmt.Errorf("%w: compression type %v contradicts the compression type feature bit", ErrInvalid, h.compression)
+		return invalid("qcow2: Compression type incompatible feature bit must "+map[bool]string{true: "not be set", false: "be set"}[h.compression == CompressionZlib], "the type is %v", h.compression)
 	}
 	if mask := h.incompatible &^ incompatBuilt; mask != 0 {
 		return unsupportedFeatures(mask, h.extension(extFeatureNames))
@@ -191,44 +190,48 @@ func (h *header) validate() error {
 		return err
 	}
 	if h.incompatible&incompatExtendedL2 != 0 && h.clusterBits < minExtendedBits {
-		return fmt.Errorf("%w: subclusters of %d bytes (at least %d)", ErrInvalid, 1<<h.clusterBits/subclusters, 1<<minClusterBits)
+		return invalid(fmt.Sprintf("Unsupported subcluster size: %d", 1<<h.clusterBits/subclusters), "at least %d", 1<<minClusterBits)
 	}
 	if h.autoclear&autoclearRawData != 0 && h.incompatible&incompatDataFile == 0 {
-		return fmt.Errorf("%w: raw external data without an external data file", ErrInvalid)
+		return invalid("data-file-raw requires a data file", "")
 	}
 	if h.refcountOrder > maxRefcountOrder {
-		return fmt.Errorf("%w: refcount width 2^%d bits (at most 64 bits)", ErrInvalid, h.refcountOrder)
+		return invalid("Reference count entry width too large; may not exceed 64 bits", "2^%d", h.refcountOrder)
 	}
-	if err := h.checkTable("refcount table", h.refTable, uint64(h.refClusters)<<h.clusterBits, maxRefTableBytes); err != nil {
+	if err := h.checkTable("Reference count table", h.refTable, uint64(h.refClusters)<<h.clusterBits, maxRefTableBytes); err != nil {
 		return err
 	}
 	if h.snapshotCount > maxSnapshots {
-		return fmt.Errorf("%w: snapshot table too large: %d snapshots (at most %d)", ErrInvalid, h.snapshotCount, maxSnapshots)
+		return invalid("Snapshot table too large", "%d snapshots (at most %d)", h.snapshotCount, maxSnapshots)
 	}
-	if err := h.checkTable("snapshot table", h.snapshots, uint64(h.snapshotCount)*snapshotMinSize, maxSnapshotBytes); err != nil {
+	if err := h.checkTable("Snapshot table", h.snapshots, uint64(h.snapshotCount)*snapshotMinSize, maxSnapshotBytes); err != nil {
 		return err
 	}
-	if err := h.checkTable("active L1 table", h.l1Offset, uint64(h.l1Size)*8, maxL1Bytes); err != nil {
+	if err := h.checkTable("Active L1 table", h.l1Offset, uint64(h.l1Size)*8, maxL1Bytes); err != nil {
 		return err
 	}
+	const tooBig = "Image is too big"
 	if h.size > math.MaxInt64 {
-		return fmt.Errorf("%w: image is too big: %d bytes", ErrInvalid, h.size)
+		return invalid(tooBig, "%d bytes", h.size)
 	}
 	g := newGeometry(h)
-	if need := g.l1Entries(int64(h.size)); need > int64(h.l1Size) {
-		return fmt.Errorf("%w: L1 table is too small: %d entries for a disk of %d bytes (needs %d)",
-			ErrInvalid, h.l1Size, h.size, need)
+	switch need := g.l1Entries(int64(h.size)); {
+	case need > math.MaxInt32:
+		return invalid(tooBig, "%d bytes need %d L1 entries", h.size, need)
+	case need > int64(h.l1Size):
+		return invalid("L1 table is too small", "%d entries for a disk of %d bytes (needs %d)", h.l1Size, h.size, need)
 	}
 	return nil
 }
 
-// checkTable validates the place of a metadata table of n bytes.
+// checkTable validates the place of a metadata table of n bytes. What it is begins with a
+// capital letter.
 func (h *header) checkTable(what string, off, n, limit uint64) error {
 	if n > limit {
-		return fmt.Errorf("%w: %s too large: %d bytes (at most %d)", ErrInvalid, what, n, limit)
+		return invalid(what+" too large", "%d bytes (at most %d)", n, limit)
 	}
 	if off&(1<<h.clusterBits-1) != 0 || off > maxHostOffset-n {
-		return fmt.Errorf("%w: %s offset invalid: %#x", ErrInvalid, what, off)
+		return invalid(what+" offset invalid", "%#x", off)
 	}
 	return nil
 }

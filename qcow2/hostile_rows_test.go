@@ -160,8 +160,8 @@ func TestHostileL1Size(t *testing.T) {
 func TestHostileNoRefTable(t *testing.T) {
 	f := newImage(t, CreateOptions{})
 	f.put32(56, 0)
-	mustNotOpen(t, f, Options{}, ErrInvalid, "does not contain a refcount table")
-	mustNotOpen(t, f, Options{ReadOnly: true}, ErrInvalid, "does not contain a refcount table")
+	mustNotOpen(t, f, Options{}, ErrInvalid, "does not contain a reference count table")
+	mustNotOpen(t, f, Options{ReadOnly: true}, ErrInvalid, "does not contain a reference count table")
 	explainAnything(t, f)
 	im, err := Open(f, Options{ForRepair: true})
 	if err != nil {

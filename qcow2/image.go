@@ -136,10 +136,10 @@ func Open(f File, o Options) (*Image, error) {
 		return nil, err
 	}
 	if h.incompatible&incompatCorrupt != 0 && !o.ReadOnly && !o.ForRepair {
-		return nil, fmt.Errorf("%w: it was marked so earlier; it can only be opened read-only or repaired", ErrCorrupt)
+		return nil, &ImageError{ErrCorrupt, "qcow2: Image is corrupt; cannot be opened read/write", "it was marked so earlier; it can be repaired"}
 	}
 	if h.refClusters == 0 && !o.ForRepair {
-		return nil, fmt.Errorf("%w: image does not contain a refcount table (a repair makes one)", ErrInvalid)
+		return nil, invalid("Image does not contain a reference count table", "a repair makes one")
 	}
 	im := &Image{event: o.Event, f: f, hdr: h, g: newGeometry(h), readOnly: o.ReadOnly, unchecked: o.Unchecked}
 	if im.passDiscard = o.PassDiscard; im.passDiscard == 0 {
@@ -329,7 +329,10 @@ func (im *Image) Close() error {
 	}
 	var errs []error
 	if !im.readOnly {
-		errs = append(errs, im.drain(), im.closeBitmaps(), im.fillLastCluster(), im.sync())
+		errs = append(errs, im.drain(), im.closeBitmaps(), im.fillLastCluster())
+		if im.writes.Load() > 0 { // what Open changed is durable
+			errs = append(errs, im.sync())
+		}
 		if errors.Join(errs...) == nil {
 			errs = append(errs, im.clearDirtyBit())
 		}

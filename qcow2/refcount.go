@@ -46,6 +46,7 @@ func (im *Image) refcount(c int64) (uint64, error) {
 // take sets the count of the free clusters [c, c+n) to one. On an error none of
 // them is taken. Preconditions: refcount blocks cover them.
 func (im *Image) take(c, n int64) error {
+	im.at(EventRefblockAlloc)
 	for done := int64(0); done < n; {
 		p, first, err := im.refPage(c + done)
 		if err == nil && p == nil {

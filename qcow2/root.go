@@ -210,6 +210,7 @@ func (r *rootChange) setL1(l1 []uint64) error {
 			return err
 		}
 	}
+	im.at(EventL1Update)
 	host, err := r.place(marshalTable(l1))
 	if err != nil {
 		return err
@@ -317,9 +318,11 @@ func (r *rootChange) write() error {
 	if err := r.checkDead(); err != nil {
 		return err
 	}
+	im.at(EventRefblockUpdatePart)
 	if err := r.writeRefcounts(); err != nil {
 		return err
 	}
+	im.at(EventReftableUpdate)
 	if err := writeFull(im.f, marshalTable(im.refTable), int64(im.hdr.refTable)); err != nil {
 		return err
 	}

@@ -129,7 +129,9 @@ func (im *Image) ApplySnapshot(idOrName string) error {
 		if err != nil {
 			return fmt.Errorf("read L1 table of snapshot: %w", err)
 		}
-		l1 := im.activeRoot(saved, s.diskSize)
+		// All of it, the machine's state behind the disk as well.
+		l1 := make([]uint64, max(len(saved), len(im.l1)))
+		copy(l1, saved)
 		mine, theirs := differing(im.l1, l1)
 		if err := r.lose(mine); err != nil {
 			return err

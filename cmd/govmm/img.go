@@ -54,8 +54,13 @@ compressed clusters may replace others.`,
 
 // img runs the image tool by a name.
 func (a *app) img(name, format string, args []string) error {
-	t := imgtool.Tool{Name: name, Stdout: a.stdout, Stderr: a.stderr, DefaultFormat: format}
-	if code := t.Run(args); code != 0 {
+	out, flush := streamed(a.stdout)
+	t := imgtool.Tool{Name: name, Stdout: out, Stderr: a.stderr, DefaultFormat: format}
+	code := t.Run(args)
+	if err := flush(); err != nil {
+		return err
+	}
+	if code != 0 {
 		return &exitError{code: code}
 	}
 	return nil

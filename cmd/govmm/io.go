@@ -38,5 +38,11 @@ status is 1 if any command failed or found another pattern than it was to find.`
 // runIO is the tester under the name that it was called by.
 func runIO(name string, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	v := buildVersion(debug.ReadBuildInfo())
-	return imgio.Main(name, fmt.Sprintf("%s (govmm)", v.Version), args, stdin, stdout, stderr)
+	out, flush := streamed(stdout)
+	code := imgio.Main(name, fmt.Sprintf("%s (govmm)", v.Version), args, stdin, out, stderr)
+	if err := flush(); err != nil {
+		fmt.Fprintf(stderr, "%s: %v\n", name, err)
+		return 1
+	}
+	return code
 }

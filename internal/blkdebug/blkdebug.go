@@ -14,7 +14,8 @@ var ErrNoTag = errors.New("no such file or directory")
 
 // Debug is a set of rules and their state.
 type Debug struct {
-	log func(string)
+	log    func(string)
+	limits Limits
 
 	mu        sync.Mutex
 	rules     [qcow2.Events][]*Rule // guarded by mu, with all below; the last one added is the first

@@ -10,7 +10,12 @@ type file struct {
 
 // Wrap returns f with I/O that the rules of d apply to. Writes pass the events
 // pwritev or pwritev_zero, and pwritev_done.
-func (d *Debug) Wrap(f qcow2.File) qcow2.File { return &file{f, d} }
+func (d *Debug) Wrap(f qcow2.File) qcow2.File {
+	if d.limits != (Limits{}) {
+		return &limited{&file{f, d}, d.limits}
+	}
+	return &file{f, d}
+}
 
 func (f *file) ReadV(bufs [][]byte, off int64) error {
 	if err := f.d.Check(Read, off, length(bufs)); err != nil {

@@ -100,9 +100,6 @@ func Open(spec Spec) (Device, error) {
 		}
 	}
 	d, err := (&chain{spec: &spec, seen: new([]qcow2.FileID)}).open(spec.Path, spec.Format, spec.ReadOnly)
-	if err == nil {
-		d, err = spec.Filter.over(d)
-	}
 	if err != nil {
 		return nil, &OpenError{spec.Path, err}
 	}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/govmm/govmm/internal/blkdebug"
 	"github.com/govmm/govmm/qcow2"
 )
 
@@ -27,34 +28,51 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 	if format == FormatNull {
 		return newNull(c.spec.Size, readOnly), nil
 	}
-	s, err := c.openStorage(path, readOnly)
+	if format == FormatNBD {
+		*c.seen = append(*c.seen, qcow2.FileID{}) // none of the host's files
+		return openRemote(c.spec.Remote, readOnly)
+	}
+	f, err := c.storage(path, readOnly)
 	if err != nil {
 		return nil, err
 	}
 	owned := false // by the image
 	defer func() {
 		if err != nil && !owned {
-			err = errors.Join(err, s.file.Close())
+			err = errors.Join(err, f.Close())
 		}
 	}()
 	if format == "" {
-		if format, err = probe(s.file); err != nil {
+		if format, err = probe(f); err != nil {
 			return nil, err
 		}
 	}
-	if format == FormatRaw {
-		var window *Window
-		if c.atTop() {
-			window = c.spec.Window
+	var debug *blkdebug.Debug
+	var window *Window
+	if c.atTop() {
+		debug, window = c.spec.Debug, c.spec.Window
+	}
+	file, plain := f.(*qcow2.OSFile)
+	if format == FormatRaw && !plain {
+		p, err := newPart(f.(*diskFile).d, window, readOnly, debug)
+		if err != nil {
+			return nil, err
 		}
-		return newRaw(s, window, readOnly, c.spec.Guessed && c.atTop())
+		p.filter = c.spec.Filter && c.atTop()
+		return p, nil
+	}
+	if format == FormatRaw {
+		return newRaw(file, window, readOnly, c.spec.Guessed && c.atTop(), debug)
 	}
 	if format == FormatLUKS {
+		if debug != nil {
+			return nil, errors.New("blkdebug does not work under a LUKS disk")
+		}
 		secret, err := c.spec.secret()
 		if err != nil {
 			return nil, err
 		}
-		return openEncrypted(s.file, readOnly, secret)
+		return openEncrypted(f, readOnly, secret)
 	}
 	o := qcow2.Options{ReadOnly: readOnly, L2CacheSize: c.spec.L2CacheSize, PassDiscard: c.spec.PassDiscard, Secret: c.spec.secret}
 	named := c.atTop()
@@ -67,10 +85,10 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 	if !c.spec.NoDataFile {
 		o.DataFile = func(name string) (qcow2.File, error) { return c.openDataFile(name, readOnly) }
 	}
-	if s.debug != nil {
-		o.Event = s.debug.Event
+	if debug != nil {
+		f, o.Event = debug.Wrap(f), debug.Event
 	}
-	im, err := qcow2.Open(s.file, o)
+	im, err := qcow2.Open(f, o)
 	if err != nil {
 		return nil, err // not im: a nil *Image in a Device is not a nil Device
 	}
@@ -78,7 +96,43 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 	if (c.spec.DataFile != "" || c.spec.Data != nil) && named && !im.Info().HasDataFile {
 		return nil, errors.Join(optionErrorf("'data-file' can only be set for images with an external data file"), im.Close())
 	}
+	if n, most := c.spec.L2EntrySize, im.Info().ClusterSize; named && n != 0 && (n < sectorSize || n > most || n&(n-1) != 0) {
+		return nil, errors.Join(optionErrorf("L2 cache entry size must be a power of two between %d and the cluster size (%d)", sectorSize, most), im.Close())
+	}
+	if c.spec.Compress && named {
+		return compressed(im)
+	}
 	return im, nil
+}
+
+// storage opens what an image is in: the file at path or, for the topmost image, the disk
+// that the spec names.
+func (c *chain) storage(path string, readOnly bool) (qcow2.File, error) {
+	if c.spec.Storage != nil && len(*c.seen) == c.under {
+		spec := c.inherit(*c.spec.Storage)
+		d, err := (&chain{spec: spec, seen: c.seen, under: len(*c.seen)}).open(spec.Path, spec.Format, readOnly || spec.ReadOnly)
+		if err != nil {
+			return nil, err
+		}
+		c.under = len(*c.seen) - 1 // what is below that is not this chain's
+		return &diskFile{d}, nil
+	}
+	f, err := openFile(path, readOnly, c.spec)
+	if err != nil {
+		return nil, err
+	}
+	if err = c.enter(f); err == nil {
+		share := c.spec.ForceShare || c.spec.ShareBacking && len(*c.seen) > 1
+		does, shares := use(readOnly, share)
+		if c.atTop() {
+			does, shares = does|c.spec.Take, shares&^c.spec.Unshare
+		}
+		err = lockFile(f, does, shares, c.spec.Locking)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // enter makes sure that f is not in the chain yet, and that the chain ends.
@@ -111,8 +165,15 @@ func (c *chain) openBacking(path, name, format string) (qcow2.Backing, error) {
 			format = spec.Format
 		}
 	}
-	if spec != c.spec && (spec.Path != "" || spec.Remote != nil || format == FormatNull) {
+	if spec != c.spec && (spec.Path != "" || format == FormatNull) {
 		name = spec.Path
+	} else if spec == c.spec && c.spec.Names != nil && hasProtocol(name) {
+		named, err := c.spec.Names.Named(name, format)
+		if err != nil {
+			return nil, err
+		}
+		spec = c.inherit(*named)
+		name, format = spec.Path, spec.Format
 	} else {
 		var err error
 		if name, err = backingPath(path, name); err != nil {
@@ -122,7 +183,7 @@ func (c *chain) openBacking(path, name, format string) (qcow2.Backing, error) {
 	switch {
 	case format == "file", format == "host_device": // the bytes of a file
 		format = FormatRaw
-	case format == "", format == FormatRaw, format == FormatQCOW2, format == FormatLUKS, format == FormatNull && spec != c.spec:
+	case format == "", format == FormatRaw, format == FormatQCOW2, format == FormatLUKS, (format == FormatNull || format == FormatNBD) && spec != c.spec:
 	default:
 		return nil, DriverError(format)
 	}
@@ -138,6 +199,14 @@ func (c *chain) below(format string) *Spec {
 	s := *c.spec.Backing
 	if s.Format == "" {
 		s.Format = format
+	}
+	return c.inherit(s)
+}
+
+// inherit is a spec of a disk below, opened as the spec of the chain says.
+func (c *chain) inherit(s Spec) *Spec {
+	if s.Names == nil {
+		s.Names = c.spec.Names
 	}
 	if s.Secret == "" && s.KeyFile == "" {
 		s.Secret, s.KeyFile = c.spec.Secret, c.spec.KeyFile
@@ -157,7 +226,12 @@ func (c *chain) below(format string) *Spec {
 // As with QEMU, a relative name starts at the working directory.
 func (c *chain) openDataFile(name string, readOnly bool) (_ qcow2.File, err error) {
 	if c.spec.Data != nil && c.atTop() {
-		return c.openData(c.spec.Data, readOnly)
+		spec := c.inherit(*c.spec.Data)
+		d, err := (&chain{spec: spec, seen: c.seen, under: len(*c.seen)}).open(spec.Path, spec.Format, readOnly)
+		if err != nil {
+			return nil, err
+		}
+		return &diskFile{d}, nil
 	}
 	if c.spec.DataFile != "" && c.atTop() {
 		name = c.spec.DataFile
@@ -169,12 +243,19 @@ func (c *chain) openDataFile(name string, readOnly bool) (_ qcow2.File, err erro
 		return nil, err
 	}
 	if err = c.enter(f); err == nil {
-		err = lockFile(f, readOnly, c.spec.ForceShare, c.spec.Locking)
+		does, shares := use(readOnly, c.spec.ForceShare)
+		err = lockFile(f, does, shares, c.spec.Locking)
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// hasProtocol reports whether a name is one of anything but a file.
+func hasProtocol(name string) bool {
+	_, err := plainName(name)
+	return name != "" && err != nil
 }
 
 // plainName returns the name of a file that an image holds. Names of anything

@@ -4,7 +4,6 @@ import (
 	"os"
 	"syscall"
 
-	"github.com/govmm/govmm/internal/nbdclient"
 	"github.com/govmm/govmm/qcow2"
 )
 
@@ -17,28 +16,41 @@ func Guess(path string) (string, error) {
 		return "", err
 	}
 	defer f.Close()
-	return guess(f)
-}
-
-// GuessRemote is Guess for the export of a server. The connection is kept, since some
-// servers end with their first.
-func GuessRemote(c *nbdclient.Client) (string, error) {
-	if err := c.Connect(); err != nil {
+	var magic [magicLen]byte
+	if err := f.ReadV([][]byte{magic[:]}, 0); err != nil {
 		return "", err
 	}
-	return guess(c)
+	return formatOf(magic), nil
 }
 
-func guess(f qcow2.File) (string, error) {
-	align := int64(1)
-	if a, ok := f.(interface{ Alignment() int64 }); ok {
-		align = a.Alignment()
+// Guess finds the format of what the spec describes, whose Format is not set.
+func (s *Spec) Guess() (string, error) {
+	if s.Storage == nil {
+		return Guess(s.Path)
 	}
-	first := make([]byte, max(align, magicLen))
-	if err := f.ReadV([][]byte{first}, 0); err != nil {
+	if c := s.Storage.Remote; c != nil {
+		// The connection is kept, since some servers end with their first.
+		if err := c.Connect(); err != nil {
+			return "", err
+		}
+		first := make([]byte, max(c.Alignment(), magicLen))
+		if err := c.ReadV([][]byte{first}, 0); err != nil {
+			return "", err
+		}
+		return formatOf([magicLen]byte(first)), nil
+	}
+	below := *s.Storage
+	below.ReadOnly, below.ForceShare, below.Debug = true, true, nil
+	d, err := Open(below)
+	if err != nil {
 		return "", err
 	}
-	return formatOf([magicLen]byte(first)), nil
+	defer d.Close()
+	var magic [magicLen]byte
+	if err := (&diskFile{d}).ReadV([][]byte{magic[:]}, 0); err != nil {
+		return "", err
+	}
+	return formatOf(magic), nil
 }
 
 // GuessWarning is what QEMU's tools print of a raw disk whose format was guessed
@@ -67,7 +79,7 @@ func (r *raw) mayBegin(bufs [][]byte, off int64) error {
 		return nil
 	}
 	var magic [magicLen]byte
-	if err := r.io.ReadV([][]byte{magic[:]}, 0); err != nil {
+	if err := r.f.ReadV([][]byte{magic[:]}, 0); err != nil {
 		return err
 	}
 	at := off

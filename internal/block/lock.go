@@ -32,22 +32,27 @@ func parseLocking(value string) (Locking, error) {
 // Lock locks a file that was opened in another way than by a Spec, where that is
 // possible.
 func Lock(f *qcow2.OSFile, readOnly, forceShare bool) error {
-	return lockFile(f, readOnly, forceShare, LockingAuto)
+	does, shares := use(readOnly, forceShare)
+	return lockFile(f, does, shares, LockingAuto)
 }
 
-// lockFile says to others what a file is used for: one that is written is nobody
-// else's, one that is only read may be read by others. With share they may do
-// what they like.
-func lockFile(f *qcow2.OSFile, readOnly, share bool, locking Locking) error {
-	if locking == LockingOff {
-		return nil
-	}
-	does, shares := qcow2.PermRead, qcow2.PermRead|qcow2.PermWriteUnchanged
+// use is what a file is used for: one that is written is nobody else's, one that is only
+// read may be read by others. With share they may do what they like.
+func use(readOnly, share bool) (does, shares qcow2.Permission) {
+	does, shares = qcow2.PermRead, qcow2.PermRead|qcow2.PermWriteUnchanged
 	if !readOnly {
 		does |= qcow2.PermWrite | qcow2.PermResize
 	}
 	if share {
 		shares = qcow2.PermAll
+	}
+	return does, shares
+}
+
+// lockFile says to others what a file is used for.
+func lockFile(f *qcow2.OSFile, does, shares qcow2.Permission, locking Locking) error {
+	if locking == LockingOff {
+		return nil
 	}
 	err := f.Lock(does, shares)
 	if locking == LockingAuto && errors.Is(err, errors.ErrUnsupported) {

@@ -31,15 +31,28 @@ type Preallocator interface {
 // an extent. A device without a file has an empty name.
 func Files(d Device) []string {
 	var list []string
-	for next := qcow2.Backing(Unfiltered(d)); next != nil; {
+	for next := qcow2.Backing(d); next != nil; {
 		switch x := next.(type) {
 		case *qcow2.Image:
-			f, _ := x.File().(interface{ Path() string })
-			list = append(list, f.Path())
+			name := ""
+			if f, ok := x.File().(interface{ Path() string }); ok {
+				name = f.Path()
+			}
+			list = append(list, name)
 			next = x.Backing()
 		case *raw:
-			f, _ := x.io.(interface{ Path() string })
-			return append(list, f.Path())
+			return append(list, x.f.Path())
+		case *compressing:
+			next = x.Image
+		case *wholeClusters:
+			next = x.Image
+		case *remote:
+			return append(list, x.Path())
+		case *part:
+			if x.filter {
+				return append(list, Files(x.d)...)
+			}
+			return append(list, Files(x.d)[0])
 		default:
 			return append(list, "")
 		}

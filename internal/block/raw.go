@@ -11,28 +11,26 @@ import (
 
 const sectorSize = 512
 
-// raw is a file, host block device or export of an NBD server whose bytes, or a part
-// of them, are the disk.
+// raw is a file or host block device whose bytes, or a part of them, are the disk.
 type raw struct {
-	f        *qcow2.OSFile   // nil if it is none of the host
-	io       qcow2.File      // f, or what injects faults into it, or what is elsewhere
-	debug    *blkdebug.Debug // injects faults; nil: nobody
+	f        *qcow2.OSFile
+	io       qcow2.File      // f, or what injects faults into it
+	debug    *blkdebug.Debug // does so; nil: nobody
 	size     atomic.Int64    // rounded up to a sector: what the file lacks reads as zeroes
 	base     int64           // where in the file the disk begins
 	fixed    bool            // so is its size
 	readOnly bool
 	guessed  bool // see Spec.Guessed
-	slow     bool // io is not f, so that nothing goes past it
 }
 
-func newRaw(s *storage, w *Window, readOnly, guessed bool) (*raw, error) {
-	n, err := s.file.Size()
+func newRaw(f *qcow2.OSFile, w *Window, readOnly, guessed bool, debug *blkdebug.Debug) (*raw, error) {
+	n, err := f.Size()
 	if err != nil {
 		return nil, err
 	}
-	r := &raw{f: s.host, io: s.file, debug: s.debug, readOnly: readOnly, guessed: guessed}
-	if s.file != qcow2.File(s.host) {
-		r.slow = true
+	r := &raw{f: f, io: f, debug: debug, readOnly: readOnly, guessed: guessed}
+	if debug != nil {
+		r.io = debug.Wrap(f)
 	}
 	n = (n + sectorSize - 1) &^ (sectorSize - 1)
 	if w != nil {
@@ -102,32 +100,28 @@ func (r *raw) WriteV(bufs [][]byte, off int64) error {
 
 // TryReadV implements qcow2.Trier.
 func (r *raw) TryReadV(bufs [][]byte, off int64) bool {
-	return !r.slow && r.check(off, vecLen(bufs), false) == nil && r.f.TryReadV(bufs, r.base+off)
+	return r.debug == nil && r.check(off, vecLen(bufs), false) == nil && r.f.TryReadV(bufs, r.base+off)
 }
 
 // TryWriteV implements qcow2.Trier.
 func (r *raw) TryWriteV(bufs [][]byte, off int64) bool {
-	return !r.slow && r.check(off, vecLen(bufs), true) == nil && r.f.TryWriteV(bufs, r.base+off)
+	return r.debug == nil && r.check(off, vecLen(bufs), true) == nil && r.f.TryWriteV(bufs, r.base+off)
 }
 
 // StartReadV implements qcow2.Starter.
 func (r *raw) StartReadV(bufs [][]byte, off int64, end qcow2.Ended) bool {
-	return !r.slow && r.check(off, vecLen(bufs), false) == nil && r.f.StartReadV(bufs, r.base+off, end)
+	return r.debug == nil && r.check(off, vecLen(bufs), false) == nil && r.f.StartReadV(bufs, r.base+off, end)
 }
 
 // StartWriteV implements qcow2.Starter. What mayBegin would look at is left to
 // WriteV.
 func (r *raw) StartWriteV(bufs [][]byte, off int64, end qcow2.Ended) bool {
 	seen := r.guessed && off < magicLen
-	return !seen && !r.slow && r.check(off, vecLen(bufs), true) == nil && r.f.StartWriteV(bufs, r.base+off, end)
+	return !seen && r.debug == nil && r.check(off, vecLen(bufs), true) == nil && r.f.StartWriteV(bufs, r.base+off, end)
 }
 
 // Submit implements qcow2.Starter.
-func (r *raw) Submit() {
-	if r.f != nil {
-		r.f.Submit()
-	}
-}
+func (r *raw) Submit() { r.f.Submit() }
 
 func (r *raw) WriteZeroes(off, n int64, unmap bool) error {
 	if err := r.check(off, n, true); err != nil || n == 0 {
@@ -146,24 +140,17 @@ func (r *raw) Discard(off, n int64) error {
 	if err := r.check(off, n, true); err != nil || n == 0 {
 		return err
 	}
-	var err error
-	if t, ok := r.io.(trimmer); ok {
-		err = t.Trim(r.base+off, n)
-	} else {
-		err = r.io.PunchHole(r.base+off, n)
+	off += r.base
+	if r.debug != nil {
+		if off, n = r.debug.Limits().Inside(off, n); n == 0 {
+			return nil
+		}
 	}
+	err := r.io.PunchHole(off, n)
 	if errors.Is(err, errors.ErrUnsupported) {
 		err = nil
 	}
 	return err
-}
-
-// trimmer is storage that has more than holes for what is not needed any more.
-type trimmer interface{ Trim(off, n int64) error }
-
-// reporter is storage that says what is data, and what reads as zeroes.
-type reporter interface {
-	Status(off, n int64) (data, zero bool, length int64, err error)
 }
 
 // Status implements qcow2.Mapper with the holes of the file.
@@ -172,13 +159,6 @@ func (r *raw) Status(off, n int64) (qcow2.Extent, error) {
 		return qcow2.Extent{}, err
 	}
 	host := r.base + off
-	if f, ok := r.io.(reporter); ok {
-		data, zero, n, err := f.Status(host, n)
-		return qcow2.Extent{Offset: off, Length: n, Present: true, Data: data, Zero: zero, Host: host}, err
-	}
-	if r.f == nil {
-		return qcow2.Extent{Offset: off, Length: n, Present: true, Data: true, Host: host}, nil
-	}
 	hole, n, err := r.f.Hole(host, n)
 	return qcow2.Extent{Offset: off, Length: n, Present: true, Data: !hole, Zero: hole, Host: host}, err
 }
@@ -198,8 +178,6 @@ func (r *raw) Resize(size int64) error {
 		return fmt.Errorf("resize to %d bytes: the new size must be a multiple of %d", size, sectorSize)
 	case r.fixed:
 		return optionErrorf("Cannot resize fixed-size raw disks")
-	case r.f == nil:
-		return r.resizeFixed(size)
 	}
 	end := r.base + size
 	if err := r.f.Truncate(end); err != nil {
@@ -216,20 +194,9 @@ func (r *raw) Resize(size int64) error {
 	return r.f.Sync()
 }
 
-// resizeFixed is Resize of what is not the host's.
-func (r *raw) resizeFixed(size int64) error {
-	if size != r.Size() {
-		return optionErrorf("Cannot resize NBD nodes")
-	}
-	return nil
-}
-
 // ResizeWith implements Preallocator. After an error the size is as it was.
 func (r *raw) ResizeWith(size int64, o qcow2.ResizeOptions) error {
-	if r.f == nil && o.Preallocation != qcow2.PreallocateOff {
-		return fmt.Errorf("unsupported preallocation mode: %v", o.Preallocation)
-	}
-	file, err := r.io.Size()
+	file, err := r.f.Size()
 	was := file - r.base
 	switch {
 	case err != nil:
@@ -278,7 +245,7 @@ func (r *raw) Flush() error {
 	return r.io.Sync()
 }
 
-func (r *raw) Close() error { return errors.Join(r.Flush(), r.io.Close()) }
+func (r *raw) Close() error { return errors.Join(r.Flush(), r.f.Close()) }
 
 // checkRange refuses what does not lie inside [0, size).
 func checkRange(off, n, size int64) error {

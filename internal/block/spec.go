@@ -1,7 +1,6 @@
 package block
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -18,12 +17,20 @@ const (
 	FormatRaw   = "raw"  // the bytes of a file or of a host block device
 	FormatLUKS  = "luks" // a LUKS1 disk in a file or host block device
 	FormatNull  = "null" // reads as zeroes, forgets what is written
+	FormatNBD   = "nbd"  // the export of a server
 )
 
 // Spec says what to open.
 type Spec struct {
 	// Path of the file or block device. Empty for FormatNull.
 	Path string
+	// Storage is the disk that the image is in, if that is not the file at Path, which then
+	// only says where names that are relative to the image begin. Options that say how files
+	// are opened (Direct, NoFlush, ForceShare, Locking, ReadOnly) hold for it as well.
+	Storage *Spec
+	// Names finds what the names of backing files stand for that are no plain file names.
+	// Without it they are refused.
+	Names Names
 	// Format is one of the formats above. Empty means that the file is looked
 	// at, and must be qcow2.
 	Format string
@@ -60,6 +67,9 @@ type Spec struct {
 	// L2CacheSize bounds the memory for mapping metadata of a qcow2 image, in
 	// bytes. 0 is the default of package qcow2.
 	L2CacheSize int64
+	// L2EntrySize is how much of that is read at a time, in bytes: unless 0 a power of two
+	// from 512 to the size of a cluster. That is checked, and has no effect.
+	L2EntrySize int64
 	// Direct bypasses the page cache of the host. Backing files are opened alike.
 	Direct bool
 	// NoFlush never makes anything durable: for data that nobody misses.
@@ -75,14 +85,15 @@ type Spec struct {
 	ShareBacking bool
 	// Locking says whether files are locked against other users; see Locking.
 	Locking Locking
-	// Remote is the export of a server in place of the file at Path, which then is only
-	// its name.
+	// Remote is the export of a disk with FormatNBD. Path then is only its name.
 	Remote *nbdclient.Client
-	// Align makes all transfers of the topmost file begin and end at multiples of so
-	// many bytes, a power of two; 0 is as the file needs it.
-	Align int64
-	// Filter stands over the disk.
-	Filter *Filter
+	// Filter says that a disk with FormatRaw is another in Storage, with what is injected
+	// into that: its bytes are where they are in that.
+	Filter bool
+	// Compress has all clusters compressed that are written to a qcow2 image.
+	Compress bool
+	// Take and Unshare are permissions that a file is locked for beside those that are needed.
+	Take, Unshare qcow2.Permission
 	// Debug injects faults into the topmost file of the chain. DebugConfig names a
 	// file with rules for that, unless Debug is set.
 	Debug       *blkdebug.Debug
@@ -97,30 +108,11 @@ type Spec struct {
 	Secret  string
 }
 
-// Filter is a device that stands over another.
-type Filter struct {
-	// Over makes the device that stands over d, which it closes. After an error d is
-	// still to be closed.
-	Over func(d Device) (Device, error)
-	// Below stands between the two; nil: nothing does.
-	Below *Filter
-}
-
-// over makes the device that a filter, and those below it, make of d. After an error d
-// is closed.
-func (f *Filter) over(d Device) (Device, error) {
-	if f == nil {
-		return d, nil
-	}
-	d, err := f.Below.over(d)
-	if err != nil {
-		return nil, err
-	}
-	top, err := f.Over(d)
-	if err != nil {
-		return nil, errors.Join(err, d.Close())
-	}
-	return top, nil
+// Names finds disks by names that are no plain file names.
+type Names interface {
+	// Named returns the spec of a disk by the name that an image has for its backing file,
+	// and the format that it says that this has.
+	Named(name, format string) (*Spec, error)
 }
 
 // Window is a part of a file.
@@ -234,12 +226,22 @@ func (s *Spec) validate() error {
 			return fmt.Errorf("disk of format null: size=%d (a positive multiple of %d is allowed)", s.Size, sectorSize)
 		}
 		return nil
+	case FormatNBD:
+		if s.Remote == nil {
+			return fmt.Errorf("disk %q of format %s: no server", s.Path, FormatNBD)
+		}
+		return nil
 	case "", FormatRaw, FormatQCOW2, FormatLUKS:
 	default:
 		return fmt.Errorf("disk %q: %w %q (%s, %s, %s and %s are allowed)", s.Path, ErrFormat, s.Format, FormatQCOW2, FormatRaw, FormatLUKS, FormatNull)
 	}
+	if s.Storage != nil {
+		if err := s.Storage.validate(); err != nil {
+			return err
+		}
+	}
 	switch {
-	case s.Path == "" && s.Remote == nil:
+	case s.Path == "" && s.Storage == nil:
 		return fmt.Errorf("disk without a path")
 	case s.ForceShare && !s.ReadOnly:
 		return fmt.Errorf("disk %q: force-share=on can only be used with readonly=on", s.Path)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/govmm/govmm/internal/blkdebug"
 	"github.com/govmm/govmm/internal/block"
 )
 
@@ -93,12 +92,9 @@ func (r *resolver) backing(s *Source, at func(string) string) error {
 	if !named {
 		r.rest.Set(filename, unnamed)
 	}
-	below, err := r.disk(at("backing"))
+	below, err := r.below(at("backing"))
 	if err != nil {
 		return fmt.Errorf("Could not open backing file: %w", err)
-	}
-	if below.Inject {
-		return errors.New("Could not open backing file: blkdebug works in the topmost file only")
 	}
 	if below.Spec.ReadOnly = true; !named {
 		below.Spec.Path = ""
@@ -112,20 +108,44 @@ func (r *resolver) dataFile(s *Source, at func(string) string) error {
 	if !r.rest.has(at("data-file")) {
 		return nil
 	}
-	below, err := r.disk(at("data-file"))
+	below, err := r.below(at("data-file"))
 	if err != nil {
 		return err
 	}
 	switch d := &below.Spec; {
-	case d.Format == "" && !below.Inject && d.Remote == nil:
+	case !below.Inject && d.Storage == nil && d.Window == nil && (d.Format == "" || d.Format == block.FormatRaw):
 		s.Spec.DataFile = d.Path
-	case d.Format == "", d.Format == block.FormatRaw && d.Window == nil, d.Format == block.FormatNull:
-		if below.Inject {
-			d.Debug = blkdebug.New(below.Rules, nil)
+	case d.Format == "", d.Format == block.FormatRaw, d.Format == block.FormatNull:
+		if d.Format == "" {
+			d.Format = block.FormatRaw
 		}
 		s.Spec.Data = d
 	default:
 		return fmt.Errorf("Unknown driver '%s'", below.Driver())
 	}
 	return nil
+}
+
+// compress takes the options of what compresses the writes to the disk under it.
+func (r *resolver) compress(branch string) (*Source, error) {
+	at := func(name string) string { return join(branch, name) }
+	s, err := r.disk(at("file"))
+	if err != nil {
+		return nil, err
+	}
+	if s.Protocol != "" || s.Spec.Format != block.FormatQCOW2 {
+		return nil, errors.New("Compression is not supported by the format under the driver 'compress'")
+	}
+	s.Spec.Compress, s.Protocol, s.Name = true, "compress", ""
+	s.Full = map[string]any{"driver": "compress", "file": s.options}
+	s.options = s.Full
+	if err := r.generic(s, at); err != nil {
+		return nil, err
+	}
+	for _, name := range r.rest.Names() {
+		if branch == "" || strings.HasPrefix(name, branch+".") {
+			return nil, fmt.Errorf("Block format 'compress' does not support the option '%s'", strings.TrimPrefix(strings.TrimPrefix(name, branch), "."))
+		}
+	}
+	return s, nil
 }

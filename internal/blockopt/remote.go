@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/govmm/govmm/internal/block"
 	"github.com/govmm/govmm/internal/nbdclient"
 )
 
@@ -126,8 +127,8 @@ func (r *resolver) remote(s *Source, at func(string) string) (map[string]any, er
 	if t.Export != "" {
 		full["export"] = t.Export
 	}
-	s.Spec.Remote = nbdclient.New(t)
 	s.Spec.Path = t.Name()
+	s.Spec.Storage = &block.Spec{Format: block.FormatNBD, Path: s.Spec.Path, Remote: nbdclient.New(t)}
 	s.Name = s.Spec.Path
 	return full, nil
 }

@@ -93,6 +93,9 @@ func (r *resolver) caches(s *Source, at func(string) string) error {
 	if hasTables {
 		s.Spec.L2CacheSize = tables
 	}
+	if n, ok := given[entry]; ok {
+		s.Spec.L2EntrySize = max(n, 1) // 0 is no size
+	}
 	return nil
 }
 

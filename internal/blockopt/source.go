@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strconv"
 	"strings"
 
 	"github.com/govmm/govmm/internal/blkdebug"
 	"github.com/govmm/govmm/internal/block"
+	"github.com/govmm/govmm/qcow2"
 )
 
 // Source is a disk as options describe it.
@@ -18,9 +20,10 @@ type Source struct {
 	// Inject says that faults are injected into the file, by Rules.
 	Inject bool
 	Rules  []blkdebug.Rule
+	Limits blkdebug.Limits
 	// Protocol is the driver where the options name no format but the storage itself:
-	// file, host_device, nbd, null-co, null-aio or blkdebug; or that of a filter over
-	// the disk.
+	// file, host_device, nbd, null-co, null-aio or blkdebug; compress where that stands
+	// over a disk.
 	Protocol string
 	// KeepDiscarded says that the option discard forbids to give storage back, Discard
 	// that it allows that. Neither is set where it is not given.
@@ -29,6 +32,19 @@ type Source struct {
 	// empty; Full then has the options that make it up.
 	Name string
 	Full map[string]any
+
+	options map[string]any // all that make it up
+}
+
+// NewDebug makes what injects the faults, if any are injected. log, if set, is given a
+// line for each request that is suspended or resumed.
+func (s *Source) NewDebug(log func(string)) *blkdebug.Debug {
+	if !s.Inject {
+		return nil
+	}
+	d := blkdebug.New(s.Rules, log)
+	d.SetLimits(s.Limits)
+	return d
 }
 
 // Resolve says what the options open; a format that they do not name is guessed by
@@ -37,15 +53,14 @@ type Source struct {
 func (t *Tree) Resolve(secrets Secrets) (*Source, error) {
 	r := &resolver{rest: t.Clone(), secrets: secrets}
 	s, err := r.disk("")
-	if err != nil || s.Spec.Format != "" {
-		return s, err
-	}
-	if remote := s.Spec.Remote; remote != nil {
-		s.Spec.Format, err = block.GuessRemote(remote)
-	} else {
-		s.Spec.Format, err = block.Guess(s.Spec.Path)
-	}
 	if err != nil {
+		return nil, err
+	}
+	s.Spec.Names = &names{secrets}
+	if s.Spec.Format != "" {
+		return s, nil
+	}
+	if s.Spec.Format, err = s.Spec.Guess(); err != nil {
 		return nil, err
 	}
 	s.Spec.Guessed = true
@@ -87,15 +102,12 @@ func (r *resolver) disk(branch string) (*Source, error) {
 		s.Spec.Format, s.Protocol = block.FormatRaw, driver
 		r.remoteToFile(at)
 	case "compress":
-		return r.filter(branch, driver, "file")
+		return r.compress(branch)
 	case "blkdebug":
 		if r.rest.Get(at("file.driver")) == driver { // as part of the name
 			r.rest.take(at("file.driver"))
 			r.rest.rename(at("file.image.filename"), at("image.filename"))
 			r.rest.rename(at("file.config"), at("config"))
-		}
-		if isFormat(r.rest.Get(at("image.driver"))) {
-			return r.filter(branch, driver, "image")
 		}
 		s.Spec.Format, s.Protocol = block.FormatRaw, driver
 		below := r.branch(branch)
@@ -116,6 +128,7 @@ func (r *resolver) disk(branch string) (*Source, error) {
 		err = r.null(s, at, strong)
 	} else {
 		file, err = r.storage(s, at)
+		s.Spec.Filter = s.Protocol == "blkdebug" && s.Spec.Storage != nil
 	}
 	if err == nil {
 		err = r.generic(s, at)
@@ -131,19 +144,52 @@ func (r *resolver) disk(branch string) (*Source, error) {
 			return nil, unknown(s, driver, strings.TrimPrefix(strings.TrimPrefix(name, branch), "."))
 		}
 	}
-	if len(strong) > 0 || s.Name == "" {
-		s.Name, s.Full = "", strong
-		if file != nil {
-			s.Full["file"] = file
-		}
-		if driver != "" && s.Protocol != "blkdebug" {
-			s.Full["driver"] = driver
-		}
-		if s.Protocol == "blkdebug" {
-			s.Full = file
+	strange := len(strong) > 0 || s.Name == ""
+	if s.options = strong; file != nil {
+		s.options["file"] = file
+	}
+	switch s.Protocol {
+	case "blkdebug", "file", "host_device", "nbd":
+		s.options = file
+	default:
+		if driver != "" {
+			s.options["driver"] = driver
 		}
 	}
+	if strange {
+		s.Name, s.Full = "", s.options
+	}
 	return s, nil
+}
+
+// below takes the options of a disk that another one is made of.
+func (r *resolver) below(branch string) (*Source, error) {
+	s, err := r.disk(branch)
+	if err != nil {
+		return nil, err
+	}
+	s.Spec.Debug = s.NewDebug(nil)
+	return s, nil
+}
+
+// names finds what the names of backing files stand for.
+type names struct{ secrets Secrets }
+
+// Named implements block.Names.
+func (n *names) Named(name, format string) (*block.Spec, error) {
+	tree, err := ParseName(name)
+	if err != nil {
+		return nil, err
+	}
+	if format != "" {
+		tree.Set("driver", format)
+	}
+	s, err := tree.Resolve(n.secrets)
+	if err != nil {
+		return nil, err
+	}
+	s.Spec.Debug, s.Spec.ReadOnly = s.NewDebug(nil), true
+	return &s.Spec, nil
 }
 
 // unknown is the error about an option that a driver does not have.
@@ -152,7 +198,7 @@ func unknown(s *Source, driver, name string) error {
 		protocol := "file"
 		if s.Inject {
 			protocol = "blkdebug"
-		} else if s.Spec.Remote != nil {
+		} else if s.Spec.Storage != nil && s.Spec.Storage.Remote != nil {
 			protocol = "nbd"
 		}
 		return fmt.Errorf("Block protocol '%s' doesn't support the option '%s'", protocol, rest)
@@ -200,12 +246,15 @@ func (r *resolver) storage(s *Source, at func(string) string) (map[string]any, e
 	case "":
 	case "file", "host_device":
 		full["driver"] = driver
+	case "blkdebug":
+		if err := r.inject(s, at, full); err != nil || s.Spec.Storage != nil {
+			return full, err
+		}
 	case "nbd":
 		return r.remote(s, at)
-	case "blkdebug":
-		if err := r.inject(s, at, full); err != nil {
-			return nil, err
-		}
+	case block.FormatQCOW2, block.FormatRaw, block.FormatLUKS, "null-co", "null-aio":
+		r.rest.Set(at("file.driver"), driver)
+		return r.nest(s, at("file"))
 	default:
 		return nil, fmt.Errorf("Unknown driver '%s'", driver)
 	}
@@ -234,6 +283,16 @@ func (r *resolver) storage(s *Source, at func(string) string) (map[string]any, e
 	return full, nil
 }
 
+// nest takes the options of a disk that another one is in, and returns them.
+func (r *resolver) nest(s *Source, branch string) (map[string]any, error) {
+	below, err := r.below(branch)
+	if err != nil {
+		return nil, err
+	}
+	s.Spec.Storage, s.Spec.Path = &below.Spec, below.Spec.Path
+	return below.options, nil
+}
+
 // inject takes the options of faults, and of the file under them.
 func (r *resolver) inject(s *Source, at func(string) string, full map[string]any) error {
 	s.Inject = true
@@ -241,20 +300,26 @@ func (r *resolver) inject(s *Source, at func(string) string, full map[string]any
 	for _, name := range []string{"image", "x-image"} {
 		r.rest.rename(join(file, name), join(file, "filename"))
 	}
-	r.rest.rename(join(file, "image.filename"), join(file, "filename"))
-	image := map[string]any{"driver": "file", "filename": r.rest.Get(join(file, "filename"))}
-	switch d, _, _ := r.rest.take(join(file, "image.driver")); d {
-	case "":
-	case "file", "host_device":
-		image["driver"] = d
+	image := map[string]any{"driver": "file"}
+	switch d := r.rest.Get(join(file, "image.driver")); d {
+	case "", "file", "host_device":
+		if r.rest.take(join(file, "image.driver")); d != "" {
+			image["driver"] = d
+		}
+		r.rest.rename(join(file, "image.filename"), join(file, "filename"))
+		r.rest.rename(join(file, "image.locking"), join(file, "locking"))
+		image["filename"] = r.rest.Get(join(file, "filename"))
 	default:
-		return fmt.Errorf("Unknown driver '%s'", d)
+		var err error
+		if image, err = r.nest(s, join(file, "image")); err != nil {
+			return err
+		}
+	}
+	if err := r.limits(s, file, full); err != nil {
+		return err
 	}
 	before, config := r.rest.Clone(), r.rest.Get(join(file, "config"))
 	var err error
-	if s.Spec.Align, _, err = r.limits(func(name string) string { return join(file, name) }); err != nil {
-		return err
-	}
 	if s.Rules, err = blkdebug.TakeOptions(r.rest.text, file+"."); err != nil {
 		return err
 	}
@@ -272,10 +337,48 @@ func (r *resolver) inject(s *Source, at func(string) string, full map[string]any
 	full["driver"], full["image"] = "blkdebug", image
 	plain := maps.Clone(full)
 	delete(plain, "config")
-	if len(plain) == 2 {
+	if len(plain) == 2 && s.Spec.Storage == nil {
 		s.Name = fmt.Sprintf("blkdebug:%s:%s", config, image["filename"])
 	}
 	return nil
+}
+
+// limits takes what the storage under faults is said to be able to do, and the permissions
+// that it is locked for.
+func (r *resolver) limits(s *Source, file string, full map[string]any) error {
+	for _, name := range blkdebug.LimitOptions() {
+		v, spelled, ok := r.rest.take(join(file, name))
+		if !ok {
+			continue
+		}
+		n, err := size(name, v)
+		if err != nil {
+			return err
+		}
+		s.Limits.Set(name, n)
+		full[name] = spelled
+	}
+	for option, to := range map[string]*qcow2.Permission{"take-child-perms": &s.Spec.Take, "unshare-child-perms": &s.Spec.Unshare} {
+		for i := 0; ; i++ {
+			name := option + "." + strconv.Itoa(i)
+			v, spelled, ok := r.rest.take(join(file, name))
+			if !ok {
+				break
+			}
+			p, known := permissions[v]
+			if !known {
+				return fmt.Errorf("Invalid parameter '%s'", v)
+			}
+			*to |= p
+			full[name] = spelled
+		}
+	}
+	return s.Limits.Valid()
+}
+
+// permissions are the names of what a user of a file does.
+var permissions = map[string]qcow2.Permission{
+	"consistent-read": qcow2.PermRead, "write": qcow2.PermWrite, "write-unchanged": qcow2.PermWriteUnchanged, "resize": qcow2.PermResize,
 }
 
 // defaultNull is the size of a null device in bytes.

@@ -2,6 +2,7 @@ package imgio
 
 import (
 	"cmp"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/govmm/govmm/internal/blkdebug"
@@ -17,6 +18,7 @@ type disk struct {
 	debug        *blkdebug.Debug // nil: no faults are injected
 	writethrough bool            // every write is durable when it ends
 	unmap        bool            // discard does something
+	changed      atomic.Bool     // a request that writes succeeded
 }
 
 // write writes, and makes it durable if that is asked for.
@@ -25,6 +27,9 @@ func (d *disk) write(bufs [][]byte, off int64, fua bool) error {
 }
 
 func (d *disk) durably(fua bool, err error) error {
+	if err == nil {
+		d.changed.Store(true)
+	}
 	if err == nil && (fua || d.writethrough) {
 		err = d.dev.Flush()
 	}
@@ -76,15 +81,41 @@ func (d *disk) writeCompressed(p []byte, off int64) error {
 	return d.durably(false, im.WriteCompressed(p, off))
 }
 
+// below is the image itself, or the one that a raw disk is in.
+func (d *disk) below() (*qcow2.Image, bool) {
+	under, _ := block.Below(d.dev)
+	im, ok := under.(*qcow2.Image)
+	return im, ok
+}
+
+// readState reads from the machine's state behind the disk.
+func (d *disk) readState(p []byte, off int64) error {
+	im, ok := d.below()
+	if !ok {
+		return syscall.ENOTSUP
+	}
+	return im.ReadVMState([][]byte{p}, off)
+}
+
+// writeState writes to the machine's state behind the disk.
+func (d *disk) writeState(p []byte, off int64) error {
+	im, ok := d.below()
+	if !ok {
+		return syscall.ENOTSUP
+	}
+	return d.durably(false, im.WriteVMState([][]byte{p}, off))
+}
+
 // allocated reports whether the image itself, not one below it, has the byte at
 // off, and how many of the n bytes from there on are alike.
 func (d *disk) allocated(off, n int64) (bool, int64, error) {
-	im, ok := block.Unfiltered(d.dev).(*qcow2.Image)
+	under, base := block.Below(d.dev)
+	im, ok := under.(*qcow2.Image)
 	if !ok {
 		return true, n, nil
 	}
 	var first qcow2.Extent
-	for e, err := range qcow2.Extents(im, off, n) {
+	for e, err := range qcow2.Extents(im, base+off, n) {
 		if err != nil {
 			return false, 0, err
 		}

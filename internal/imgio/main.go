@@ -113,9 +113,9 @@ func Main(name, version string, args []string, stdin io.Reader, stdout, stderr i
 	}
 	good := s.loop(lines, stdin)
 	s.wait()
+	d := s.disk
 	if err := s.Close(); err != nil {
-		s.complain("close: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
-		good = false
+		good = s.sayClose(d, err) && good
 	}
 	if !good {
 		return 1
@@ -209,6 +209,7 @@ func (s *Session) reader(stdin io.Reader) (next func() (string, bool)) {
 		in := newLineReader(stdin)
 		return func() (string, bool) {
 			s.printf("%s", prompt)
+			s.flushOut()
 			return in.next()
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/govmm/govmm/internal/blkdebug"
 	"github.com/govmm/govmm/internal/block"
 	"github.com/govmm/govmm/internal/blockopt"
 	"github.com/govmm/govmm/qcow2"
@@ -28,11 +27,18 @@ func (s *Session) openImage(o *openOptions) bool {
 			device = " device " + o.name
 		}
 		s.complain("can't open%s: %s", device, reason(err))
+		var image *qcow2.ImageError
+		if errors.As(err, &image) && image.Detail != "" && s.Name != qemuIO {
+			s.complain("%s", image.Detail)
+		}
 		return false
 	}
 	s.disk = d
 	return true
 }
+
+// qemuIO is the name under which nothing is said that qemu-io does not say.
+const qemuIO = "qemu-io"
 
 func (s *Session) openDisk(o *openOptions) (*disk, error) {
 	t, err := o.resolve(s.Secrets)
@@ -44,10 +50,8 @@ func (s *Session) openDisk(o *openOptions) (*disk, error) {
 		fmt.Fprintf(s.Err, block.GuessWarning, o.name)
 	}
 	d := &disk{writethrough: o.cache.writethrough, unmap: t.unmap, driver: t.Driver()}
-	if t.Inject {
-		d.debug = blkdebug.New(t.Rules, func(line string) { s.printf("%s\n", line) })
-		spec.Debug = d.debug
-	}
+	d.debug = t.NewDebug(func(line string) { s.printf("%s\n", line) })
+	spec.Debug = d.debug
 	if o.snapshot {
 		if spec, err = overlay(spec); err != nil {
 			return nil, err
@@ -84,8 +88,8 @@ func overlay(spec block.Spec) (block.Spec, error) {
 		return spec, err
 	}
 	top := spec
-	top.Window, top.Alone, top.DataFile, top.Data, top.Backing = nil, false, "", nil, &below
-	top.Remote, top.Filter, top.Align = nil, nil, 0
+	top.Window, top.Alone, top.DataFile, top.Backing = nil, false, "", &below
+	top.Storage, top.Data, top.Compress = nil, nil, false
 	top.Path, top.Format, top.ReadOnly, top.ForceShare = filepath.Join(dir, "overlay"), block.FormatQCOW2, false, false
 	f, err := qcow2.OpenFile(top.Path, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 	if err == nil {
@@ -104,11 +108,14 @@ func reason(err error) string {
 	var backing *qcow2.BackingError
 	var option block.OptionError
 	var driver block.DriverError
+	var image *qcow2.ImageError
 	switch {
 	case errors.As(err, &option):
 		return option.Error()
 	case errors.As(err, &backing):
 		return "Could not open backing file: " + reason(backing.Err)
+	case errors.As(err, &image):
+		return image.Problem
 	case errors.As(err, &driver):
 		return fmt.Sprintf("Unknown driver '%s'", string(driver))
 	case errors.As(err, &locked):
@@ -179,9 +186,9 @@ func (o *openOptions) add(list string) {
 }
 
 func (s *Session) closeCommand(*command, []string) bool {
+	d := s.disk
 	if err := s.Close(); err != nil {
-		s.complain("close: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
-		return false
+		return s.sayClose(d, err)
 	}
 	return true
 }
@@ -227,9 +234,8 @@ func (s *Session) reopen(c *command, words []string) bool {
 	}
 	s.wait()
 	if err := d.dev.Close(); err != nil {
-		s.complain("close: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
 		s.disk = nil
-		return false
+		return s.sayClose(d, err)
 	}
 	dev, err := block.Open(spec)
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"syscall"
 	"time"
 )
 
@@ -101,7 +100,7 @@ func (s *Session) read(c *command, words []string) bool {
 	begin := time.Now()
 	var err error
 	if f.has('b') {
-		err = syscall.ENOTSUP
+		err = s.disk.readState(p, off)
 	} else {
 		err = s.disk.dev.ReadV([][]byte{p}, off)
 	}
@@ -177,7 +176,7 @@ func (s *Session) write(c *command, words []string) bool {
 	var err error
 	switch {
 	case f.has('b'):
-		err = syscall.ENOTSUP
+		err = s.disk.writeState(p, off)
 	case f.has('z'):
 		err = s.disk.writeZeroes(off, n, f.has('u'), f.has('n'), f.has('f'))
 	case f.has('c'):

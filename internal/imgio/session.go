@@ -47,6 +47,15 @@ func (s *Session) printf(format string, args ...any) {
 	fmt.Fprintf(s.Out, format, args...)
 }
 
+// flushOut writes what Out holds back, if it does that.
+func (s *Session) flushOut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f, ok := s.Out.(interface{ Flush() error }); ok {
+		_ = f.Flush() // the writer keeps its error
+	}
+}
+
 // complain prints a message of the program.
 func (s *Session) complain(format string, args ...any) {
 	fmt.Fprintf(s.Err, s.Name+": "+format+"\n", args...)
@@ -112,6 +121,21 @@ func (s *Session) Close() error {
 	err := s.disk.dev.Close()
 	s.disk = nil
 	return err
+}
+
+// sayClose prints why an image was not closed well. Of one to which nothing was written
+// qemu-io says nothing; good reports that.
+func (s *Session) sayClose(d *disk, err error) (good bool) {
+	switch {
+	case s.Name == qemuIO && errors.Is(err, qcow2.ErrMetadata):
+		s.complain("Failed to flush the L2 table cache: %s", text(err))
+		s.complain("Failed to flush the refcount block cache: %s", text(err))
+	case s.Name == qemuIO && !d.changed.Load():
+		return true
+	default:
+		s.complain("close: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	return false
 }
 
 // text is the message of the C library for an error of a request.

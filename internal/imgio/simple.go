@@ -69,8 +69,8 @@ func (s *Session) truncate(c *command, words []string) bool {
 
 func (s *Session) info(*command, []string) bool {
 	s.printf("format name: %s\n", s.disk.driver)
-	im, ok := s.disk.dev.(*qcow2.Image)
-	if s.disk.spec.Format == block.FormatNull || !ok && s.disk.spec.Remote != nil {
+	im, ok := s.disk.below()
+	if below := s.disk.spec.Storage; s.disk.spec.Format == block.FormatNull || !ok && below != nil && below.Remote != nil {
 		return true // nothing more is known
 	}
 	if !ok {
@@ -86,7 +86,9 @@ func (s *Session) info(*command, []string) bool {
 	entry := info.ClusterSize * (info.ClusterSize / word)
 	state := (info.Size + entry - 1) / entry * entry
 	s.printf("cluster size: %s\nvm state offset: %s\n", amount(float64(info.ClusterSize)), amount(float64(state)))
-	s.printf("Format specific information:\n%s", imgtool.Specific(&info))
+	if _, own := s.disk.dev.(*qcow2.Image); own {
+		s.printf("Format specific information:\n%s", imgtool.Specific(&info))
+	}
 	return true
 }
 
@@ -278,6 +280,7 @@ func (s *Session) raise(_ *command, words []string) bool {
 // signal sends the process a signal, as if nobody caught it.
 func (s *Session) signal(n syscall.Signal) bool {
 	if n > 0 {
+		s.flushOut()
 		resetSignal(n)
 		if err := syscall.Kill(os.Getpid(), n); err == nil && fatal(n) {
 			select {} // it comes

@@ -115,14 +115,22 @@ func (t *Tool) amend(im *qcow2.Image, v formatValues, force bool) error {
 		}
 		o.LazyRefcounts = &on
 	}
-	if _, ok := v["data_file"]; ok {
-		return errors.New("data-file is not supported when an image is amended")
+	if file, ok := v["data_file"]; ok {
+		if !info.HasDataFile {
+			return errors.New("data-file can only be set for images that use an external data file")
+		}
+		o.DataFile = &file
 	}
-	if _, ok := v["data_file_raw"]; ok && v.on("data_file_raw") != info.RawData {
-		return errors.New("data-file-raw cannot be set on existing images")
+	if _, ok := v["data_file_raw"]; ok {
+		switch on := v.on("data_file_raw"); {
+		case on && !info.RawData:
+			return errors.New("data-file-raw cannot be set on existing images")
+		case info.RawData && !on:
+			o.NotRaw = true
+		}
 	}
 	if _, ok := v["size"]; ok {
-		if err := mayResize(im); err != nil {
+		if err := mayResize(im); err != nil && o.Version < 3 {
 			return err
 		}
 		size := sectors(v.size("size", 0))

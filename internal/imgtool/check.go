@@ -49,20 +49,18 @@ func runCheck(t *Tool, a *arguments) error {
 	if err != nil {
 		return err
 	}
-	s, err := t.locate(name, a.has("image-opts"), openOptions{format: a.get("format", ""), write: repair != qcow2.RepairNone, noBacking: true})
+	s, err := t.locate(name, a.has("image-opts"), openOptions{format: a.get("format", ""), write: repair != qcow2.RepairNone, noBacking: true, share: a.has("force-share")})
 	if err != nil {
 		return err
 	}
-	if s.spec.Format != block.FormatQCOW2 || s.spec.Filter != nil {
+	if s.spec.Format != block.FormatQCOW2 {
 		d, err := t.openSource(s, openOptions{write: !s.spec.ReadOnly})
 		if err != nil {
 			return err
 		}
 		return errors.Join(&statusError{exitUnsupported, errors.New("This image format does not support checks")}, d.Close())
 	}
-	s.spec.ReadOnly = repair == qcow2.RepairNone
-	s.spec.ForceShare = s.spec.ForceShare || a.has("force-share")
-	f, err := block.OpenFile(s.spec)
+	f, err := s.spec.OpenStorage()
 	if err != nil {
 		return openError(name, err)
 	}
@@ -74,10 +72,10 @@ func runCheck(t *Tool, a *arguments) error {
 		return []byte(s.spec.Secret), nil
 	}
 	o := qcow2.Options{
-		ReadOnly: repair == qcow2.RepairNone, ForRepair: repair != qcow2.RepairNone, NoBacking: true, NoDataFile: true, Secret: secret,
+		ReadOnly: repair == qcow2.RepairNone, ForRepair: true, NoBacking: true, NoDataFile: true, Secret: secret,
 	}
 	if debug := s.spec.Debug; debug != nil {
-		o.Event = debug.Event
+		f, o.Event = debug.Wrap(f), debug.Event
 	}
 	im, err := qcow2.Open(f, o)
 	if err != nil {
@@ -85,11 +83,7 @@ func runCheck(t *Tool, a *arguments) error {
 	}
 	defer im.Close()
 	quiet := a.has("q")
-	report := func(text string) {
-		if !quiet {
-			fmt.Fprintln(t.Stderr, text)
-		}
-	}
+	report := func(text string) { fmt.Fprintln(t.Stderr, text) } // -q or not, as qemu-img
 	r, err := im.Check(qcow2.CheckOptions{Repair: repair, Report: report})
 	if err != nil {
 		return fmt.Errorf("Check failed: %s", reason(err))

@@ -3,6 +3,7 @@ package imgtool
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/govmm/govmm/internal/block"
 	"github.com/govmm/govmm/qcow2"
@@ -53,14 +54,27 @@ func runCommit(t *Tool, a *arguments) (err error) {
 		format, under = mid.Info().BackingFormat, mid.Backing()
 	}
 	spec := block.Spec{Format: format}
-	if named := s.spec.Backing; named != nil && depth > 1 {
+	named := s.spec.Backing
+	if named == nil {
+		odd, err := t.oddName(im, depth)
+		if err != nil {
+			return err
+		}
+		if odd != nil {
+			spec = *odd
+		}
+	}
+	if named != nil && depth > 1 {
 		return errors.New("Committing into what is below a backing file that options name is not supported")
 	} else if named != nil {
 		if spec = *named; spec.Format == "" {
 			spec.Format = format
 		}
 	}
-	spec.Path, spec.ReadOnly, spec.L2CacheSize = files[depth], false, writeCache
+	if spec.Storage == nil {
+		spec.Path = files[depth]
+	}
+	spec.ReadOnly, spec.L2CacheSize = false, writeCache
 	below, err := block.Open(spec)
 	if err != nil {
 		return openError(files[depth], err)
@@ -73,13 +87,30 @@ func runCommit(t *Tool, a *arguments) (err error) {
 	p := t.newProgress(a.has("p") && !a.has("q"), 1)
 	err = im.CommitTo(target, qcow2.CommitOptions{Depth: depth, Keep: a.has("d") || based, Progress: p.engine})
 	p.end()
-	if err != nil {
-		return errors.New(reason(err))
+	switch {
+	case errors.Is(err, qcow2.ErrNotEmptied):
+		return fmt.Errorf("Failed to empty %s: %s", s.injected(), reason(err))
+	case err != nil:
+		return fmt.Errorf("Block job failed: %s", reason(err))
 	}
 	if !a.has("q") {
 		t.printf("Image committed.\n")
 	}
 	return nil
+}
+
+// oddName returns what the backing file at depth is, if it has a name that is no plain
+// file name; else nil.
+func (t *Tool) oddName(im *qcow2.Image, depth int) (*block.Spec, error) {
+	for ; depth > 1; depth-- {
+		im = im.Backing().(*qcow2.Image)
+	}
+	info := im.Info()
+	if !strings.HasPrefix(info.BackingFile, "json:") && !strings.HasPrefix(info.BackingFile, "blkdebug:") {
+		return nil, nil
+	}
+	s, err := t.locate(info.BackingFile, false, openOptions{format: info.BackingFormat, write: true})
+	return &s.spec, err
 }
 
 // chainDepth finds a name among the files of a chain: as the image above it has it, or

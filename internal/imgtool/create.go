@@ -114,6 +114,7 @@ func (t *Tool) create(n *newImage) error {
 	}
 	if !n.quiet {
 		t.printf("%s\n", n.describe())
+		flush(t.Stdout)
 	}
 	switch n.format {
 	case block.FormatQCOW2:
@@ -247,7 +248,8 @@ func overwriteRemote(name string, do func(f qcow2.File) error) error {
 	if err != nil {
 		return err
 	}
-	f, err := block.OpenFile(block.Spec{Path: name, Remote: nbdclient.New(target)})
+	storage := block.Spec{Format: block.FormatNBD, Path: name, Remote: nbdclient.New(target)}
+	f, err := (&block.Spec{Path: name, Storage: &storage}).OpenStorage()
 	if open := (*block.OpenError)(nil); errors.As(err, &open) {
 		return open.Err
 	} else if err != nil {

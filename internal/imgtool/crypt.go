@@ -110,7 +110,7 @@ func keyBits(h *luks.Header, mode string) uint32 {
 
 // describeLUKS looks at a LUKS disk without unlocking it.
 func (t *Tool) describeLUKS(s source, i *imageInfo) (*imageInfo, error) {
-	f, err := openHostFile(s.spec.Path, false, s.spec.ForceShare)
+	f, err := s.spec.OpenStorage()
 	if err != nil {
 		return nil, openError(s.name, err)
 	}
@@ -124,6 +124,6 @@ func (t *Tool) describeLUKS(s source, i *imageInfo) (*imageInfo, error) {
 		return nil, openError(s.name, err)
 	}
 	i.size, i.crypt, i.luks = max(size-h.PayloadOffset(), 0), true, h
-	i.allocated(s, f)
+	i.allocated(s)
 	return i, nil
 }

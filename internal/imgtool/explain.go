@@ -70,7 +70,7 @@ func runExplain(t *Tool, a *arguments) error {
 	if s.spec.Format == block.FormatNull {
 		return openError(name, qcow2.ErrFormat)
 	}
-	f, err := openHostFile(s.spec.Path, false, s.spec.ForceShare)
+	f, err := s.spec.OpenStorage()
 	if err != nil {
 		return openError(name, err)
 	}

@@ -29,6 +29,7 @@ type imageInfo struct {
 	size    int64
 	actual  int64 // -1 if not known
 	null    bool  // stored nowhere
+	cluster int64 // size of a cluster of the image that a raw disk is in; else 0
 	image   *qcow2.Info
 	crypt   bool
 	luks    *luks.Header // of a LUKS disk
@@ -89,11 +90,11 @@ func runInfo(t *Tool, a *arguments) error {
 // describe opens an image and looks at it.
 func (t *Tool) describe(s source) (*imageInfo, error) {
 	i := &imageInfo{file: s.fileName(), format: s.opts.Driver(), actual: -1}
-	if s.spec.Format == block.FormatLUKS && s.spec.Filter == nil {
+	if s.spec.Format == block.FormatLUKS {
 		return t.describeLUKS(s, i)
 	}
-	if s.spec.Format == block.FormatQCOW2 && s.spec.Filter == nil {
-		f, err := block.OpenFile(s.spec)
+	if s.spec.Format == block.FormatQCOW2 && !s.spec.Compress {
+		f, err := s.spec.OpenStorage()
 		if err != nil {
 			return nil, openError(s.name, err)
 		}
@@ -104,7 +105,7 @@ func (t *Tool) describe(s source) (*imageInfo, error) {
 		defer im.Close()
 		info := im.Info()
 		i.image, i.size, i.crypt = &info, info.Size, info.Encryption != nil
-		i.allocated(s, f)
+		i.allocated(s)
 		i.backing = backingPath(s.spec.Path, info.BackingFile)
 		return i, nil
 	}
@@ -114,25 +115,31 @@ func (t *Tool) describe(s source) (*imageInfo, error) {
 	}
 	defer d.Close()
 	i.size = d.Size()
+	if below, _ := block.Below(d); below != d {
+		if im, ok := below.(*qcow2.Image); ok {
+			i.cluster = im.Info().ClusterSize
+		}
+	}
 	if s.spec.Format == block.FormatNull {
 		i.actual, i.null = 0, true
-	} else if s.spec.Remote == nil && s.spec.Filter == nil {
-		if f, err := openHostFile(s.spec.Path, false, true); err == nil {
-			i.allocated(s, f)
-			f.Close()
-		}
+	} else {
+		i.allocated(s)
 	}
 	return i, nil
 }
 
 // allocated takes the storage of a file on the host. Under injected faults it is not
 // known.
-func (i *imageInfo) allocated(s source, f qcow2.File) {
-	host, ok := f.(*qcow2.OSFile)
-	if !ok || s.opts.Inject {
+func (i *imageInfo) allocated(s source) {
+	if s.opts.Inject {
 		return
 	}
-	if n, err := host.Allocated(); err == nil {
+	f, err := openHostFile(s.spec.Path, false, true)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	if n, err := f.Allocated(); err == nil {
 		i.actual = n
 	}
 }
@@ -160,6 +167,9 @@ func (i *imageInfo) dict() dict {
 	}
 	q := i.image
 	if q == nil {
+		if i.cluster != 0 {
+			d["cluster-size"] = i.cluster
+		}
 		if i.luks != nil {
 			d["format-specific"] = dict{"type": "luks", "data": luksDict(i.luks, 0)}
 		}
@@ -245,6 +255,9 @@ func (i *imageInfo) text() string {
 	}
 	q := i.image
 	if q == nil {
+		if i.cluster != 0 {
+			fmt.Fprintf(&b, "cluster_size: %d\n", i.cluster)
+		}
 		if i.luks != nil {
 			b.WriteString("Format specific information:\n")
 			tree(&b, luksDict(i.luks, 0), 1)

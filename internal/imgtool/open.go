@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 
-	"github.com/govmm/govmm/internal/blkdebug"
 	"github.com/govmm/govmm/internal/block"
 	"github.com/govmm/govmm/internal/blockopt"
 	"github.com/govmm/govmm/qcow2"
@@ -130,9 +129,7 @@ func (t *Tool) locate(name string, imageOpts bool, o openOptions) (source, error
 		return failed(err)
 	}
 	s.spec = s.opts.Spec
-	if s.opts.Inject {
-		s.spec.Debug = blkdebug.New(s.opts.Rules, nil)
-	}
+	s.spec.Debug = s.opts.NewDebug(nil)
 	s.spec.ReadOnly = s.spec.ReadOnly || !o.write
 	s.spec.LeaveBacking = o.noBacking
 	s.spec.ForceShare = s.spec.ForceShare || o.share

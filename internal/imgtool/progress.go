@@ -26,7 +26,7 @@ type progress struct {
 func (t *Tool) newProgress(live bool, total int64) *progress {
 	p := &progress{out: t.Stdout, live: live, total: total, done: make(chan struct{})}
 	if live {
-		fmt.Fprintf(p.out, "    (%3.2f/100%%)\r", 0.0)
+		p.show(0)
 		return p
 	}
 	p.notify = make(chan os.Signal, 1)
@@ -64,7 +64,20 @@ func (p *progress) set(at int64) {
 	p.at = at
 	if v := p.percent(); p.live && (v >= p.shown+step || at == p.total && p.shown < 100) {
 		p.shown = v
-		fmt.Fprintf(p.out, "    (%3.2f/100%%)\r", v)
+		p.show(v)
+	}
+}
+
+// show prints the line, at once.
+func (p *progress) show(percent float64) {
+	fmt.Fprintf(p.out, "    (%3.2f/100%%)\r", percent)
+	flush(p.out)
+}
+
+// flush has a buffered writer, if it is one, write what it has.
+func flush(w io.Writer) {
+	if f, ok := w.(interface{ Flush() error }); ok {
+		_ = f.Flush() // the writer keeps its error
 	}
 }
 

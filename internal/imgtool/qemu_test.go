@@ -17,8 +17,8 @@ import (
 
 // script is a list of command lines that are run twice, by qemu-img and by this
 // package, each in a directory of its own: exit statuses and output must agree
-// line for line. A line that begins with "io " is for QEMU's qemu-io in both,
-// one with "same " compares the two directories' images of that name. Of one that
+// line for line. A line that begins with "io " or "img " is for QEMU's qemu-io or
+// qemu-img in both, one with "same " compares the two directories' images of that name. Of one that
 // begins with "~" the layout of the file is left out.
 type script struct {
 	name  string
@@ -63,16 +63,16 @@ func TestAgainstQEMU(t *testing.T) {
 			t.Skipf("%s is not installed (Debian package qemu-utils)", tool)
 		}
 	}
-	for _, s := range slices.Concat(scripts, optionScripts) {
+	for _, s := range slices.Concat(scripts, optionScripts, damageScripts, amendScripts, nestedScripts) {
 		t.Run(s.name, func(t *testing.T) {
 			theirs, ours := t.TempDir(), t.TempDir()
 			for _, line := range strings.Split(strings.TrimSpace(s.lines), "\n") {
 				line = strings.TrimSpace(line)
 				words := split(line)
 				switch words[0] {
-				case "io":
+				case "io", "img":
 					for _, dir := range []string{theirs, ours} {
-						cmd := exec.Command("qemu-io", words[1:]...)
+						cmd := exec.Command("qemu-"+words[0], words[1:]...)
 						cmd.Dir = dir
 						if out, err := cmd.CombinedOutput(); err != nil || bytes.Contains(out, []byte("failed")) {
 							t.Fatalf("%s in %s: %v\n%s", line, dir, err, out)

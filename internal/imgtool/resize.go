@@ -95,7 +95,7 @@ func resizeDevice(d block.Device, s source, size int64, mode qcow2.Preallocation
 	if err := r.ResizeWith(sectors(size), qcow2.ResizeOptions{Preallocation: mode}); err != nil {
 		return errors.New(reason(err))
 	}
-	if s.spec.Format == block.FormatRaw && size%sectorSize != 0 {
+	if s.spec.Format == block.FormatRaw && s.spec.Storage == nil && size%sectorSize != 0 {
 		return os.Truncate(s.spec.Path, size)
 	}
 	return nil

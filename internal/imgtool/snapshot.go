@@ -49,7 +49,7 @@ func runSnapshot(t *Tool, a *arguments) (err error) {
 	case "c":
 		// No machine has run: none of its instructions.
 		if _, err := im.CreateSnapshot(qcow2.SnapshotOptions{Name: snapshot, ICount: new(int64)}); err != nil {
-			return fmt.Errorf("Could not create snapshot '%s': %s", snapshot, numbered(err))
+			return fmt.Errorf("Could not create snapshot '%s': %s", snapshot, numbered(err, len(im.Snapshots())))
 		}
 	case "a":
 		if err := im.ApplySnapshot(snapshot); err != nil {
@@ -74,10 +74,16 @@ func runSnapshot(t *Tool, a *arguments) (err error) {
 // errSilent marks an error that nothing is said of.
 var errSilent = errors.New("nothing to say")
 
-// numbered is an error as its negative number and its text, where it has one.
-func numbered(err error) string {
+// maxSnapshots is how many snapshots an image can have.
+const maxSnapshots = 65536
+
+// numbered is the error of making one more snapshot, as its negative number and its text,
+// where it has one.
+func numbered(err error, snapshots int) string {
 	no := syscall.Errno(0)
 	switch {
+	case errors.Is(err, qcow2.ErrTooLarge) && snapshots == maxSnapshots:
+		no = syscall.EFBIG
 	case errors.Is(err, qcow2.ErrTooLarge): // more references to a cluster than are counted
 		no = syscall.EINVAL
 	case !errors.As(err, &no):

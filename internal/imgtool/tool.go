@@ -183,6 +183,10 @@ func (t *Tool) complain(err error) {
 	if errors.As(err, &locked) && len(locked.Holders) > 0 && t.Name != qemuImg {
 		fmt.Fprintf(t.Stderr, "%s: it is in use by %s\n", t.Name, strings.Join(locked.Holders, ", "))
 	}
+	var image *qcow2.ImageError
+	if errors.As(err, &image) && image.Detail != "" && t.Name != qemuImg {
+		fmt.Fprintf(t.Stderr, "%s: %s\n", t.Name, image.Detail)
+	}
 	var u usageError
 	var size *sizeSyntaxError
 	if errors.As(err, &size) {
@@ -208,7 +212,10 @@ func reason(err error) string {
 	var path *fs.PathError
 	var locked *qcow2.LockError
 	var driver block.DriverError
+	var image *qcow2.ImageError
 	switch {
+	case errors.As(err, &image):
+		return image.Problem
 	case errors.As(err, &driver):
 		return fmt.Sprintf("Unknown driver '%s'", string(driver))
 	case errors.As(err, &locked):

@@ -1,0 +1,46 @@
+package imgtool
+
+// amendScripts are about what amend changes, and what it refuses.
+var amendScripts = []script{
+	{"amend the external data file", `
+		create -q -f qcow2 a 64M
+		amend -o data_file=foo a
+		amend -o data_file_raw=on a
+		create -q -f qcow2 -o data_file=d b 64M
+		amend -o data_file=foo b
+		info b
+		io -r -c "read 0 4k" --image-opts data-file.filename=d,file.filename=b
+		info --image-opts data-file.filename=d,file.filename=b
+		amend -o data_file= --image-opts data-file.filename=d,file.filename=b
+		info b
+		info --image-opts data-file.filename=d,file.filename=b
+		amend -o data_file=d --image-opts data-file.filename=d,file.filename=b
+		same b
+		create -q -f qcow2 -o data_file=e,data_file_raw=on c 64M
+		amend -o data_file_raw=on c
+		info c
+		amend -o data_file_raw=off c
+		info c
+		amend -o data_file_raw=on c
+		amend -o compat=0.10 c
+		check c
+	`},
+	{"amend to version 2", `
+		create -q -f qcow2 -o extended_l2=on a 64M
+		amend -o compat=0.10 a
+		create -q -f qcow2 -o refcount_bits=8 b 64M
+		amend -o compat=0.10 b
+		create -q -f qcow2 c 64M
+		snapshot -c x c
+		resize -q c 65M
+		amend -o compat=0.10 c
+		amend -o compat=0.10,size=64M c
+		resize c 65M
+		amend -o compat=1.1,size=66M c
+		~check c
+		create -q -f qcow2 -o compression_type=zstd d 64M
+		io -f qcow2 -c "write -c 0 64k" d
+		amend -o compat=0.10 d
+		amend -o compat=9 d
+	`},
+}

@@ -1,0 +1,117 @@
+package imgtool
+
+// damageScripts are about images whose header or tables are no good.
+var damageScripts = []script{
+	{"header sizes", `
+		create -q -f qcow2 a 64M
+		poke a 100 255 255 255 255
+		info a
+		poke a 100 127 255 255 255
+		info a
+		poke a 100 0 0 0 96
+		info a
+		poke a 100 0 0 0 112
+		poke a 4 0 0 0 4
+		info -f qcow2 a
+		poke a 4 0 0 0 1
+		info -f qcow2 a
+		poke a 4 0 0 0 3
+		poke a 20 0 0 0 8
+		info a
+		poke a 20 0 0 0 22
+		check a
+		poke a 20 0 0 0 16
+		poke a 96 0 0 0 7
+		info a
+		poke a 96 0 0 0 4
+		poke a 104 2
+		info a
+		poke a 104 1
+		info a
+		poke a 104 0
+		poke a 79 8
+		info a
+		poke a 79 0
+		info a
+	`},
+	{"header extensions", `
+		create -q -f qcow2 a 64M
+		poke a 8 255 255 255 255 255 255 255 255
+		info a
+		poke a 112 18 52 86 120 127 255 255 255
+		poke a 8 0 0 0 0 0 0 0 116
+		info a
+		poke a 8 0 0 0 0 0 0 0 0
+		info a
+		poke a 112 226 121 42 202 0 0 0 16
+		info a
+		poke a 112 5 55 190 119 0 0 0 16
+		info a
+		create -q -f qcow2 b 64M
+		poke b 8 0 0 0 0 0 0 16 0 255 255 255 255
+		info b
+		map b
+	`},
+	{"tables of the header", `
+		create -q -f qcow2 a 64M
+		poke a 56 255 255 255 255
+		info a
+		poke a 56 0 2 0 1
+		convert -O raw a b
+		poke a 56 0 0 0 0
+		info a
+		poke a 56 0 0 0 1
+		poke a 48 18 52 86 120 144 171 205 239
+		info a
+		poke a 48 255 255 255 255 255 255 0 0
+		info a
+		poke a 48 0 0 0 0 0 1 0 0
+		poke a 60 255 255 255 255
+		info a
+		poke a 60 0 0 255 255 18 52 86 120 144 171 205 239
+		info a
+		poke a 60 0 0 0 0 0 0 0 0 0 0 0 0
+		poke a 36 255 255 255 255
+		info a
+		poke a 36 0 0 0 1 18 52 86 120 144 171 205 239
+		info a
+		poke a 36 0 0 0 0 0 0 0 0 0 3 0 0
+		info a
+		poke a 36 0 0 0 1
+		poke a 24 16 0 0 0 0 0 0 0
+		info a
+		poke a 24 0 0 0 0 4 0 0 0
+		info a
+	`},
+	{"features", `
+		create -q -f qcow2 a 64M
+		poke a 32 0 0 0 3
+		info a
+		poke a 32 0 0 0 0
+		poke a 72 0 0 1 0 0 0 0 0
+		info a
+		check a
+		poke a 72 0 0 0 0 0 0 0 2
+		info a
+		resize a 65M
+		snapshot -c x a
+		poke a 72 0 0 0 0 0 0 0 0
+		poke a 95 2
+		convert -O raw a b
+	`},
+	{"as many snapshots as can be", `
+		create -q -f qcow2 a 64M
+		poke a 64 0 0 0 0 1 0 0 0
+		poke a 60 0 1 0 0
+		snapshot -c test a
+	`},
+	{"a snapshot's L1 table out of place", `
+		create -q -f qcow2 a 64M
+		io -f qcow2 -c "write 0 512" a
+		img snapshot -c test a
+		poke a 458752 0 0 0 0 0 64 2 0
+		check a
+		poke a 458752 0 0 0 0 0 6 0 0 16 0 0 0
+		check a
+	`},
+}
