@@ -232,11 +232,18 @@ func (c *checker) countEntry(entry l2Entry, times uint32) (fixed l2Entry, host i
 		return entry, host
 	case entry.alloc() != 0 || e&entryZero == 0 && !c.g.extended():
 		c.corruption("ERROR offset=%x: Data cluster is not properly aligned; L2 entry corrupted.", host)
-		return entry, host
-	}
-	c.corruption("ERROR offset=%x: Preallocated cluster is not properly aligned; L2 entry corrupted.", host)
-	if c.o.Repair == RepairAll {
+	case c.o.Repair == RepairAll:
+		c.corruption("Repairing offset=%x: Preallocated cluster is not properly aligned; L2 entry corrupted.", host)
+		if c.g.extended() { // subclusters that are not zeroes are the backing file's
+			return l2Entry{bitmap: entry.bitmap}, 0
+		}
 		return c.g.zeroEntry(0), 0
+	default:
+		c.corruption("ERROR offset=%x: Preallocated cluster is not properly aligned; L2 entry corrupted.", host)
+	}
+	// Whatever data there is lies in these clusters: they are not free.
+	if !c.g.dataFile {
+		c.reference(host, c.g.clusterSize, times)
 	}
 	return entry, host
 }

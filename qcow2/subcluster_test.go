@@ -145,8 +145,8 @@ func TestCheckBitmaps(t *testing.T) {
 		{name: "allocated and zero", corrupt: 1, edit: func(f *memFile) { f.put64(second+8, bitmapOf(3, 2)) }},
 		{name: "allocated without a cluster", corrupt: 1, edit: func(f *memFile) { f.put64(atL2+32+8, 1) }},
 		{name: "zero flag", corrupt: 1, ourselves: true, edit: func(f *memFile) { f.put64(second, f.get64(second)|entryZero) }},
-		{name: "data unaligned", corrupt: 1, ourselves: true, edit: func(f *memFile) { f.put64(second, 0x60200|entryCopied) }},
-		{name: "no data unaligned", corrupt: 1, fixed: true, ourselves: true, edit: func(f *memFile) { f.put64(second, 0x60200|entryCopied); f.put64(second+8, 0) }},
+		{name: "data unaligned", corrupt: 2, edit: func(f *memFile) { f.put64(second, 0x60200|entryCopied) }},
+		{name: "no data unaligned", corrupt: 2, fixed: true, edit: func(f *memFile) { f.put64(second, 0x60200|entryCopied); f.put64(second+8, 0) }},
 		{name: "compressed with bitmap", corrupt: 1, edit: func(f *memFile) { f.put64(second, entryCompressed|0x60000) }},
 		{name: "COPIED missing", corrupt: 1, fixed: true, edit: func(f *memFile) { f.put64(second, f.get64(second)&^entryCopied) }},
 	} {
@@ -179,6 +179,63 @@ func TestCheckBitmaps(t *testing.T) {
 				t.Error("the repaired cluster is not zero")
 			}
 		})
+	}
+}
+
+// TestRepairKeepsTheBackingFilesSubclusters repairs a cluster without data, whose
+// offset is not one of a cluster: what of it is not zeroes is still the backing file's.
+// That of one with data stays in use, wherever in its clusters it may be.
+func TestRepairKeepsTheBackingFilesSubclusters(t *testing.T) {
+	const sub = 2 << 10
+	open := func() (*memFile, *Image) {
+		f, base := new(memFile), &memFile{data: pattern(0xba, 128*kib)[0]}
+		if err := Create(f, CreateOptions{Size: 128 * kib, ExtendedL2: true, BackingFile: "base", BackingFormat: "raw"}); err != nil {
+			t.Fatal(err)
+		}
+		im, err := Open(f, Options{Backing: func(string, string) (Backing, error) { return meteredBacking{&meter{memFile: base}}, nil }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := im.WriteV(pattern(1, sub), 2*sub); err != nil {
+			t.Fatal(err)
+		}
+		return f, im
+	}
+	damage := func(f *memFile, im *Image) {
+		if err := im.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		at := int64(f.get64(int64(im.hdr.l1Offset)) & entryOffset)
+		f.put64(at, f.get64(at)+512)
+		im.l2.reset()
+	}
+	f, im := open()
+	if err := im.WriteZeroes(2*sub, sub, false); err != nil {
+		t.Fatal(err)
+	}
+	damage(f, im)
+	res, err := im.Check(CheckOptions{Repair: RepairAll})
+	if err != nil || res.Corruptions != 0 || res.CorruptionsFixed == 0 {
+		t.Errorf("no data: %+v, %v", res, err)
+	}
+	got := make([]byte, 64*kib)
+	if err := im.ReadV([][]byte{got}, 0); err != nil {
+		t.Fatal(err)
+	}
+	for i, b := range got {
+		if zero := i/sub == 2; zero && b != 0 || !zero && b != 0xba {
+			t.Fatalf("byte %d is %#x after the repair", i, b)
+		}
+	}
+	f, im = open()
+	damage(f, im)
+	at := int64(f.get64(int64(im.hdr.l1Offset)) & entryOffset)
+	cluster := int64(f.get64(at)&entryOffset) >> im.g.clusterBits
+	if _, err := im.Check(CheckOptions{Repair: RepairAll}); err != nil {
+		t.Fatal(err)
+	}
+	if p, i, err := im.refPage(cluster); err != nil || loadRefcount(p.buf, i, im.g.refcountOrder) == 0 {
+		t.Errorf("the repair freed a cluster that data may lie in (%v)", err)
 	}
 }
 

@@ -28,6 +28,10 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 	if format == FormatNull {
 		return newNull(c.spec.Size, readOnly), nil
 	}
+	if format == FormatNBD {
+		*c.seen = append(*c.seen, qcow2.FileID{}) // none of the host's files
+		return openRemote(c.spec.Remote, readOnly)
+	}
 	f, err := c.storage(path, readOnly)
 	if err != nil {
 		return nil, err
@@ -50,7 +54,12 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 	}
 	file, plain := f.(*qcow2.OSFile)
 	if format == FormatRaw && !plain {
-		return newPart(f.(*diskFile).d, window, readOnly, debug)
+		p, err := newPart(f.(*diskFile).d, window, readOnly, debug)
+		if err != nil {
+			return nil, err
+		}
+		p.filter = c.spec.Filter && c.atTop()
+		return p, nil
 	}
 	if format == FormatRaw {
 		return newRaw(file, window, readOnly, c.spec.Guessed && c.atTop(), debug)
@@ -84,11 +93,14 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 		return nil, err // not im: a nil *Image in a Device is not a nil Device
 	}
 	owned = true
-	if c.spec.DataFile != "" && named && !im.Info().HasDataFile {
+	if (c.spec.DataFile != "" || c.spec.Data != nil) && named && !im.Info().HasDataFile {
 		return nil, errors.Join(optionErrorf("'data-file' can only be set for images with an external data file"), im.Close())
 	}
 	if n, most := c.spec.L2EntrySize, im.Info().ClusterSize; named && n != 0 && (n < sectorSize || n > most || n&(n-1) != 0) {
 		return nil, errors.Join(optionErrorf("L2 cache entry size must be a power of two between %d and the cluster size (%d)", sectorSize, most), im.Close())
+	}
+	if c.spec.Compress && named {
+		return compressed(im)
 	}
 	return im, nil
 }
@@ -171,7 +183,7 @@ func (c *chain) openBacking(path, name, format string) (qcow2.Backing, error) {
 	switch {
 	case format == "file", format == "host_device": // the bytes of a file
 		format = FormatRaw
-	case format == "", format == FormatRaw, format == FormatQCOW2, format == FormatLUKS, format == FormatNull && spec != c.spec:
+	case format == "", format == FormatRaw, format == FormatQCOW2, format == FormatLUKS, (format == FormatNull || format == FormatNBD) && spec != c.spec:
 	default:
 		return nil, DriverError(format)
 	}
@@ -213,6 +225,14 @@ func (c *chain) inherit(s Spec) *Spec {
 // named for the first image of the chain, else the one called name by the image.
 // As with QEMU, a relative name starts at the working directory.
 func (c *chain) openDataFile(name string, readOnly bool) (_ qcow2.File, err error) {
+	if c.spec.Data != nil && c.atTop() {
+		spec := c.inherit(*c.spec.Data)
+		d, err := (&chain{spec: spec, seen: c.seen, under: len(*c.seen)}).open(spec.Path, spec.Format, readOnly)
+		if err != nil {
+			return nil, err
+		}
+		return &diskFile{d}, nil
+	}
 	if c.spec.DataFile != "" && c.atTop() {
 		name = c.spec.DataFile
 	} else if name, err = plainName(name); err != nil {

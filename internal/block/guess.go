@@ -28,6 +28,17 @@ func (s *Spec) Guess() (string, error) {
 	if s.Storage == nil {
 		return Guess(s.Path)
 	}
+	if c := s.Storage.Remote; c != nil {
+		// The connection is kept, since some servers end with their first.
+		if err := c.Connect(); err != nil {
+			return "", err
+		}
+		first := make([]byte, max(c.Alignment(), magicLen))
+		if err := c.ReadV([][]byte{first}, 0); err != nil {
+			return "", err
+		}
+		return formatOf([magicLen]byte(first)), nil
+	}
 	below := *s.Storage
 	below.ReadOnly, below.ForceShare, below.Debug = true, true, nil
 	d, err := Open(below)

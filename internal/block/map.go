@@ -42,7 +42,16 @@ func Files(d Device) []string {
 			next = x.Backing()
 		case *raw:
 			return append(list, x.f.Path())
+		case *compressing:
+			next = x.Image
+		case *wholeClusters:
+			next = x.Image
+		case *remote:
+			return append(list, x.Path())
 		case *part:
+			if x.filter {
+				return append(list, Files(x.d)...)
+			}
 			return append(list, Files(x.d)[0])
 		default:
 			return append(list, "")

@@ -120,6 +120,7 @@ type part struct {
 	base     int64           // where the part begins
 	size     int64           // of a part that is not all there is from base on; else below 0
 	readOnly bool
+	filter   bool // it is the disk below, as far as where its bytes are goes
 }
 
 func newPart(d Device, w *Window, readOnly bool, debug *blkdebug.Debug) (*part, error) {
@@ -224,12 +225,19 @@ func (p *part) Status(off, n int64) (qcow2.Extent, error) {
 	if err := p.check(off, n, false); err != nil {
 		return qcow2.Extent{}, err
 	}
+	if p.debug != nil {
+		if err := p.debug.Check(blkdebug.BlockStatus, p.base+off, n); err != nil {
+			return qcow2.Extent{}, err
+		}
+	}
 	m, ok := p.d.(Mapper)
 	if !ok {
 		return qcow2.Extent{Offset: off, Length: n, Present: true, Data: true, Host: p.base + off}, nil
 	}
 	e, err := m.Status(p.base+off, n)
-	e.Offset, e.Depth = off, 0
+	if e.Offset = off; !p.filter {
+		e.Depth = 0
+	}
 	return e, err
 }
 
@@ -245,6 +253,9 @@ func (p *part) Resize(size int64) error { return p.ResizeWith(size, qcow2.Resize
 // ResizeWith implements Preallocator.
 func (p *part) ResizeWith(size int64, o qcow2.ResizeOptions) error {
 	r, ok := p.d.(Preallocator)
+	if _, fixed := p.d.(*remote); fixed && !p.readOnly {
+		return optionErrorf("Cannot resize NBD nodes")
+	}
 	switch {
 	case p.readOnly:
 		return ErrReadOnly

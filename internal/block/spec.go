@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/govmm/govmm/internal/blkdebug"
+	"github.com/govmm/govmm/internal/nbdclient"
 	"github.com/govmm/govmm/qcow2"
 )
 
@@ -16,6 +17,7 @@ const (
 	FormatRaw   = "raw"  // the bytes of a file or of a host block device
 	FormatLUKS  = "luks" // a LUKS1 disk in a file or host block device
 	FormatNull  = "null" // reads as zeroes, forgets what is written
+	FormatNBD   = "nbd"  // the export of a server
 )
 
 // Spec says what to open.
@@ -53,6 +55,9 @@ type Spec struct {
 	// DataFile is the external data file of the image at Path. Empty means the one
 	// that the image names.
 	DataFile string
+	// Data is opened in place of the external data file that the image at Path names:
+	// a raw disk or a null device.
+	Data *Spec
 	// NoDataFile refuses an image that needs an external data file.
 	NoDataFile bool
 	// Size in bytes of a device with FormatNull; unused with the others.
@@ -80,6 +85,13 @@ type Spec struct {
 	ShareBacking bool
 	// Locking says whether files are locked against other users; see Locking.
 	Locking Locking
+	// Remote is the export of a disk with FormatNBD. Path then is only its name.
+	Remote *nbdclient.Client
+	// Filter says that a disk with FormatRaw is another in Storage, with what is injected
+	// into that: its bytes are where they are in that.
+	Filter bool
+	// Compress has all clusters compressed that are written to a qcow2 image.
+	Compress bool
 	// Take and Unshare are permissions that a file is locked for beside those that are needed.
 	Take, Unshare qcow2.Permission
 	// Debug injects faults into the topmost file of the chain. DebugConfig names a
@@ -212,6 +224,11 @@ func (s *Spec) validate() error {
 			return fmt.Errorf("disk %q: a null device has no path", s.Path)
 		case s.Size <= 0 || s.Size%sectorSize != 0:
 			return fmt.Errorf("disk of format null: size=%d (a positive multiple of %d is allowed)", s.Size, sectorSize)
+		}
+		return nil
+	case FormatNBD:
+		if s.Remote == nil {
+			return fmt.Errorf("disk %q of format %s: no server", s.Path, FormatNBD)
 		}
 		return nil
 	case "", FormatRaw, FormatQCOW2, FormatLUKS:

@@ -108,16 +108,44 @@ func (r *resolver) dataFile(s *Source, at func(string) string) error {
 	if !r.rest.has(at("data-file")) {
 		return nil
 	}
-	driver, _, _ := r.rest.take(at("data-file.driver"))
-	name, _, ok := r.rest.take(at("data-file.filename"))
-	switch {
-	case driver != "" && driver != "file" && driver != "host_device":
-		return fmt.Errorf("Unknown driver '%s'", driver)
-	case !ok && driver != "":
-		return errors.New("The 'file' block driver requires a file name")
-	case !ok:
-		return errors.New("Must specify either driver or file")
+	below, err := r.below(at("data-file"))
+	if err != nil {
+		return err
 	}
-	s.Spec.DataFile = name
+	switch d := &below.Spec; {
+	case !below.Inject && d.Storage == nil && d.Window == nil && (d.Format == "" || d.Format == block.FormatRaw):
+		s.Spec.DataFile = d.Path
+	case d.Format == "", d.Format == block.FormatRaw, d.Format == block.FormatNull:
+		if d.Format == "" {
+			d.Format = block.FormatRaw
+		}
+		s.Spec.Data = d
+	default:
+		return fmt.Errorf("Unknown driver '%s'", below.Driver())
+	}
 	return nil
+}
+
+// compress takes the options of what compresses the writes to the disk under it.
+func (r *resolver) compress(branch string) (*Source, error) {
+	at := func(name string) string { return join(branch, name) }
+	s, err := r.disk(at("file"))
+	if err != nil {
+		return nil, err
+	}
+	if s.Protocol != "" || s.Spec.Format != block.FormatQCOW2 {
+		return nil, errors.New("Compression is not supported by the format under the driver 'compress'")
+	}
+	s.Spec.Compress, s.Protocol, s.Name = true, "compress", ""
+	s.Full = map[string]any{"driver": "compress", "file": s.options}
+	s.options = s.Full
+	if err := r.generic(s, at); err != nil {
+		return nil, err
+	}
+	for _, name := range r.rest.Names() {
+		if branch == "" || strings.HasPrefix(name, branch+".") {
+			return nil, fmt.Errorf("Block format 'compress' does not support the option '%s'", strings.TrimPrefix(strings.TrimPrefix(name, branch), "."))
+		}
+	}
+	return s, nil
 }

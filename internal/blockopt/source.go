@@ -22,7 +22,8 @@ type Source struct {
 	Rules  []blkdebug.Rule
 	Limits blkdebug.Limits
 	// Protocol is the driver where the options name no format but the storage itself:
-	// file, host_device, null-co, null-aio or blkdebug.
+	// file, host_device, nbd, null-co, null-aio or blkdebug; compress where that stands
+	// over a disk.
 	Protocol string
 	// KeepDiscarded says that the option discard forbids to give storage back, Discard
 	// that it allows that. Neither is set where it is not given.
@@ -97,7 +98,17 @@ func (r *resolver) disk(branch string) (*Source, error) {
 		r.rest.rename(at("locking"), at("file.locking"))
 	case "null-co", "null-aio":
 		s.Spec.Format, s.Protocol = block.FormatNull, driver
+	case "nbd":
+		s.Spec.Format, s.Protocol = block.FormatRaw, driver
+		r.remoteToFile(at)
+	case "compress":
+		return r.compress(branch)
 	case "blkdebug":
+		if r.rest.Get(at("file.driver")) == driver { // as part of the name
+			r.rest.take(at("file.driver"))
+			r.rest.rename(at("file.image.filename"), at("image.filename"))
+			r.rest.rename(at("file.config"), at("config"))
+		}
 		s.Spec.Format, s.Protocol = block.FormatRaw, driver
 		below := r.branch(branch)
 		below.move(at("file"))
@@ -105,6 +116,9 @@ func (r *resolver) disk(branch string) (*Source, error) {
 		r.rest.Set(at("file.driver"), driver)
 	case "", block.FormatQCOW2, block.FormatRaw, block.FormatLUKS:
 		s.Spec.Format = driver
+		if branch != "" && !r.rest.has(at("file")) {
+			r.rest.rename(at("filename"), at("file.filename"))
+		}
 	default:
 		return nil, fmt.Errorf("Unknown driver '%s'", driver)
 	}
@@ -114,6 +128,7 @@ func (r *resolver) disk(branch string) (*Source, error) {
 		err = r.null(s, at, strong)
 	} else {
 		file, err = r.storage(s, at)
+		s.Spec.Filter = s.Protocol == "blkdebug" && s.Spec.Storage != nil
 	}
 	if err == nil {
 		err = r.generic(s, at)
@@ -134,7 +149,7 @@ func (r *resolver) disk(branch string) (*Source, error) {
 		s.options["file"] = file
 	}
 	switch s.Protocol {
-	case "blkdebug", "file", "host_device":
+	case "blkdebug", "file", "host_device", "nbd":
 		s.options = file
 	default:
 		if driver != "" {
@@ -183,6 +198,8 @@ func unknown(s *Source, driver, name string) error {
 		protocol := "file"
 		if s.Inject {
 			protocol = "blkdebug"
+		} else if s.Spec.Storage != nil && s.Spec.Storage.Remote != nil {
+			protocol = "nbd"
 		}
 		return fmt.Errorf("Block protocol '%s' doesn't support the option '%s'", protocol, rest)
 	}
@@ -233,6 +250,8 @@ func (r *resolver) storage(s *Source, at func(string) string) (map[string]any, e
 		if err := r.inject(s, at, full); err != nil || s.Spec.Storage != nil {
 			return full, err
 		}
+	case "nbd":
+		return r.remote(s, at)
 	case block.FormatQCOW2, block.FormatRaw, block.FormatLUKS, "null-co", "null-aio":
 		r.rest.Set(at("file.driver"), driver)
 		return r.nest(s, at("file"))

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/govmm/govmm/internal/block"
+	"github.com/govmm/govmm/internal/nbdclient"
 )
 
 // Option is a name with its value.
@@ -84,7 +85,8 @@ func ParseJSON(s string) (*Tree, error) {
 }
 
 // ParseName reads the name of a file, or what stands in its place: "file:NAME",
-// "json:{...}", "blkdebug:CONFIG:NAME".
+// "json:{...}", "blkdebug:CONFIG:NAME", or the name of an export such as
+// "nbd://HOST/EXPORT".
 func ParseName(name string) (*Tree, error) {
 	scheme, rest, ok := strings.Cut(name, ":")
 	switch {
@@ -95,6 +97,9 @@ func ParseName(name string) (*Tree, error) {
 			rest = "./" + rest // so it is no protocol's to who sees it again
 		}
 		return NewTree(Option{"file.filename", rest}), nil
+	case nbdclient.IsName(name):
+		t := NewTree()
+		return t, remoteName(t, name)
 	case scheme == "json":
 		return ParseJSON(rest)
 	case scheme == "blkdebug":

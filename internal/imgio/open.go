@@ -89,6 +89,7 @@ func overlay(spec block.Spec) (block.Spec, error) {
 	}
 	top := spec
 	top.Window, top.Alone, top.DataFile, top.Backing = nil, false, "", &below
+	top.Storage, top.Data, top.Compress = nil, nil, false
 	top.Path, top.Format, top.ReadOnly, top.ForceShare = filepath.Join(dir, "overlay"), block.FormatQCOW2, false, false
 	f, err := qcow2.OpenFile(top.Path, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 	if err == nil {

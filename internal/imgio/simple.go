@@ -70,8 +70,8 @@ func (s *Session) truncate(c *command, words []string) bool {
 func (s *Session) info(*command, []string) bool {
 	s.printf("format name: %s\n", s.disk.driver)
 	im, ok := s.disk.below()
-	if s.disk.spec.Format == block.FormatNull {
-		return true
+	if below := s.disk.spec.Storage; s.disk.spec.Format == block.FormatNull || !ok && below != nil && below.Remote != nil {
+		return true // nothing more is known
 	}
 	if !ok {
 		s.printf("cluster size: %s\nvm state offset: %s\n", amount(0), amount(0))

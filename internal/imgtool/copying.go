@@ -107,6 +107,11 @@ func (c *copying) run() error {
 	for i := range c.turns {
 		c.turns[i].L = &c.mu
 	}
+	if c.job.salvage {
+		if err := c.survey(); err != nil {
+			return err
+		}
+	}
 	c.began = time.Now()
 	var crew sync.WaitGroup
 	for range c.job.workers {
@@ -188,12 +193,11 @@ func (c *copying) look(off int64) (piece, error) {
 		return piece{off: off, n: end - off, zero: true, skip: c.zeroed}, nil
 	}
 	e, err := status(d, at, left)
+	if err != nil && c.job.salvage {
+		e, err = c.salvageStatus(d, at, left), nil
+	}
 	if err != nil {
-		if c.job.salvage {
-			e = qcow2.Extent{Length: min(left, sectorSize), Data: true, Present: true}
-		} else {
-			return piece{}, fmt.Errorf("error while reading block status at offset %d: %s", off, reason(err))
-		}
+		return piece{}, fmt.Errorf("error while reading block status at offset %d: %s", off, reason(err))
 	}
 	p := piece{off: off, n: e.Length, zero: e.Zero}
 	switch {
@@ -216,6 +220,38 @@ func (c *copying) look(off int64) (piece, error) {
 		return p, nil
 	}
 	return c.cut(p), nil
+}
+
+// salvageStatus is the status of what is at a place for which it can't be had for n
+// bytes: of less or, where it can't be had of a sector either, as if that were data.
+func (c *copying) salvageStatus(d block.Device, at, n int64) qcow2.Extent {
+	for count := min(sectors(n), maxStatus) / sectorSize; count > 1; {
+		count = (count + 3) / 4
+		e, err := status(d, at, min(n, count*sectorSize))
+		if err == nil {
+			return e
+		}
+		if count == 1 && !c.job.quiet {
+			c.tool.warn("error while reading block status at offset %d: %s", at, reason(err))
+		}
+	}
+	return qcow2.Extent{Length: min(n, sectorSize), Data: true, Present: true}
+}
+
+// maxStatus is how much is asked about at once where something may be broken.
+const maxStatus = 1<<31 - sectorSize
+
+// survey looks at everything once before it is copied, as qemu-img does to know how
+// much there is: where sources are broken, what can't be had is said each time.
+func (c *copying) survey() error {
+	for off := int64(0); off < c.total; {
+		p, err := c.look(off)
+		if err != nil {
+			return err
+		}
+		off += p.n
+	}
+	return nil
 }
 
 // cut shortens a piece to what is copied at a time; for compressed output to

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/govmm/govmm/internal/block"
+	"github.com/govmm/govmm/internal/nbdclient"
 	"github.com/govmm/govmm/qcow2"
 	"github.com/govmm/govmm/qcow2/luks"
 )
@@ -113,6 +114,7 @@ func (t *Tool) create(n *newImage) error {
 	}
 	if !n.quiet {
 		t.printf("%s\n", n.describe())
+		flush(t.Stdout)
 	}
 	switch n.format {
 	case block.FormatQCOW2:
@@ -216,7 +218,10 @@ func (n *newImage) describeFile(add func(key, value string)) {
 
 // makeFile opens the file of a new image for do. A file that was not there does
 // not stay behind if that fails.
-func makeFile(path string, do func(f *qcow2.OSFile) error) error {
+func makeFile(path string, do func(f qcow2.File) error) error {
+	if nbdclient.IsName(path) {
+		return overwriteRemote(path, do)
+	}
 	path = strings.TrimPrefix(path, "file:")
 	_, err := os.Lstat(path)
 	isNew := errors.Is(err, fs.ErrNotExist)
@@ -237,6 +242,25 @@ func makeFile(path string, do func(f *qcow2.OSFile) error) error {
 	return err
 }
 
+// overwriteRemote opens an export, which is there already, for do.
+func overwriteRemote(name string, do func(f qcow2.File) error) error {
+	target, err := nbdclient.Parse(name)
+	if err != nil {
+		return err
+	}
+	storage := block.Spec{Format: block.FormatNBD, Path: name, Remote: nbdclient.New(target)}
+	f, err := (&block.Spec{Path: name, Storage: &storage}).OpenStorage()
+	if open := (*block.OpenError)(nil); errors.As(err, &open) {
+		return open.Err
+	} else if err != nil {
+		return err
+	}
+	if err = do(f); err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
 // firstBlock is how much of a raw disk gets storage when it is created.
 func firstBlock(size int64) int64 {
 	if size < int64(len(zeroes)) {
@@ -250,7 +274,7 @@ func createRaw(n *newImage) error {
 	if mode != "off" && mode != "falloc" && mode != "full" {
 		return fmt.Errorf("Parameter 'preallocation' does not accept value '%s'", mode)
 	}
-	return makeFile(n.file, func(f *qcow2.OSFile) error {
+	return makeFile(n.file, func(f qcow2.File) error {
 		size := sectors(n.size)
 		if err := errors.Join(f.Truncate(0), f.Truncate(size)); err != nil {
 			return err
@@ -263,7 +287,10 @@ func createRaw(n *newImage) error {
 				return f.WriteV([][]byte{zeroes[:firstBlock(size)]}, 0)
 			}
 		case "falloc":
-			return f.Reserve(0, size)
+			if host, ok := f.(*qcow2.OSFile); ok {
+				return host.Reserve(0, size)
+			}
+			return errors.New("Unsupported preallocation mode 'falloc'")
 		case "full":
 			buf := make([]byte, 1<<20)
 			for off := int64(0); off < size; off += int64(len(buf)) {
@@ -302,7 +329,7 @@ func (t *Tool) createLUKS(n *newImage) error {
 	if err != nil {
 		return err
 	}
-	return makeFile(n.file, func(f *qcow2.OSFile) error {
+	return makeFile(n.file, func(f qcow2.File) error {
 		return block.CreateLUKS(f, n.size, []byte(secret), p)
 	})
 }
@@ -420,12 +447,12 @@ func (t *Tool) createQCOW2(n *newImage) error {
 		if sameFile(path, n.file) {
 			return fmt.Errorf("Data file '%s' is the image itself", o.DataFile)
 		}
-		return makeFile(path, func(data *qcow2.OSFile) error {
+		return makeFile(path, func(data qcow2.File) error {
 			o.Data = data
-			return makeFile(n.file, func(f *qcow2.OSFile) error { return createError(qcow2.Create(f, o)) })
+			return makeFile(n.file, func(f qcow2.File) error { return createError(qcow2.Create(f, o)) })
 		})
 	}
-	return makeFile(n.file, func(f *qcow2.OSFile) error { return createError(qcow2.Create(f, o)) })
+	return makeFile(n.file, func(f qcow2.File) error { return createError(qcow2.Create(f, o)) })
 }
 
 // createError puts errors of the engine into the words of qemu-img.

@@ -93,7 +93,7 @@ func (t *Tool) describe(s source) (*imageInfo, error) {
 	if s.spec.Format == block.FormatLUKS {
 		return t.describeLUKS(s, i)
 	}
-	if s.spec.Format == block.FormatQCOW2 {
+	if s.spec.Format == block.FormatQCOW2 && !s.spec.Compress {
 		f, err := s.spec.OpenStorage()
 		if err != nil {
 			return nil, openError(s.name, err)

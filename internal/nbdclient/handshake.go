@@ -1,0 +1,289 @@
+package nbdclient
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+)
+
+// Magic numbers, options, replies and flags of the handshake.
+const (
+	magicServer      = 0x4e42444d41474943 // "NBDMAGIC"
+	magicOption      = 0x49484156454f5054 // "IHAVEOPT"
+	magicOld         = 0x00420281861253
+	magicOptionReply = 0x0003e889045565a9
+
+	fixedNewstyle = 1 << 0
+	noZeroes      = 1 << 1
+
+	optExportName      = 1
+	optAbort           = 2
+	optGo              = 7
+	optStructuredReply = 8
+	optSetMetaContext  = 10
+
+	repAck         = 1
+	repInfo        = 3
+	repMetaContext = 4
+	repError       = 1 << 31
+	repErrUnsup    = repError | 1
+	repErrPolicy   = repError | 2
+	repErrInvalid  = repError | 3
+	repErrPlatform = repError | 4
+	repErrTLSReqd  = repError | 5
+	repErrUnknown  = repError | 6
+	repErrShutdown = repError | 7
+	repErrBlocks   = repError | 8
+
+	infoExport    = 0
+	infoBlockSize = 3
+
+	maxOptionReply = 32 << 10 // bytes
+)
+
+var optionNames = map[uint32]string{
+	optExportName: "export name", optGo: "go", optStructuredReply: "structured reply", optSetMetaContext: "set meta context",
+}
+
+// export is what the handshake tells of an export.
+type export struct {
+	size       int64
+	flags      uint16
+	structured bool
+	status     bool   // BLOCK_STATUS may be sent
+	context    uint32 // id of the metadata context
+	minBlock   int64  // requests are multiples of this
+	maxBlock   int64  // of READ and WRITE
+}
+
+// OptionError is what a server refused, in QEMU's words.
+type OptionError struct {
+	Text   string
+	Server string // its own words; may be empty
+}
+
+func (e *OptionError) Error() string {
+	if e.Server == "" {
+		return e.Text
+	}
+	return e.Text + "\nserver reported: " + e.Server
+}
+
+var be = binary.BigEndian
+
+// negotiate does the handshake.
+func negotiate(nc net.Conn, r *bufio.Reader, t *Target) (e export, err error) {
+	h := handshake{w: nc, r: r}
+	e = export{minBlock: 1, maxBlock: defaultMaxBlock}
+	if m := h.uint64(); h.err == nil && m != magicServer {
+		return e, fmt.Errorf("Bad initial magic received: 0x%x", m)
+	}
+	switch m := h.uint64(); {
+	case h.err != nil:
+		return e, h.failed()
+	case m == magicOld:
+		if t.Export != "" {
+			return e, errors.New("Server does not support non-empty export names")
+		}
+		e.size = int64(h.uint64())
+		flags := h.uint32()
+		h.bytes(124)
+		e.flags = uint16(flags)
+		return e, h.complete(&e)
+	case m != magicOption:
+		return e, fmt.Errorf("Bad server magic received: 0x%x", m)
+	}
+	flags := h.uint16()
+	h.send(be.AppendUint32(nil, uint32(flags&(fixedNewstyle|noZeroes))))
+	if flags&fixedNewstyle != 0 {
+		done, err := h.fixed(t, &e)
+		if err != nil || done {
+			return e, errors.Join(err, h.complete(&e))
+		}
+	}
+	h.option(optExportName, []byte(t.Export))
+	e.size, e.flags = int64(h.uint64()), h.uint16()
+	if flags&noZeroes == 0 {
+		h.bytes(124)
+	}
+	return e, h.complete(&e)
+}
+
+// handshake keeps its first error.
+type handshake struct {
+	w   io.Writer
+	r   io.Reader
+	err error
+}
+
+func (h *handshake) send(b []byte) {
+	if h.err == nil {
+		_, h.err = h.w.Write(b)
+	}
+}
+
+func (h *handshake) bytes(n int) []byte {
+	b := make([]byte, n)
+	if h.err == nil {
+		_, h.err = io.ReadFull(h.r, b)
+	}
+	return b
+}
+
+func (h *handshake) uint64() uint64 { return be.Uint64(h.bytes(8)) }
+func (h *handshake) uint32() uint32 { return be.Uint32(h.bytes(4)) }
+func (h *handshake) uint16() uint16 { return be.Uint16(h.bytes(2)) }
+
+func (h *handshake) failed() error {
+	if errors.Is(h.err, io.EOF) || errors.Is(h.err, io.ErrUnexpectedEOF) {
+		return errors.New("Failed to read data: Unexpected end-of-file before all data were read")
+	}
+	return h.err
+}
+
+// complete checks what the handshake came to.
+func (h *handshake) complete(e *export) error {
+	switch {
+	case h.err != nil:
+		return h.failed()
+	case e.size < 0:
+		return fmt.Errorf("export of %d bytes", uint64(e.size))
+	case e.size%e.minBlock != 0:
+		return fmt.Errorf("export size %d is not multiple of minimum block size %d", e.size, e.minBlock)
+	}
+	return nil
+}
+
+func (h *handshake) option(code uint32, data []byte) {
+	b := be.AppendUint64(nil, magicOption)
+	b = be.AppendUint32(b, code)
+	b = be.AppendUint32(b, uint32(len(data)))
+	h.send(append(b, data...))
+}
+
+// reply receives a reply to an option.
+func (h *handshake) reply(code uint32) (kind uint32, data []byte) {
+	magic, option := h.uint64(), h.uint32()
+	kind, n := h.uint32(), h.uint32()
+	switch {
+	case h.err != nil:
+	case magic != magicOptionReply:
+		h.err = errors.New("Unexpected option reply magic")
+	case option != code:
+		h.err = fmt.Errorf("Unexpected option type %d (%s), expected %d (%s)", option, optionNames[option], code, optionNames[code])
+	case n > maxOptionReply:
+		h.err = fmt.Errorf("option reply of %d bytes", n)
+	default:
+		data = h.bytes(int(n))
+	}
+	return kind, data
+}
+
+// fixed enters the transmission phase by GO; done is false if the server does not
+// know that.
+func (h *handshake) fixed(t *Target, e *export) (done bool, err error) {
+	h.option(optStructuredReply, nil)
+	if kind, _ := h.reply(optStructuredReply); h.err == nil && kind == repAck {
+		e.structured = true
+		if err := h.context(t, e); err != nil {
+			return false, err
+		}
+	}
+	data := be.AppendUint32(nil, uint32(len(t.Export)))
+	data = append(append(data, t.Export...), 0, 1, 0, infoBlockSize)
+	h.option(optGo, data)
+	seen := false
+	for h.err == nil {
+		kind, data := h.reply(optGo)
+		switch {
+		case h.err != nil:
+		case kind == repErrUnsup:
+			return false, nil
+		case kind&repError != 0:
+			return false, h.refused(optGo, kind, data)
+		case kind == repAck && !seen:
+			return false, errors.New("broken server omitted NBD_INFO_EXPORT")
+		case kind == repAck:
+			return true, nil
+		case kind != repInfo || len(data) < 2:
+			return false, fmt.Errorf("unexpected reply type %d (%s)", kind, "option go")
+		case be.Uint16(data) == infoExport && len(data) == 12:
+			e.size, e.flags, seen = int64(be.Uint64(data[2:])), be.Uint16(data[10:]), true
+		case be.Uint16(data) == infoBlockSize && len(data) == 14:
+			if err := e.blocks(be.Uint32(data[2:]), be.Uint32(data[10:])); err != nil {
+				return false, err
+			}
+		}
+	}
+	return false, h.failed()
+}
+
+// blocks takes the sizes that requests must have.
+func (e *export) blocks(smallest, most uint32) error {
+	const largest = 64 << 10
+	if smallest == 0 || smallest&(smallest-1) != 0 || smallest > largest {
+		return fmt.Errorf("server minimum block size %d is not a power of two", smallest)
+	}
+	if most < smallest || most%smallest != 0 {
+		return fmt.Errorf("server maximum block size %d is not valid", most)
+	}
+	e.minBlock, e.maxBlock = int64(smallest), min(int64(most), defaultMaxBlock)
+	return nil
+}
+
+// context asks for the metadata context.
+func (h *handshake) context(t *Target, e *export) error {
+	name := t.Context
+	if name == "" {
+		name = "base:allocation"
+	}
+	data := be.AppendUint32(nil, uint32(len(t.Export)))
+	data = append(data, t.Export...)
+	data = be.AppendUint32(data, 1)
+	data = be.AppendUint32(data, uint32(len(name)))
+	h.option(optSetMetaContext, append(data, name...))
+	for h.err == nil {
+		kind, data := h.reply(optSetMetaContext)
+		switch {
+		case h.err != nil:
+		case kind == repMetaContext && len(data) >= 4 && string(data[4:]) == name:
+			e.context, e.status = be.Uint32(data), true
+		case kind == repMetaContext:
+			return fmt.Errorf("Failed to negotiate meta context '%s', server answered with different context", name)
+		case t.Context != "" && !e.status:
+			return fmt.Errorf("requested x-dirty-bitmap %s not found", name)
+		default: // the end, or the server has none
+			return nil
+		}
+	}
+	return h.failed()
+}
+
+// refused is the error for an option.
+func (h *handshake) refused(code, kind uint32, data []byte) error {
+	o := fmt.Sprintf("option %d (%s)", code, optionNames[code])
+	text := ""
+	switch kind {
+	case repErrPolicy:
+		text = "Denied by server for " + o
+	case repErrInvalid:
+		text = "Invalid parameters for " + o
+	case repErrPlatform:
+		text = "Server lacks support for " + o
+	case repErrTLSReqd:
+		text = "TLS negotiation required before " + o
+	case repErrUnknown:
+		text = "Requested export not available"
+	case repErrShutdown:
+		text = "Server shutting down before " + o
+	case repErrBlocks:
+		text = "Server requires INFO_BLOCK_SIZE for " + o
+	default:
+		text = "Unknown error code when asking for " + o
+	}
+	h.option(optAbort, nil)
+	return &OptionError{text, string(data)}
+}

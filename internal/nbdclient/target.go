@@ -1,0 +1,102 @@
+package nbdclient
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// DefaultPort is the port of the protocol.
+const DefaultPort = "10809"
+
+// Target is an export of a server, and how to be connected with it.
+type Target struct {
+	Network string // "unix" or "tcp"
+	Address string // path of the socket, or host:port
+	Export  string // "" for the server's default
+
+	// Context is the metadata context that says what is allocated; "" is
+	// base:allocation, which all servers know that know any.
+	Context string
+	// OpenTimeout is how long to try to connect in the beginning; 0: once.
+	OpenTimeout time.Duration
+	// ReconnectDelay is how long requests wait for a new connection when one is lost.
+	// 0: they fail.
+	ReconnectDelay time.Duration
+}
+
+// ErrURI means that a name is not a URI of this protocol.
+var ErrURI = errors.New("No valid URL specified")
+
+// IsName reports whether a name is one that Parse is for.
+func IsName(name string) bool {
+	scheme, _, ok := strings.Cut(name, ":")
+	return ok && (scheme == "nbd" || scheme == "nbd+tcp" || scheme == "nbd+unix")
+}
+
+// Parse reads nbd://HOST[:PORT]/EXPORT, nbd+tcp:// alike, nbd+unix:///EXPORT?socket=PATH,
+// and the older nbd:HOST:PORT[:exportname=EXPORT] and nbd:unix:PATH[:exportname=EXPORT].
+func Parse(name string) (Target, error) {
+	if strings.Contains(name, "://") {
+		return parseURI(name)
+	}
+	rest, ok := strings.CutPrefix(name, "nbd:")
+	if !ok {
+		return Target{}, errors.New("File name string for NBD must start with 'nbd:'")
+	}
+	rest, export, _ := strings.Cut(rest, ":exportname=")
+	if path, ok := strings.CutPrefix(rest, "unix:"); ok {
+		return Target{Network: "unix", Address: path, Export: export}, nil
+	}
+	i := strings.LastIndexByte(rest, ':')
+	if i < 0 {
+		return Target{}, fmt.Errorf("error parsing address '%s'", rest)
+	}
+	return Target{Network: "tcp", Address: net.JoinHostPort(strings.Trim(rest[:i], "[]"), rest[i+1:]), Export: export}, nil
+}
+
+func parseURI(name string) (Target, error) {
+	u, err := url.Parse(name)
+	if err != nil {
+		return Target{}, ErrURI
+	}
+	t := Target{Export: strings.TrimPrefix(u.Path, "/")}
+	query, err := url.ParseQuery(u.RawQuery)
+	switch {
+	case err != nil:
+		return t, ErrURI
+	case u.Scheme == "nbd+unix":
+		if u.Host != "" || len(query) != 1 || len(query["socket"]) != 1 {
+			return t, ErrURI
+		}
+		t.Network, t.Address = "unix", query.Get("socket")
+	case u.Scheme == "nbd" || u.Scheme == "nbd+tcp":
+		if u.Hostname() == "" || len(query) != 0 {
+			return t, ErrURI
+		}
+		port := u.Port()
+		if port == "" {
+			port = DefaultPort
+		}
+		t.Network, t.Address = "tcp", net.JoinHostPort(u.Hostname(), port)
+	default:
+		return t, ErrURI
+	}
+	return t, nil
+}
+
+// Name is how a target is written, without what only options say.
+func (t *Target) Name() string {
+	switch {
+	case t.Network == "unix" && t.Export != "":
+		return "nbd+unix:///" + t.Export + "?socket=" + t.Address
+	case t.Network == "unix":
+		return "nbd+unix://?socket=" + t.Address
+	case t.Export != "":
+		return "nbd://" + t.Address + "/" + t.Export
+	}
+	return "nbd://" + t.Address
+}
