@@ -110,14 +110,14 @@ func (r *raw) TryWriteV(bufs [][]byte, off int64) bool {
 
 // StartReadV implements qcow2.Starter.
 func (r *raw) StartReadV(bufs [][]byte, off int64, end qcow2.Ended) bool {
-	return r.debug == nil && r.check(off, vecLen(bufs), false) == nil && r.f.StartReadV(bufs, off, end)
+	return r.debug == nil && r.check(off, vecLen(bufs), false) == nil && r.f.StartReadV(bufs, r.base+off, end)
 }
 
 // StartWriteV implements qcow2.Starter. What mayBegin would look at is left to
 // WriteV.
 func (r *raw) StartWriteV(bufs [][]byte, off int64, end qcow2.Ended) bool {
 	seen := r.guessed && off < magicLen
-	return !seen && r.debug == nil && r.check(off, vecLen(bufs), true) == nil && r.f.StartWriteV(bufs, off, end)
+	return !seen && r.debug == nil && r.check(off, vecLen(bufs), true) == nil && r.f.StartWriteV(bufs, r.base+off, end)
 }
 
 // Submit implements qcow2.Starter.
