@@ -31,6 +31,8 @@ type OSFile struct {
 	noZero  atomic.Bool // the host refused zeroing ranges once
 
 	readWaits, writeWaits atomic.Bool // the host can't say whether a transfer would wait
+
+	spliceState atomic.Int32 // see splices
 }
 
 // OpenFile opens path with the flags of os.OpenFile (os.O_RDONLY, os.O_RDWR,
