@@ -122,13 +122,18 @@ func (im *Image) reclaim() error {
 	if len(holes) == 0 {
 		return err
 	}
+	punched := holes[:0]
 	for _, r := range holes {
-		// A hole that can't be punched costs space on the host, nothing else.
-		_ = im.f.PunchHole(r.cluster<<im.g.clusterBits, r.count<<im.g.clusterBits)
+		// A hole that can't be punched costs space on the host, nothing else, unless
+		// others still have its pages: then it is not used again.
+		e := im.f.PunchHole(r.cluster<<im.g.clusterBits, r.count<<im.g.clusterBits)
+		if e == nil || !im.spliced.Load() {
+			punched = append(punched, r)
+		}
 	}
 	im.mu.Lock()
 	defer im.mu.Unlock()
-	for _, r := range holes {
+	for _, r := range punched {
 		im.giveBack(r.cluster, r.count)
 	}
 	return err
@@ -161,7 +166,7 @@ func (im *Image) collectHoles(holes *[]freeing) error {
 
 // retire drops a reference to cluster c, or puts it on the list of holes.
 func (im *Image) retire(c int64, punch bool, holes *[]freeing) error {
-	if punch {
+	if punch || im.spliced.Load() {
 		count, err := im.refcount(c)
 		if err != nil {
 			return err

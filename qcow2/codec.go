@@ -6,6 +6,7 @@ import (
 	"io"
 	"sync"
 
+	"github.com/govmm/govmm/qcow2/internal/deflate"
 	"github.com/klauspost/compress/flate"
 )
 
@@ -51,14 +52,10 @@ func newCodec(c Compression, clusterSize int64) codec {
 	return new(deflateCodec)
 }
 
-// deflateWindow is how far back a deflate stream may refer. The format's own
-// writers use 12 bits, and a reader may rely on that.
-const deflateWindow = 1 << 12
-
 // deflateCodec is CompressionZlib.
 type deflateCodec struct {
 	readers sync.Pool // of *inflater
-	writers sync.Pool // of *deflater
+	writers sync.Pool // of *deflate.Encoder
 }
 
 // inflater is a decompressor, used for one cluster after another.
@@ -83,49 +80,14 @@ func (d *deflateCodec) decode(dst, src []byte) error {
 	return err
 }
 
-// deflater is a compressor, used for one cluster after another.
-type deflater struct {
-	w   *flate.Writer
-	dst fixedBuffer
-}
-
 func (d *deflateCodec) encode(buf, src []byte) []byte {
-	z, _ := d.writers.Get().(*deflater)
+	z, _ := d.writers.Get().(*deflate.Encoder)
 	if z == nil {
-		z = new(deflater)
-		w, err := flate.NewWriterWindow(&z.dst, deflateWindow)
-		if err != nil {
-			return nil // it is no window size: not with this one
-		}
-		z.w = w
+		z = new(deflate.Encoder)
 	}
 	defer d.writers.Put(z)
 	if cap(buf) < len(src)-1 {
 		buf = make([]byte, len(src)-1)
 	}
-	z.dst = fixedBuffer{buf: buf[:len(src)-1]}
-	defer func() { z.dst = fixedBuffer{} }()
-	z.w.Reset(&z.dst)
-	if _, err := z.w.Write(src); err != nil {
-		return nil
-	}
-	if err := z.w.Close(); err != nil {
-		return nil
-	}
-	return z.dst.buf[:z.dst.n]
-}
-
-// fixedBuffer is a writer to memory that fails when that is full.
-type fixedBuffer struct {
-	buf []byte
-	n   int
-}
-
-func (f *fixedBuffer) Write(p []byte) (int, error) {
-	n := copy(f.buf[f.n:], p)
-	f.n += n
-	if n < len(p) {
-		return n, io.ErrShortBuffer
-	}
-	return n, nil
+	return z.Encode(buf[:0:len(src)-1], src)
 }

@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"github.com/govmm/govmm/qcow2/internal/deflate"
 )
 
 func codecs(clusterSize int64) map[Compression]codec {
@@ -57,7 +59,7 @@ func TestDeflateWindow(t *testing.T) {
 			unit[i] = byte(rng.Uint32())
 		}
 		src := bytes.Repeat(unit, int(64*kib/period)+1)[:64*kib]
-		if got, want := codec.encode(make([]byte, 64*kib), src) != nil, period <= deflateWindow; got != want {
+		if got, want := codec.encode(make([]byte, 64*kib), src) != nil, period <= deflate.Window; got != want {
 			t.Errorf("period %d: compressed %v, want %v", period, got, want)
 		}
 	}

@@ -1,6 +1,9 @@
 package qcow2
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // WriteCompressed stores p at offset off in compressed clusters, several of
 // them in a host cluster where they fit. It is meant for tools that fill an
@@ -12,6 +15,55 @@ import "fmt"
 // may be concurrent: clusters are compressed in parallel, and only their place
 // in the file is chosen under a lock.
 func (im *Image) WriteCompressed(p []byte, off int64) error {
+	return im.WriteCompressedAhead(nil, p, off)
+}
+
+// Ahead is what was compressed ahead of its writes, in the order of Compress. The zero
+// value is empty.
+type Ahead struct {
+	buf  []byte // all of it
+	ends []int  // of each cluster in buf; one that does not get smaller has none there
+	next int    // which cluster is written next
+}
+
+// Reset makes a empty.
+func (a *Ahead) Reset() { a.buf, a.ends, a.next = a.buf[:0], a.ends[:0], 0 }
+
+// take returns the next cluster, nil if it is to be stored as it is. ok is false if
+// there is none.
+func (a *Ahead) take() (data []byte, ok bool) {
+	if a == nil || a.next == len(a.ends) {
+		return nil, false
+	}
+	start := 0
+	if a.next > 0 {
+		start = a.ends[a.next-1]
+	}
+	end := a.ends[a.next]
+	a.next++
+	if start == end {
+		return nil, true
+	}
+	return a.buf[start:end:end], true
+}
+
+// Compress adds the clusters of p to a. It changes nothing in the image, takes no part
+// in the order of requests, and may be called concurrently for different a.
+func (im *Image) Compress(a *Ahead, p []byte) {
+	for len(p) > 0 {
+		n := min(im.g.clusterSize, int64(len(p)))
+		start := len(a.buf)
+		a.buf = slices.Grow(a.buf, int(im.g.clusterSize))
+		free := a.buf[start:start:cap(a.buf)]
+		a.buf = append(a.buf[:start], im.compress(&free, p[:n])...)
+		a.ends = append(a.ends, len(a.buf))
+		p = p[n:]
+	}
+}
+
+// WriteCompressedAhead is WriteCompressed of what Compress was called for in the same
+// pieces and the same order: only the writes are left to do.
+func (im *Image) WriteCompressedAhead(a *Ahead, p []byte, off int64) error {
 	n := int64(len(p))
 	rq, err := im.begin("write compressed", nil, off, n, true)
 	if err != nil {
@@ -24,17 +76,21 @@ func (im *Image) WriteCompressed(p []byte, off int64) error {
 	} else if _, lo, hi := im.wholeClusters(off, n); lo != off || hi != off+n {
 		err = fmt.Errorf("%w: compressed write of %d bytes at %d, clusters have %d bytes", ErrAlignment, n, off, im.g.clusterSize)
 	} else {
-		err = im.writeCompressed(rq, p, off)
+		err = im.writeCompressed(rq, a, p, off)
 	}
 	return im.finishWrite(rq, err)
 }
 
-func (im *Image) writeCompressed(rq *request, p []byte, off int64) error {
+func (im *Image) writeCompressed(rq *request, a *Ahead, p []byte, off int64) error {
 	packed := im.scratch(im.g.clusterSize)
 	defer im.packed.Put(packed)
 	for len(p) > 0 {
 		n := min(im.g.clusterSize, int64(len(p)))
-		done, err := im.writePacked(im.compress(packed, p[:n]), off)
+		data, ok := a.take()
+		if !ok {
+			data = im.compress(packed, p[:n])
+		}
+		done, err := im.writePacked(data, off)
 		if err == nil && !done {
 			rq.vec.bufs, rq.vec.skip = [][]byte{p[:n]}, 0
 			err = im.write(rq, off, n)

@@ -399,3 +399,45 @@ func (l *lab) scribbleAgain(name string, model []byte) {
 	l.check(name)
 	l.equals(name, model)
 }
+
+// TestCompressAhead compresses what is written later, in pieces and in another order
+// than they are in; some clusters don't shrink, and one is cut off.
+func TestCompressAhead(t *testing.T) {
+	for _, c := range []Compression{CompressionZlib, CompressionZstd} {
+		f := new(memFile)
+		size := int64(5*64*kib + 512)
+		if err := Create(f, CreateOptions{Size: size, Compression: c}); err != nil {
+			t.Fatal(err)
+		}
+		im, err := Open(f, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := make([]byte, size)
+		for i := range int64(5) {
+			copy(want[i*64*kib:], squeezable(byte(i+3), 64*kib)) // the second does not shrink
+		}
+		copy(want[5*64*kib:], squeezable(1, 512))
+		var first, second Ahead
+		for range 2 { // what is in there before does not matter
+			first.Reset()
+			im.Compress(&first, want[3*64*kib:])
+		}
+		im.Compress(&second, want[:64*kib])
+		im.Compress(&second, want[64*kib:3*64*kib])
+		err = im.WriteCompressedAhead(&second, want[:64*kib], 0)
+		err = errors.Join(err, im.WriteCompressedAhead(&second, want[64*kib:3*64*kib], 64*kib))
+		err = errors.Join(err, im.WriteCompressedAhead(&first, want[3*64*kib:], 3*64*kib))
+		got := make([]byte, size)
+		if err = errors.Join(err, im.ReadV([][]byte{got}, 0)); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%v: others were written, %v", c, err)
+		}
+		res, err := im.Check(CheckOptions{})
+		if err != nil || res.Corruptions+res.Leaks != 0 || res.CompressedClusters != 5 {
+			t.Errorf("%v: %+v, %v", c, res, err)
+		}
+		if err := im.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

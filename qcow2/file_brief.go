@@ -66,7 +66,7 @@ func (b *brief) took(d, now time.Duration) {
 // tryBrief is TryWriteV for such a file system.
 func (f *OSFile) tryBrief(bufs [][]byte, off int64) bool {
 	start := time.Since(briefEpoch)
-	if !f.brief.open(start) || !f.cached(off) || !f.cached(off+vecLen(bufs)) {
+	if !f.brief.open(start) || !f.readable(off) || !f.readable(off+vecLen(bufs)) {
 		return false
 	}
 	n, err := f.vectored(bufs, 0, off, pwritev)
@@ -75,8 +75,8 @@ func (f *OSFile) tryBrief(bufs [][]byte, off int64) bool {
 	return err == nil && int64(n) == vecLen(bufs)
 }
 
-// cached reports whether off divides no page, or one that is in the page cache.
-func (f *OSFile) cached(off int64) bool {
+// readable reports whether off divides no page, or one that the host has in its cache.
+func (f *OSFile) readable(off int64) bool {
 	if off&pageMask == 0 {
 		return true
 	}

@@ -34,6 +34,8 @@ type OSFile struct {
 
 	brief  brief     // what is tried where writeWaits
 	probes sync.Pool // of *probe
+
+	spliceState atomic.Int32 // see splices
 }
 
 // OpenFile opens path with the flags of os.OpenFile (os.O_RDONLY, os.O_RDWR,

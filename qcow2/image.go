@@ -82,6 +82,7 @@ type Image struct {
 	corrupt atomic.Bool                      // writes are refused
 	writes  atomic.Uint64                    // counts changes that a Flush must make durable
 	synced  atomic.Uint64                    // the value of writes up to which they are
+	spliced atomic.Bool                      // pages of clusters may be in pipes and sockets; see Splicer
 
 	flushes joiner
 	commits func() error // bound once, so that Flush does not allocate

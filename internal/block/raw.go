@@ -123,6 +123,14 @@ func (r *raw) StartWriteV(bufs [][]byte, off int64, end qcow2.Ended) bool {
 // Submit implements qcow2.Starter.
 func (r *raw) Submit() { r.f.Submit() }
 
+// Splice implements qcow2.Splicer.
+func (r *raw) Splice(pipe int, off, n int64) (moved int64, held qcow2.Held) {
+	if r.debug != nil || r.check(off, n, false) != nil {
+		return 0, nil
+	}
+	return r.f.Splice(pipe, r.base+off, n)
+}
+
 func (r *raw) WriteZeroes(off, n int64, unmap bool) error {
 	if err := r.check(off, n, true); err != nil || n == 0 {
 		return err

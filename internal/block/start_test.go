@@ -2,6 +2,7 @@ package block
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -73,5 +74,51 @@ func TestRawStarts(t *testing.T) {
 	}
 	if s.StartReadV([][]byte{in}, 4*size, done) || s.StartWriteV([][]byte{out}, 4*size, done) {
 		t.Error("begun beyond the end")
+	}
+}
+
+// TestRawWindowStarts starts transfers of a part of a raw file: where that part lies.
+func TestRawWindowStarts(t *testing.T) {
+	const size = 4096
+	name := filepath.Join(t.TempDir(), "disk")
+	if err := os.WriteFile(name, make([]byte, 4*size), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d, err := Open(Spec{Path: name, Format: FormatRaw, Direct: true, Window: &Window{2 * size, size}})
+	if err != nil {
+		t.Skipf("no direct I/O where tests keep their files: %v", err)
+	}
+	defer d.Close()
+	if !d.(*raw).f.UsesRing() {
+		t.Skip("no io_uring on this host")
+	}
+	memory, err := unix.Mmap(-1, 0, 2*size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE) // aligned
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Munmap(memory)
+	out, in := memory[:size], memory[size:]
+	for i := range out {
+		out[i] = byte(i) | 1
+	}
+	s, done := d.(qcow2.Starter), make(ends, 1)
+	if !s.StartWriteV([][]byte{out}, 0, done) {
+		t.Fatal("not begun")
+	}
+	s.Submit()
+	err = <-done
+	if !s.StartReadV([][]byte{in}, 0, done) {
+		t.Fatal("not begun")
+	}
+	s.Submit()
+	if err := errors.Join(err, <-done); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.ReadFile(name)
+	if err != nil || !bytes.Equal(file[2*size:][:size], out) || !bytes.Equal(in, out) {
+		t.Errorf("read or written elsewhere, %v", err)
+	}
+	if bytes.IndexFunc(file[:2*size], func(r rune) bool { return r != 0 }) >= 0 {
+		t.Error("written before the window")
 	}
 }

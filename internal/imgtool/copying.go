@@ -83,7 +83,8 @@ type piece struct {
 type batch struct {
 	pieces []piece
 	buf    []byte // of all the data
-	ticket int64  // its place in the order of writes
+	ahead  qcow2.Ahead
+	ticket int64 // its place in the order of writes
 }
 
 // maxBatch bounds the pieces of a batch.
@@ -271,12 +272,16 @@ func (c *copying) cut(p piece) piece {
 // copy copies a batch.
 func (c *copying) copy(b *batch) error {
 	buf := b.buf
+	b.ahead.Reset()
 	for _, p := range b.pieces {
 		if p.zero {
 			continue
 		}
 		if err := c.read(p.off, buf[:p.n]); err != nil {
 			return err
+		}
+		if c.job.compress {
+			c.compressAhead(b, p.off, buf[:p.n])
 		}
 		buf = buf[p.n:]
 	}
@@ -291,7 +296,7 @@ func (c *copying) copy(b *batch) error {
 		if !p.zero {
 			data, buf = buf[:p.n], buf[p.n:]
 		}
-		if err := c.write(p, data); err != nil {
+		if err := c.write(b, p, data); err != nil {
 			return fmt.Errorf("error while writing at byte %d: %s", p.off, reason(err))
 		}
 	}
@@ -299,12 +304,12 @@ func (c *copying) copy(b *batch) error {
 }
 
 // write writes a piece, whose data is given unless it is zeroes.
-func (c *copying) write(p piece, data []byte) error {
+func (c *copying) write(b *batch, p piece, data []byte) error {
 	switch {
 	case p.zero:
 		return c.out.WriteZeroes(p.off, p.n, true)
 	case c.job.compress:
-		return c.compress(p.off, data)
+		return c.compress(b, p.off, data)
 	case c.job.sparse == 0:
 		return c.out.WriteV([][]byte{data}, p.off)
 	}
@@ -392,16 +397,29 @@ func runOf(buf []byte, off, unit int64) (zero bool, n int) {
 	return zero, n
 }
 
+// compressAhead compresses the clusters that compress will write, while others write
+// theirs.
+func (c *copying) compressAhead(b *batch, off int64, buf []byte) {
+	im := c.image()
+	for len(buf) > 0 {
+		zero, n := runOf(buf, off, c.cluster)
+		if !zero || c.job.sparse == 0 {
+			im.Compress(&b.ahead, buf[:n])
+		}
+		off, buf = off+int64(n), buf[n:]
+	}
+}
+
 // compress writes whole clusters compressed, and those of zeroes not at all or
 // as zeroes.
-func (c *copying) compress(off int64, buf []byte) error {
+func (c *copying) compress(b *batch, off int64, buf []byte) error {
 	im := c.image()
 	for len(buf) > 0 {
 		zero, n := runOf(buf, off, c.cluster)
 		var err error
 		switch {
 		case !zero || c.job.sparse == 0:
-			err = im.WriteCompressed(buf[:n], off)
+			err = im.WriteCompressedAhead(&b.ahead, buf[:n], off)
 		case !c.zeroed:
 			err = im.WriteZeroes(off, int64(n), true)
 		}

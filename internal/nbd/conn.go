@@ -109,12 +109,16 @@ func (c *conn) serve() {
 	log.Debug("client comes", "export", c.export.Name)
 	c.out.nc, c.out.changed.L, c.out.posted.L = c.nc, &c.out.mu, &c.out.mu
 	c.starter, _ = c.export.Device.(Starter)
+	c.out.pipe = newPipe(c)
 	c.budget.pool, c.budget.left = &c.srv.buffers, connectionBudget
 	c.hire()
 	c.crew.Wait()
 	if c.sending != nil {
 		c.out.end()
 		<-c.sending
+	}
+	if c.out.pipe != nil {
+		c.out.pipe.finish()
 	}
 	if c.secure {
 		_ = c.nc.Close() // says goodbye before the socket closes
@@ -169,6 +173,7 @@ type worker struct {
 	vec     [1][]byte // of the request to the device
 
 	unsubmitted bool // something was started, and not handed to the device
+	lent        bool // of the replies, some are in the pipe in part
 }
 
 // pass gives the receive lock to somebody else, and makes sure that there is

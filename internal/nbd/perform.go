@@ -23,6 +23,9 @@ func (w *worker) carryOut(rq request) {
 	if rq.cmd == cmdRead && rq.length < holeSearch && w.startRead(rq) {
 		return
 	}
+	if rq.cmd == cmdRead && w.lendRead(rq) {
+		return
+	}
 	w.submit()
 	if c.slow(&rq) && (rq.cmd != cmdRead || rq.length <= pieceSize) {
 		w.release()
@@ -46,6 +49,9 @@ func (w *worker) carryOut(rq request) {
 // release sends what was collected and passes the receive lock on.
 func (w *worker) release() {
 	if w.holds {
+		if w.lent {
+			w.flush() // the next to be in the pipe is of another worker
+		}
 		w.pass()
 		w.flush()
 	}
@@ -136,9 +142,17 @@ func (w *worker) read(rq request) {
 		w.flush()
 		w.c.out.settled()
 	}
-	begun := false // a simple reply was begun: an error can't be said any more
+	begun := false           // a simple reply was begun: an error can't be said any more
+	long := left > pieceSize // of a long reply, nothing stays behind when others may reply
 	for left > 0 {
 		n := min(left, pieceSize)
+		if w.lend(off, n, w.pieceHeader(rq, off, n, begun, left == n)) {
+			begun = begun || !w.c.structured
+			if off, left = off+n, left-n; long {
+				w.flush()
+			}
+			continue
+		}
 		if w.c.structured && n >= holeSearch && rq.flags&cmdFlagDF == 0 {
 			hole, part, err := w.c.hole(off, n)
 			if err != nil {
@@ -162,22 +176,26 @@ func (w *worker) read(rq request) {
 			return
 		}
 		left -= n
-		switch {
-		case w.c.structured:
-			w.add(dataChunk(rq.cookie, off, b, left == 0))
-		case begun:
-			w.add(reply{payload: b})
-		default:
-			r := simpleReply(rq.cookie, 0)
-			r.payload = b
-			w.add(r)
-			begun = true
-		}
+		r := w.pieceHeader(rq, off, n, begun, left == 0)
+		r.payload = b
+		w.add(r)
+		begun = begun || !w.c.structured
 		off += n
-		if left > 0 {
+		if long {
 			w.flush()
 		}
 	}
+}
+
+// pieceHeader is the reply with a piece of a READ, without its payload.
+func (w *worker) pieceHeader(rq request, off, n int64, begun, last bool) reply {
+	switch {
+	case w.c.structured:
+		return dataChunkHeader(rq.cookie, off, int(n), last)
+	case begun:
+		return reply{}
+	}
+	return simpleReply(rq.cookie, 0)
 }
 
 // startRead is read for a short READ that is not waited for.

@@ -13,6 +13,9 @@ type reply struct {
 	n       int    // bytes of head
 	tail    []byte // of chunks with short payloads
 	payload *buffer
+	lent    int64 // bytes of payload that are in the pipe
+	pages   int   // that they take there
+	held    Held  // what they are from
 }
 
 func simpleReply(cookie uint64, code uint32) reply {
@@ -41,10 +44,15 @@ func chunk(cookie uint64, kind uint16, length int, last bool) reply {
 func doneChunk(cookie uint64) reply { return chunk(cookie, chunkNone, 0, true) }
 
 func dataChunk(cookie uint64, off int64, b *buffer, last bool) reply {
-	r := chunk(cookie, chunkOffsetData, 8+len(b.mem), last)
+	r := dataChunkHeader(cookie, off, len(b.mem), last)
+	r.payload = b
+	return r
+}
+
+func dataChunkHeader(cookie uint64, off int64, n int, last bool) reply {
+	r := chunk(cookie, chunkOffsetData, 8+n, last)
 	binary.BigEndian.PutUint64(r.head[r.n:], uint64(off))
 	r.n += 8
-	r.payload = b
 	return r
 }
 
@@ -75,7 +83,7 @@ func (w *worker) flush() {
 	if len(w.replies) > 0 {
 		w.c.out.send(w, w.replies)
 		clear(w.replies)
-		w.replies = w.replies[:0]
+		w.replies, w.lent = w.replies[:0], false
 	}
 }
 
@@ -96,7 +104,11 @@ type sender struct {
 	err     error
 
 	vec  net.Buffers // of the one who is writing
+	rest net.Buffers // of vec
 	flat []byte
+
+	pipe *pipe // payloads that are not copied; nil: there are none
+	lent int   // pages of the pipe that are in use; guarded by mu
 }
 
 // maxQueued is how many bytes of replies wait while others are being written. Who
@@ -181,17 +193,29 @@ func (s *sender) drain(c *conn) {
 		if err == nil {
 			err = s.write(c, out)
 		}
+		if s.pipe != nil {
+			s.pipe.sent(out, err)
+		}
+		returned := 0
 		for i := range out {
 			c.budget.give(out[i].payload)
+			returned += out[i].pages
 		}
 		clear(out)
 		s.mu.Lock()
+		if returned > 0 {
+			s.lent -= returned
+			s.changed.Broadcast()
+		}
 		s.spare = out[:0]
 		if s.err == nil {
 			s.err = err
 		}
 	}
 	s.writing = false
+	if s.pipe != nil {
+		s.changed.Broadcast() // see takeRoom
+	}
 }
 
 // owe announces replies of a worker that passes the receive lock on.
@@ -276,10 +300,18 @@ func (s *sender) write(c *conn, out []reply) error {
 		if r.payload != nil {
 			s.vec = append(s.vec, r.payload.mem)
 		}
-	}
-	v := s.vec // WriteTo consumes its receiver
-	if _, err := v.WriteTo(s.nc); err != nil {
-		return s.broken(err)
+		if r.lent == 0 && i < len(out)-1 {
+			continue
+		}
+		s.rest = s.vec // WriteTo consumes its receiver
+		_, err := s.rest.WriteTo(s.nc)
+		if err == nil && r.lent > 0 {
+			err = s.pipe.moveOut(r.lent)
+		}
+		if err != nil {
+			return s.broken(err)
+		}
+		s.vec = s.vec[:0]
 	}
 	return nil
 }

@@ -1,0 +1,186 @@
+// Package deflate compresses clusters of disk images into raw deflate streams (RFC
+// 1951) that refer back no further than 4 KiB, which is the window of the qcow2 format.
+//
+// It is made for that window: all matches that there are get looked at, also those of
+// three bytes, which are short enough to be worth it so near. In it, what encoders for
+// windows of 32 KiB pass over makes files a fifteenth larger.
+package deflate
+
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
+const (
+	// Window is how far back a stream refers at most, in bytes.
+	Window = 1 << 12
+
+	minMatch = 3
+	maxMatch = 258
+
+	hashBits = 13
+	chainLen = Window // entries of prev: one for each position in the window
+)
+
+// Effort bounds what is looked at to find the longest match. With a match of good bytes
+// in hand a quarter of chain is looked at, with one of lazy bytes the next position is
+// not; one of nice bytes is long enough.
+const (
+	chain = 16
+	good  = 8
+	lazy  = 16
+	nice  = 64
+)
+
+// Encoder compresses. It is not safe for concurrent use, and can be used again.
+type Encoder struct {
+	head   [1 << hashBits]int32 // last position with a hash, plus 1; 0: none
+	prev   [chainLen]int32      // the one before it, by position modulo chainLen, likewise
+	tokens []token
+	block  block
+}
+
+// token is a literal byte or, with tokenMatch set, length and distance of a match.
+type token uint32
+
+const (
+	tokenMatch  token = 1 << 31
+	tokenLength       = 16 // shift
+)
+
+func match(length, dist int) token { return tokenMatch | token(length)<<tokenLength | token(dist) }
+
+// maxTokens is how many tokens a block has at most.
+const maxTokens = 1 << 14
+
+// Encode compresses src into dst[:0], which it does not grow: the result is nil if the
+// stream takes more than cap(dst) bytes.
+func (e *Encoder) Encode(dst, src []byte) []byte {
+	clear(e.head[:])
+	if e.tokens == nil {
+		e.tokens = make([]token, 0, maxTokens+1)
+	}
+	e.tokens = e.tokens[:0]
+	w := bitWriter{buf: dst[:cap(dst)]}
+	done := 0 // what is in blocks
+	flush := func(end int, last bool) bool {
+		ok := e.block.write(&w, e.tokens, src[done:end], last)
+		e.tokens, done = e.tokens[:0], end
+		return ok
+	}
+	var was, wasDist int // the match at pos-1, which may be given up for a longer one
+	pending := false     // the byte at pos-1 has no token yet
+	pos := 0
+	for pos+minMatch <= len(src) {
+		length, dist := 0, 0
+		candidate := e.insert(src, pos)
+		if was < lazy {
+			length, dist = e.longest(src, pos, candidate, was)
+		}
+		switch {
+		case was >= minMatch && length <= was: // the one before it is it
+			e.tokens = append(e.tokens, match(was, wasDist))
+			end := pos - 1 + was
+			for pos++; pos < end; pos++ {
+				if pos+minMatch <= len(src) {
+					e.insert(src, pos)
+				}
+			}
+			was, pending = 0, false
+		default:
+			if pending {
+				e.tokens = append(e.tokens, token(src[pos-1]))
+			}
+			was, wasDist, pending = length, dist, true
+			pos++
+		}
+		if len(e.tokens) >= maxTokens {
+			end := pos
+			if pending {
+				end--
+			}
+			if !flush(end, false) {
+				return nil
+			}
+		}
+	}
+	switch {
+	case was >= minMatch:
+		e.tokens = append(e.tokens, match(was, wasDist))
+		pos += was - 1
+	case pending:
+		e.tokens = append(e.tokens, token(src[pos-1]))
+	}
+	for ; pos < len(src); pos++ {
+		e.tokens = append(e.tokens, token(src[pos]))
+	}
+	if !flush(len(src), true) {
+		return nil
+	}
+	return w.end()
+}
+
+// insert enters a position, behind which there are minMatch bytes, and returns the last
+// one of the same hash, plus 1.
+func (e *Encoder) insert(src []byte, pos int) int32 {
+	b := src[pos : pos+3 : pos+3]
+	v := uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16
+	h := v * 0x9e3779b1 << 8 >> (32 - hashBits) // << 8 drops nothing of v that counts
+	last := e.head[h]
+	e.prev[pos&(chainLen-1)] = last
+	e.head[h] = int32(pos) + 1
+	return last
+}
+
+// longest finds the longest match at pos among the positions that candidate, plus 1, is
+// the last of, if it is longer than best.
+func (e *Encoder) longest(src []byte, pos int, candidate int32, best int) (length, dist int) {
+	tries := chain
+	if best >= good {
+		tries /= 4
+	}
+	room := min(maxMatch, len(src)-pos)
+	if best = max(best, minMatch-1); best >= room {
+		return 0, 0
+	}
+	here := src[pos : pos+room]
+	want := here[best]
+	for ; candidate > 0 && tries > 0; tries-- {
+		at := int(candidate) - 1
+		if pos-at > Window {
+			break
+		}
+		candidate = e.prev[at&(chainLen-1)]
+		there := src[at : at+room]
+		if there[best] == want && there[0] == here[0] {
+			if n := common(there, here); n > best {
+				best, length, dist = n, n, pos-at
+				if n >= nice || n == room {
+					break
+				}
+				want = here[best]
+			}
+		}
+		if pos-at == Window {
+			break // what is before it in the chain is another one
+		}
+	}
+	return length, dist
+}
+
+// common is how many bytes a and b, of one length, have in common.
+func common(a, b []byte) int {
+	n := 0
+	for len(a) >= 8 && len(b) >= 8 {
+		if x := binary.LittleEndian.Uint64(a) ^ binary.LittleEndian.Uint64(b); x != 0 {
+			return n + bits.TrailingZeros64(x)/8
+		}
+		a, b, n = a[8:], b[8:], n+8
+	}
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return n + i
+		}
+	}
+	return n + len(a)
+}
