@@ -9,7 +9,7 @@ import (
 // ImageError says why an image can't be opened: its header, or a table that it names, is
 // not what the format or this package allows.
 type ImageError struct {
-	// Kind is ErrInvalid, ErrUnsupported or ErrCorrupt.
+	// Kind is ErrInvalid, ErrUnsupported, ErrTooLarge or ErrCorrupt.
 	Kind error
 	// Problem is what is wrong, in the words that QEMU has for it where it refuses the
 	// same: programs compare them.

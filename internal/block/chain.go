@@ -96,8 +96,10 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 	if (c.spec.DataFile != "" || c.spec.Data != nil) && named && !im.Info().HasDataFile {
 		return nil, errors.Join(optionErrorf("'data-file' can only be set for images with an external data file"), im.Close())
 	}
-	if n, most := c.spec.L2EntrySize, im.Info().ClusterSize; named && n != 0 && (n < sectorSize || n > most || n&(n-1) != 0) {
-		return nil, errors.Join(optionErrorf("L2 cache entry size must be a power of two between %d and the cluster size (%d)", sectorSize, most), im.Close())
+	if named {
+		if err := c.spec.checkCaches(im); err != nil {
+			return nil, errors.Join(err, im.Close())
+		}
 	}
 	if c.spec.Compress && named {
 		return compressed(im)
@@ -121,7 +123,10 @@ func (c *chain) storage(path string, readOnly bool) (qcow2.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err = c.enter(f); err == nil {
+	if err = c.enter(f); err == nil && c.atTop() {
+		err = checkKind(f, c.spec.FileDriver)
+	}
+	if err == nil {
 		share := c.spec.ForceShare || c.spec.ShareBacking && len(*c.seen) > 1
 		does, shares := use(readOnly, share)
 		if c.atTop() {

@@ -60,6 +60,9 @@ type Spec struct {
 	Data *Spec
 	// NoDataFile refuses an image that needs an external data file.
 	NoDataFile bool
+	// FileDriver is QEMU's driver that the topmost file is for: file, host_device or
+	// host_cdrom. A file of another kind is refused. Empty takes all that can hold a disk.
+	FileDriver string
 	// Size in bytes of a device with FormatNull; unused with the others.
 	Size int64
 	// Window is the part of the file that is the disk, with FormatRaw. nil is all.
@@ -67,6 +70,9 @@ type Spec struct {
 	// L2CacheSize bounds the memory for mapping metadata of a qcow2 image, in
 	// bytes. 0 is the default of package qcow2.
 	L2CacheSize int64
+	// RefcountCacheSize is what QEMU would have for refcounts, in bytes: here only what it
+	// refuses is refused. 0 is its default.
+	RefcountCacheSize int64
 	// L2EntrySize is how much of that is read at a time, in bytes: unless 0 a power of two
 	// from 512 to the size of a cluster. That is checked, and has no effect.
 	L2EntrySize int64

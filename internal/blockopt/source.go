@@ -92,8 +92,8 @@ func (r *resolver) disk(branch string) (*Source, error) {
 	driver, _, _ := r.rest.take(at("driver"))
 	strong := make(map[string]any)
 	switch driver {
-	case "file", "host_device":
-		s.Spec.Format, s.Protocol = block.FormatRaw, driver
+	case "file", "host_device", "host_cdrom":
+		s.Spec.Format, s.Protocol, s.Spec.FileDriver = block.FormatRaw, driver, driver
 		r.rest.rename(at("filename"), at("file.filename"))
 		r.rest.rename(at("locking"), at("file.locking"))
 	case "null-co", "null-aio":
@@ -244,8 +244,8 @@ func (r *resolver) storage(s *Source, at func(string) string) (map[string]any, e
 	full := map[string]any{"driver": "file"}
 	switch driver {
 	case "":
-	case "file", "host_device":
-		full["driver"] = driver
+	case "file", "host_device", "host_cdrom":
+		full["driver"], s.Spec.FileDriver = driver, driver
 	case "blkdebug":
 		if err := r.inject(s, at, full); err != nil || s.Spec.Storage != nil {
 			return full, err
@@ -432,8 +432,12 @@ func (r *resolver) generic(s *Source, at func(string) string) error {
 		default:
 			return errors.New("Invalid discard option")
 		}
+		var unused bool
+		if err := r.onOff(at(under+"auto-read-only"), "auto-read-only", &unused); err != nil {
+			return err
+		}
 		// Their effect is not visible in what is read or written.
-		for _, name := range []string{"node-name", "auto-read-only", "aio"} {
+		for _, name := range []string{"node-name", "aio"} {
 			r.rest.take(at(under + name))
 		}
 	}
