@@ -119,14 +119,18 @@ func (c *chain) storage(path string, readOnly bool) (qcow2.File, error) {
 		c.under = len(*c.seen) - 1 // what is below that is not this chain's
 		return &diskFile{d}, nil
 	}
+	driver := ""
+	if len(*c.seen) == c.under {
+		driver = c.spec.FileDriver
+	}
+	if err := checkKind(path, driver, readOnly); err != nil {
+		return nil, err
+	}
 	f, err := openFile(path, readOnly, c.spec)
 	if err != nil {
 		return nil, err
 	}
-	if err = c.enter(f); err == nil && c.atTop() {
-		err = checkKind(f, c.spec.FileDriver)
-	}
-	if err == nil {
+	if err = c.enter(f); err == nil {
 		share := c.spec.ForceShare || c.spec.ShareBacking && len(*c.seen) > 1
 		does, shares := use(readOnly, share)
 		if c.atTop() {

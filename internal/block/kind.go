@@ -3,22 +3,25 @@ package block
 import (
 	"math"
 	"os"
+	"syscall"
 
 	"github.com/govmm/govmm/qcow2"
 )
 
 // checkKind refuses a file that is not what a driver of QEMU is for; "" is for what can
-// hold a disk at all.
-func checkKind(f *qcow2.OSFile, driver string) error {
-	st, err := os.Stat(f.Path())
+// hold a disk at all. A file that is not there is left to who opens it.
+func checkKind(path, driver string, readOnly bool) error {
+	st, err := os.Stat(path)
 	if err != nil {
-		return nil // it was there when it was opened
+		return nil
 	}
 	switch mode := st.Mode(); {
+	case mode.IsDir() && !readOnly:
+		return &os.PathError{Op: "open", Path: path, Err: syscall.EISDIR}
 	case driver == "" && mode.IsDir(), driver == "file" && !mode.IsRegular():
-		return optionErrorf("'file' driver requires '%s' to be a regular file", f.Path())
+		return optionErrorf("'file' driver requires '%s' to be a regular file", path)
 	case driver != "" && driver != "file" && mode&os.ModeDevice == 0:
-		return optionErrorf("'%s' driver requires '%s' to be either a character or block device", driver, f.Path())
+		return optionErrorf("'%s' driver requires '%s' to be either a character or block device", driver, path)
 	}
 	return nil
 }

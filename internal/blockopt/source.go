@@ -80,6 +80,7 @@ func (s *Source) Driver() string {
 
 // resolver takes what it knows out of a tree.
 type resolver struct {
+	named   string // QEMU's name for the last disk that another one is in
 	rest    *Tree
 	secrets Secrets
 }
@@ -290,6 +291,7 @@ func (r *resolver) nest(s *Source, branch string) (map[string]any, error) {
 		return nil, err
 	}
 	s.Spec.Storage, s.Spec.Path = &below.Spec, below.Spec.Path
+	r.named = below.Name
 	return below.options, nil
 }
 
@@ -337,8 +339,12 @@ func (r *resolver) inject(s *Source, at func(string) string, full map[string]any
 	full["driver"], full["image"] = "blkdebug", image
 	plain := maps.Clone(full)
 	delete(plain, "config")
-	if len(plain) == 2 && s.Spec.Storage == nil {
-		s.Name = fmt.Sprintf("blkdebug:%s:%s", config, image["filename"])
+	name, _ := image["filename"].(string)
+	if s.Spec.Storage != nil {
+		name = r.named
+	}
+	if len(plain) == 2 && name != "" {
+		s.Name = fmt.Sprintf("blkdebug:%s:%s", config, name)
 	}
 	return nil
 }

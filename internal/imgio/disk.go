@@ -134,6 +134,11 @@ func (d *disk) writeState(p []byte, off int64) error {
 func (d *disk) allocated(off, n int64) (bool, int64, error) {
 	under, base := block.Below(d.dev)
 	im, ok := under.(*qcow2.Image)
+	if m, over := d.dev.(block.Mapper); over && d.debug != nil { // which may fail
+		if _, err := m.Status(off, min(n, max(0, d.dev.Size()-off))); err != nil {
+			return false, 0, err
+		}
+	}
 	if !ok {
 		return true, n, nil
 	}

@@ -75,7 +75,7 @@ func (s *Session) info(*command, []string) bool {
 	}
 	im, ok := s.disk.below()
 	if below := s.disk.spec.Storage; s.disk.spec.Format == block.FormatNull || !ok && below != nil && below.Remote != nil {
-		return true // nothing more is known
+		return false // nothing more is known
 	}
 	if !ok {
 		s.printf("cluster size: %s\nvm state offset: %s\n", amount(0), amount(0))
