@@ -85,6 +85,9 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 	if !c.spec.NoDataFile {
 		o.DataFile = func(name string) (qcow2.File, error) { return c.openDataFile(name, readOnly) }
 	}
+	if to := c.spec.Report; to != nil {
+		o.Corruption = func(problem string, marked bool) { to.Corrupt(path, problem, marked) }
+	}
 	if debug != nil {
 		f, o.Event = debug.Wrap(f), debug.Event
 	}
@@ -214,7 +217,7 @@ func (c *chain) below(format string) *Spec {
 
 // inherit is a spec of a disk below, opened as the spec of the chain says.
 func (c *chain) inherit(s Spec) *Spec {
-	if s.Names == nil {
+	if s.Report = c.spec.Report; s.Names == nil {
 		s.Names = c.spec.Names
 	}
 	if s.Secret == "" && s.KeyFile == "" {

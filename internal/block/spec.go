@@ -28,6 +28,8 @@ type Spec struct {
 	// only says where names that are relative to the image begin. Options that say how files
 	// are opened (Direct, NoFlush, ForceShare, Locking, ReadOnly) hold for it as well.
 	Storage *Spec
+	// Report, if set, is told when an image of the chain is found corrupt.
+	Report Reporter
 	// Names finds what the names of backing files stand for that are no plain file names.
 	// Without it they are refused.
 	Names Names
@@ -112,6 +114,21 @@ type Spec struct {
 	// every encrypted file of a backing chain.
 	KeyFile string
 	Secret  string
+}
+
+// Reporter is told what nobody asked for.
+type Reporter interface {
+	// Corrupt says that the image at path was found corrupt: why, and whether it was marked
+	// so; see qcow2.Options.Corruption.
+	Corrupt(path, problem string, marked bool)
+}
+
+// CorruptionText is what QEMU prints when an image is found corrupt.
+func CorruptionText(problem string, marked bool) string {
+	if marked {
+		return "qcow2: Marking image as corrupt: " + problem + "; further corruption events will be suppressed"
+	}
+	return "qcow2: Image is corrupt: " + problem + "; further non-fatal corruption events will be suppressed"
 }
 
 // Names finds disks by names that are no plain file names.

@@ -37,6 +37,13 @@ func (s *Session) openImage(o *openOptions) bool {
 	return true
 }
 
+// Corrupt implements block.Reporter.
+func (s *Session) Corrupt(_, problem string, marked bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fmt.Fprintln(s.Err, block.CorruptionText(problem, marked))
+}
+
 // qemuIO is the name under which nothing is said that qemu-io does not say.
 const qemuIO = "qemu-io"
 
@@ -59,7 +66,7 @@ func (s *Session) openDisk(o *openOptions) (*disk, error) {
 		}
 	}
 	d.debug = t.NewDebug(func(line string) { s.printf("%s\n", line) })
-	spec.Debug = d.debug
+	spec.Debug, spec.Report = d.debug, s
 	if o.snapshot {
 		if spec, err = overlay(spec); err != nil {
 			return nil, err
