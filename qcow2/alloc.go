@@ -169,7 +169,7 @@ func (im *Image) addRefBlock(bi int64) error {
 	}
 	// The block counts itself: link it first.
 	if k := im.meta[c]; k != 0 {
-		return fmt.Errorf("%w: refcounts call cluster %#x free, which holds %v", ErrCorrupt, c<<im.g.clusterBits, k)
+		return overlaps(k, "refcounts call cluster %#x free, which holds %v", c<<im.g.clusterBits, k)
 	}
 	im.linkRefBlock(own, c)
 	delete(im.meta, c)

@@ -98,7 +98,13 @@ func (c *checker) judge(cluster int64, count, refs uint64) (fix bool) {
 	if fix {
 		word = "Repairing"
 	}
-	c.report("%s cluster %d refcount=%d reference=%d", word, cluster, count, refs)
+	switch over := refs > c.g.maxRefcount(); {
+	case over && !c.look:
+		c.report("ERROR: overflow cluster offset=%#x\nUse qemu-img amend to increase the refcount entry width or qemu-img convert "+
+			"to create a clean copy if the image cannot be opened for writing", cluster<<c.g.clusterBits)
+	case !over:
+		c.report("%s cluster %d refcount=%d reference=%d", word, cluster, count, refs)
+	}
 	switch {
 	case c.look:
 	case leak && fix:

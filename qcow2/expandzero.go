@@ -49,7 +49,10 @@ func (x *expansion) expand(l1 []uint64) (changed bool, err error) {
 		if table == 0 {
 			continue
 		}
-		if !im.g.aligned(table) || table >= im.alloc.end {
+		if !im.g.aligned(table) {
+			return false, unalignedL2(table, int64(i))
+		}
+		if table >= im.alloc.end {
 			return false, fmt.Errorf("%w: L2 table offset %#x (L1 index %d)", ErrCorrupt, table, i)
 		}
 		if err := x.r.spill(); err != nil {
@@ -88,7 +91,7 @@ func (x *expansion) expandTable(table, off int64) (int64, error) {
 		e := loadEntry(*buf, i)
 		kind, err := im.g.classify(e)
 		if err != nil {
-			return 0, fmt.Errorf("%w: index %d: %w", ErrCorrupt, i, err)
+			return 0, badEntry(table, i, err)
 		}
 		if kind != kindZero && kind != kindZeroAlloc {
 			continue

@@ -121,7 +121,7 @@ func (g *geometry) classify(e uint64) (clusterKind, error) {
 	}
 	off := e & entryOffset
 	if off&uint64(g.clusterSize-1) != 0 {
-		return 0, fmt.Errorf("cluster offset %#x unaligned", off)
+		return 0, unalignedCluster(off)
 	}
 	switch {
 	case g.extended(): // the bitmap says more

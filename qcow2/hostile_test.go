@@ -186,9 +186,9 @@ func TestHostileTables(t *testing.T) {
 		{"L1 entry unaligned, read", set64(atL1, 0x40200|entryCopied), read, "L2 table offset 0x40200 unaligned"},
 		{"L1 entry unaligned, write", set64(atL1, 0x40200|entryCopied), write, "L2 table offset 0x40200 unaligned"},
 		{"L1 entry past the end, write", set64(atL1, 0xfff0000|entryCopied), write, "beyond the end"},
-		{"L2 entry unaligned, read", set64(atL2, 0x50200|entryCopied), read, "cluster offset 0x50200 unaligned"},
-		{"L2 entry unaligned, write", set64(atL2, 0x50200|entryCopied), write, "cluster offset 0x50200 unaligned"},
-		{"L2 entry unaligned, zero", set64(atL2, 0x50200|entryCopied), zero, "cluster offset 0x50200 unaligned"},
+		{"L2 entry unaligned, read", set64(atL2, 0x50200|entryCopied), read, "cluster allocation offset 0x50200 unaligned (L2 offset: 0x40000, L2 index: 0)"},
+		{"L2 entry unaligned, write", set64(atL2, 0x50200|entryCopied), write, "cluster allocation offset 0x50200 unaligned (L2 offset: 0x40000, L2 index: 0)"},
+		{"L2 entry unaligned, zero", set64(atL2, 0x50200|entryCopied), zero, "data cluster offset 0x50200 unaligned (guest offset: 0)"},
 		{"data in the refcount table", set64(atL2, atRefTable|entryCopied), write, "the refcount table"},
 		{"data in a refcount block", set64(atL2, atRefBlock|entryCopied), write, "a refcount block"},
 		{"data in the L1 table", set64(atL2, atL1|entryCopied), write, "the active L1 table"},
@@ -198,8 +198,8 @@ func TestHostileTables(t *testing.T) {
 		{"freeing the L2 table", set64(atL2, atL2|entryCopied), zero, "an active L2 table"},
 		{"refcounts call metadata free", func(f *memFile) { clear(f.data[atRefBlock : atRefBlock+64]) }, writeNew, "refcounts call cluster 0x0 free, which holds the header"},
 		{"no refcount block", set64(atRefTable, 0), writeNew, "free, which holds the refcount table"},
-		{"refcount block unaligned", set64(atRefTable, 0x20200), writeNew, "refcount block offset 0x20200 invalid"},
-		{"refcount block far out", set64(atRefTable, 0xffffffffffff0000), writeNew, "refcount block offset"},
+		{"refcount block unaligned", set64(atRefTable, 0x20200), writeNew, "refblock offset 0x20200 unaligned (reftable index: 0)"},
+		{"refcount block far out", set64(atRefTable, 0xffffffffffff0000), writeNew, "refblock offset 0xff"},
 		{"zero cluster in version 2", func(f *memFile) {
 			f.put32(4, 2)
 			clear(f.data[72:600])

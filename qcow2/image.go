@@ -55,6 +55,10 @@ type Options struct {
 	// It may be called from many goroutines, and while locks are held: whoever
 	// waits in it makes other requests wait.
 	Event func(Event)
+	// Corruption, if set, is told once when the image is found corrupt: why, as ImageError
+	// has it, and whether it was marked so, which it is unless it is opened read-only. It is
+	// called within a request, and must not make another.
+	Corruption func(problem string, marked bool)
 }
 
 const (
@@ -67,6 +71,7 @@ const (
 type Image struct {
 	f          File
 	event      func(Event) // see Options.Event; nil costs nothing
+	corruption func(problem string, marked bool)
 	data       File        // holds the guest's data: f or an external data file
 	crypt      *encryption // nil without encryption, and where it stays locked
 	g          geometry
@@ -80,6 +85,7 @@ type Image struct {
 	holes   atomic.Int32                     // see preallocated
 	resized atomic.Pointer[func(size int64)] // see OnResize
 	corrupt atomic.Bool                      // writes are refused
+	told    atomic.Bool                      // corruption was called
 	writes  atomic.Uint64                    // counts changes that a Flush must make durable
 	synced  atomic.Uint64                    // the value of writes up to which they are
 	spliced atomic.Bool                      // pages of clusters may be in pipes and sockets; see Splicer
@@ -142,7 +148,7 @@ func Open(f File, o Options) (*Image, error) {
 	if h.refClusters == 0 && !o.ForRepair {
 		return nil, invalid("Image does not contain a reference count table", "a repair makes one")
 	}
-	im := &Image{event: o.Event, f: f, hdr: h, g: newGeometry(h), readOnly: o.ReadOnly, unchecked: o.Unchecked}
+	im := &Image{event: o.Event, corruption: o.Corruption, f: f, hdr: h, g: newGeometry(h), readOnly: o.ReadOnly, unchecked: o.Unchecked}
 	if im.passDiscard = o.PassDiscard; im.passDiscard == 0 {
 		im.passDiscard = defaultPassDiscard
 	}

@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// ImageError says why an image can't be opened: its header, or a table that it names, is
-// not what the format or this package allows.
+// ImageError says what is wrong with an image: its header, or a table that it names, is
+// not what the format or this package allows, or metadata contradicts itself.
 type ImageError struct {
-	// Kind is ErrInvalid, ErrUnsupported or ErrCorrupt.
+	// Kind is ErrInvalid, ErrUnsupported, ErrTooLarge or ErrCorrupt.
 	Kind error
 	// Problem is what is wrong, in the words that QEMU has for it where it refuses the
 	// same: programs compare them.
@@ -44,4 +44,67 @@ func invalid(problem, detail string, args ...any) error {
 // "Unsupported".
 func unknownKind(problem, detail string, args ...any) error {
 	return &ImageError{ErrUnsupported, problem, fmt.Sprintf(detail, args...)}
+}
+
+// corrupt makes an ImageError of kind ErrCorrupt.
+func corrupt(problem, detail string, args ...any) error {
+	return &ImageError{ErrCorrupt, problem, fmt.Sprintf(detail, args...)}
+}
+
+// overlaps says that a write would hit metadata of kind k.
+func overlaps(k metaKind, detail string, args ...any) error {
+	return corrupt("Preventing invalid write on metadata (overlaps with "+k.area()+")", detail, args...)
+}
+
+// area is QEMU's name of what metadata of a kind is in.
+func (k metaKind) area() string {
+	switch k.class() {
+	case OverlapMainHeader:
+		return "qcow2_header"
+	case OverlapActiveL1:
+		return "active L1 table"
+	case OverlapActiveL2:
+		return "active L2 table"
+	case OverlapRefcountTable:
+		return "refcount table"
+	case OverlapRefcountBlock:
+		return "refcount block"
+	case OverlapSnapshotTable:
+		return "snapshot table"
+	case OverlapInactiveL1:
+		return "inactive L1 table"
+	case OverlapInactiveL2:
+		return "inactive L2 table"
+	}
+	return "bitmap directory"
+}
+
+// unalignedL2 says that an L1 entry is no good.
+func unalignedL2(table, l1i int64) error {
+	return corrupt(fmt.Sprintf("L2 table offset %s unaligned (L1 index: %s)", hex(table), hex(l1i)), "")
+}
+
+// unalignedCluster says that an L2 entry is no good: where its cluster would be.
+type unalignedCluster int64
+
+func (e unalignedCluster) Error() string {
+	return fmt.Sprintf("cluster offset %#x unaligned", int64(e))
+}
+
+// badEntry says that the entry with an index in the L2 table at host offset table is no good;
+// err, of classify, says why.
+func badEntry(table, index int64, err error) error {
+	where := fmt.Sprintf("(L2 offset: %s, L2 index: %s)", hex(table), hex(index))
+	if u := unalignedCluster(0); errors.As(err, &u) {
+		return corrupt(fmt.Sprintf("Cluster allocation offset %s unaligned %s", hex(int64(u)), where), "")
+	}
+	return corrupt("Invalid cluster entry found  "+where, "%v", err)
+}
+
+// hex is a number as C's printf has it by "%#x".
+func hex[T int64 | uint64](n T) string {
+	if n == 0 {
+		return "0"
+	}
+	return fmt.Sprintf("%#x", n)
 }

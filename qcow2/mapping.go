@@ -46,7 +46,7 @@ func (im *Image) lookupIn(l1 []uint64, off, n int64) (m mapping, miss int64, err
 		m, err = g.run(p.buf, i, off, n)
 	}
 	if err != nil {
-		err = fmt.Errorf("%w: L2 table %#x, guest offset %#x: %w", ErrCorrupt, table, off, err)
+		err = fmt.Errorf("%w (guest offset %#x)", badEntry(table, off>>g.clusterBits&(1<<g.l2Bits-1), err), off)
 	}
 	return m, 0, err
 }
@@ -57,7 +57,7 @@ func (im *Image) l2Table(off int64) (int64, error) { return im.g.l2Table(im.l1, 
 func (g *geometry) l2Table(l1 []uint64, off int64) (int64, error) {
 	table := int64(l1[off>>g.l1Shift] & entryOffset)
 	if !g.aligned(table) {
-		return 0, fmt.Errorf("%w: L2 table offset %#x unaligned (L1 index %d)", ErrCorrupt, table, off>>g.l1Shift)
+		return 0, unalignedL2(table, off>>g.l1Shift)
 	}
 	return table, nil
 }

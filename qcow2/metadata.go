@@ -129,11 +129,14 @@ func (im *Image) setMeta(host, n int64, k metaKind) {
 // note looks at the error of a request. When it shows that the image is
 // corrupt, writes are refused from then on, also by whoever opens it next.
 func (im *Image) note(err error) error {
-	if err == nil || im.readOnly || !errors.Is(err, ErrCorrupt) {
+	if err == nil || !errors.Is(err, ErrCorrupt) {
 		return err
 	}
 	var below *backingError
-	if errors.As(err, &below) || im.corrupt.Swap(true) {
+	if errors.As(err, &below) || !im.readOnly && im.corrupt.Swap(true) {
+		return err
+	}
+	if im.tell(err); im.readOnly {
 		return err
 	}
 	im.mu.Lock()
@@ -145,4 +148,16 @@ func (im *Image) note(err error) error {
 		}
 	}
 	return err
+}
+
+// tell tells who wants to know that the image is corrupt.
+func (im *Image) tell(err error) {
+	if im.corruption == nil || im.told.Swap(true) {
+		return
+	}
+	problem := err.Error()
+	if e := (*ImageError)(nil); errors.As(err, &e) {
+		problem = e.Problem
+	}
+	im.corruption(problem, !im.readOnly)
 }

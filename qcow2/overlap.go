@@ -114,7 +114,7 @@ func (im *Image) checkData(host, n int64) error {
 	}
 	for c := host >> im.g.clusterBits; c <= (host+n-1)>>im.g.clusterBits; c++ {
 		if k := im.meta[c]; k != 0 && k.class()&im.unchecked == 0 {
-			return fmt.Errorf("%w: a guest cluster is mapped to host offset %#x, which holds %v", ErrCorrupt, c<<im.g.clusterBits, k)
+			return overlaps(k, "a guest cluster is mapped to host offset %#x, which holds %v", c<<im.g.clusterBits, k)
 		}
 	}
 	return nil
@@ -124,7 +124,7 @@ func (im *Image) checkData(host, n int64) error {
 // Preconditions: mu is held.
 func (im *Image) checkL2(table, l1i int64) error {
 	if k := im.meta[table>>im.g.clusterBits]; k != metaL2 && k.class()&im.unchecked == 0 {
-		return fmt.Errorf("%w: L2 table %#x (L1 index %d) overlaps %v", ErrCorrupt, table, l1i, k)
+		return overlaps(k, "L2 table %#x (L1 index %d) overlaps %v", table, l1i, k)
 	}
 	return nil
 }

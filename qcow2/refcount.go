@@ -14,7 +14,7 @@ func (im *Image) refPage(c int64) (*page, int64, error) {
 	}
 	block := im.refTable[bi] & refTableOffset
 	if block > maxHostOffset || !im.g.aligned(int64(block)) {
-		return nil, 0, fmt.Errorf("%w: refcount block offset %#x invalid (table index %d)", ErrCorrupt, block, bi)
+		return nil, 0, corrupt(fmt.Sprintf("Refblock offset %s unaligned (reftable index: %s)", hex(block), hex(bi)), "")
 	}
 	perPage := im.countsPerPage()
 	i := c & (1<<im.g.refBlockBits - 1)
@@ -73,7 +73,7 @@ func (im *Image) take(c, n int64) error {
 // refcount.
 func (im *Image) checkFree(c int64) error {
 	if k := im.meta[c]; k != 0 {
-		return fmt.Errorf("%w: refcounts call cluster %#x free, which holds %v", ErrCorrupt, c<<im.g.clusterBits, k)
+		return overlaps(k, "refcounts call cluster %#x free, which holds %v", c<<im.g.clusterBits, k)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package qcow2
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -38,7 +39,7 @@ func (r *rootChange) walk(l1 []uint64, visit func(off, n int64) error) error {
 		}
 		switch {
 		case !im.g.aligned(table):
-			return fmt.Errorf("%w: L2 table offset %#x unaligned (L1 index %d)", ErrCorrupt, table, i)
+			return unalignedL2(table, int64(i))
 		case table >= im.alloc.end:
 			return fmt.Errorf("%w: L2 table %#x lies beyond the end of the file (L1 index %d)", ErrCorrupt, table, i)
 		case seen[table]:
@@ -52,7 +53,11 @@ func (r *rootChange) walk(l1 []uint64, visit func(off, n int64) error) error {
 			return fmt.Errorf("read L2 table: %w", err)
 		}
 		for j := int64(0); j < 1<<im.g.l2Bits; j++ {
-			if err := r.walkEntry(im.g.word(*buf, j), visit); err != nil {
+			err := r.walkEntry(im.g.word(*buf, j), visit)
+			if u := unalignedCluster(0); errors.As(err, &u) {
+				return badEntry(table, j, err)
+			}
+			if err != nil {
 				return fmt.Errorf("L2 table %#x, index %d: %w", table, j, err)
 			}
 		}

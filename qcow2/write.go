@@ -1,6 +1,9 @@
 package qcow2
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // WriteV stores bufs, in order, on the disk at offset off.
 func (im *Image) WriteV(bufs [][]byte, off int64) error {
@@ -153,13 +156,41 @@ func (im *Image) checkEntry(e l2Entry, cluster int64) (clusterKind, error) {
 	if err == nil && (kind == kindNormal || kind == kindZeroAlloc) {
 		err = im.g.misplaced(e.word, cluster)
 	}
+	if u := unalignedCluster(0); errors.As(err, &u) {
+		what := "Data"
+		if e.word&entryZero != 0 {
+			what = "Preallocated zero"
+		}
+		return 0, corrupt(fmt.Sprintf("%s cluster offset %s unaligned (guest offset: %s)", what, hex(int64(u)), hex(cluster<<im.g.clusterBits)), "")
+	}
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	if kind == kindNormal || kind == kindZeroAlloc {
-		err = im.checkData(int64(e.word&entryOffset), 1)
+		host := int64(e.word & entryOffset)
+		if err = im.checkData(host, 1); err != nil && e.word&entryCopied == 0 && im.heldBeside(host>>im.g.clusterBits) {
+			err = nil // it is read only, and the metadata stays
+		}
 	}
 	return kind, err
+}
+
+// heldBeside reports whether cluster c keeps a reference when one is dropped. It is for entries
+// that a repair found to share a cluster with metadata, and counted.
+// Preconditions: mu is held exclusively.
+func (im *Image) heldBeside(c int64) bool {
+	count, err := im.refcount(c)
+	if err != nil {
+		return false
+	}
+	for _, list := range [][]freeing{im.changes.released, im.changes.retired, im.batch.released} {
+		for _, r := range list { // they are dropped already, but for the count
+			if c >= r.cluster && c < r.cluster+r.count && count > 0 {
+				count--
+			}
+		}
+	}
+	return count >= 2
 }
 
 // needsCluster reports whether writing to a guest cluster, whose entry is valid,

@@ -85,6 +85,9 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 	if !c.spec.NoDataFile {
 		o.DataFile = func(name string) (qcow2.File, error) { return c.openDataFile(name, readOnly) }
 	}
+	if to := c.spec.Report; to != nil {
+		o.Corruption = func(problem string, marked bool) { to.Corrupt(path, problem, marked) }
+	}
 	if debug != nil {
 		f, o.Event = debug.Wrap(f), debug.Event
 	}
@@ -96,8 +99,10 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 	if (c.spec.DataFile != "" || c.spec.Data != nil) && named && !im.Info().HasDataFile {
 		return nil, errors.Join(optionErrorf("'data-file' can only be set for images with an external data file"), im.Close())
 	}
-	if n, most := c.spec.L2EntrySize, im.Info().ClusterSize; named && n != 0 && (n < sectorSize || n > most || n&(n-1) != 0) {
-		return nil, errors.Join(optionErrorf("L2 cache entry size must be a power of two between %d and the cluster size (%d)", sectorSize, most), im.Close())
+	if named {
+		if err := c.spec.checkCaches(im); err != nil {
+			return nil, errors.Join(err, im.Close())
+		}
 	}
 	if c.spec.Compress && named {
 		return compressed(im)
@@ -116,6 +121,13 @@ func (c *chain) storage(path string, readOnly bool) (qcow2.File, error) {
 		}
 		c.under = len(*c.seen) - 1 // what is below that is not this chain's
 		return &diskFile{d}, nil
+	}
+	driver := ""
+	if len(*c.seen) == c.under {
+		driver = c.spec.FileDriver
+	}
+	if err := checkKind(path, driver, readOnly); err != nil {
+		return nil, err
 	}
 	f, err := openFile(path, readOnly, c.spec)
 	if err != nil {
@@ -205,7 +217,7 @@ func (c *chain) below(format string) *Spec {
 
 // inherit is a spec of a disk below, opened as the spec of the chain says.
 func (c *chain) inherit(s Spec) *Spec {
-	if s.Names == nil {
+	if s.Report = c.spec.Report; s.Names == nil {
 		s.Names = c.spec.Names
 	}
 	if s.Secret == "" && s.KeyFile == "" {

@@ -28,6 +28,8 @@ type Spec struct {
 	// only says where names that are relative to the image begin. Options that say how files
 	// are opened (Direct, NoFlush, ForceShare, Locking, ReadOnly) hold for it as well.
 	Storage *Spec
+	// Report, if set, is told when an image of the chain is found corrupt.
+	Report Reporter
 	// Names finds what the names of backing files stand for that are no plain file names.
 	// Without it they are refused.
 	Names Names
@@ -60,6 +62,9 @@ type Spec struct {
 	Data *Spec
 	// NoDataFile refuses an image that needs an external data file.
 	NoDataFile bool
+	// FileDriver is QEMU's driver that the topmost file is for: file, host_device or
+	// host_cdrom. A file of another kind is refused. Empty takes all that can hold a disk.
+	FileDriver string
 	// Size in bytes of a device with FormatNull; unused with the others.
 	Size int64
 	// Window is the part of the file that is the disk, with FormatRaw. nil is all.
@@ -67,6 +72,9 @@ type Spec struct {
 	// L2CacheSize bounds the memory for mapping metadata of a qcow2 image, in
 	// bytes. 0 is the default of package qcow2.
 	L2CacheSize int64
+	// RefcountCacheSize is what QEMU would have for refcounts, in bytes: here only what it
+	// refuses is refused. 0 is its default.
+	RefcountCacheSize int64
 	// L2EntrySize is how much of that is read at a time, in bytes: unless 0 a power of two
 	// from 512 to the size of a cluster. That is checked, and has no effect.
 	L2EntrySize int64
@@ -106,6 +114,21 @@ type Spec struct {
 	// every encrypted file of a backing chain.
 	KeyFile string
 	Secret  string
+}
+
+// Reporter is told what nobody asked for.
+type Reporter interface {
+	// Corrupt says that the image at path was found corrupt: why, and whether it was marked
+	// so; see qcow2.Options.Corruption.
+	Corrupt(path, problem string, marked bool)
+}
+
+// CorruptionText is what QEMU prints when an image is found corrupt.
+func CorruptionText(problem string, marked bool) string {
+	if marked {
+		return "qcow2: Marking image as corrupt: " + problem + "; further corruption events will be suppressed"
+	}
+	return "qcow2: Image is corrupt: " + problem + "; further non-fatal corruption events will be suppressed"
 }
 
 // Names finds disks by names that are no plain file names.

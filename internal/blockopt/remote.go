@@ -84,8 +84,6 @@ func (r *resolver) remote(s *Source, at func(string) string) (map[string]any, er
 		if port == "" {
 			port = nbdclient.DefaultPort
 		}
-	case oldPort != "":
-		return nil, errors.New("port may not be used without host")
 	case kind == "" && (path != "" || host != "" || port != ""):
 		return nil, errors.New("Parameter 'server.type' is missing")
 	case kind == "":
@@ -124,6 +122,14 @@ func (r *resolver) remote(s *Source, at func(string) string) (map[string]any, er
 		*to = time.Duration(n) * time.Second
 	}
 	full := map[string]any{"driver": "nbd", "server": server}
+	if oldPath != "" || oldHost != "" {
+		full = map[string]any{"driver": "nbd"}
+		for name, value := range map[string]string{"path": oldPath, "host": oldHost, "port": oldPort} {
+			if value != "" {
+				full[name] = value
+			}
+		}
+	}
 	if t.Export != "" {
 		full["export"] = t.Export
 	}

@@ -40,6 +40,9 @@ func (r *resolver) runtime(s *Source, at func(string) string) error {
 			s.Spec.PassDiscard = s.Spec.PassDiscard.With(class, on)
 		}
 	}
+	if a, b := r.rest.Get(at("overlap-check")), r.rest.Get(at("overlap-check.template")); a != "" && b != "" && a != b {
+		return fmt.Errorf("Conflicting values for qcow2 options 'overlap-check' ('%s') and 'overlap-check.template' ('%s')", a, b)
+	}
 	for _, name := range []string{"overlap-check", "overlap-check.template"} {
 		if v, _, ok := r.rest.take(at(name)); ok && !slices.Contains(overlapChecks, v) {
 			return fmt.Errorf("Unsupported value '%s' for qcow2 option 'overlap-check'. Allowed are any of the following: %s", v, strings.Join(overlapChecks, ", "))
@@ -53,13 +56,19 @@ func (r *resolver) runtime(s *Source, at func(string) string) error {
 	}
 	r.rest.take(at("encrypt.format"))
 	if v, _, ok := r.rest.take(at("cache-clean-interval")); ok {
-		if n, err := strconv.ParseUint(v, 0, 64); errors.Is(err, strconv.ErrRange) || n > math.MaxUint32 {
+		if n, err := strconv.ParseUint(v, 0, 64); errors.Is(err, strconv.ErrRange) || n > math.MaxUint32 || negative(v) {
 			return errors.New("Cache clean interval too big")
 		} else if err != nil {
 			return errors.New("Parameter 'cache-clean-interval' expects a number")
 		}
 	}
 	return r.caches(s, at)
+}
+
+// negative reports whether a number is below zero.
+func negative(v string) bool {
+	n, err := strconv.ParseInt(v, 0, 64)
+	return err == nil && n < 0
 }
 
 // caches takes the sizes of caches, of which the engine has one, for L2 tables.
@@ -93,6 +102,7 @@ func (r *resolver) caches(s *Source, at func(string) string) error {
 	if hasTables {
 		s.Spec.L2CacheSize = tables
 	}
+	s.Spec.RefcountCacheSize = counts
 	if n, ok := given[entry]; ok {
 		s.Spec.L2EntrySize = max(n, 1) // 0 is no size
 	}

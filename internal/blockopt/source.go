@@ -80,6 +80,7 @@ func (s *Source) Driver() string {
 
 // resolver takes what it knows out of a tree.
 type resolver struct {
+	named   string // QEMU's name for the last disk that another one is in
 	rest    *Tree
 	secrets Secrets
 }
@@ -92,8 +93,8 @@ func (r *resolver) disk(branch string) (*Source, error) {
 	driver, _, _ := r.rest.take(at("driver"))
 	strong := make(map[string]any)
 	switch driver {
-	case "file", "host_device":
-		s.Spec.Format, s.Protocol = block.FormatRaw, driver
+	case "file", "host_device", "host_cdrom":
+		s.Spec.Format, s.Protocol, s.Spec.FileDriver = block.FormatRaw, driver, driver
 		r.rest.rename(at("filename"), at("file.filename"))
 		r.rest.rename(at("locking"), at("file.locking"))
 	case "null-co", "null-aio":
@@ -244,8 +245,8 @@ func (r *resolver) storage(s *Source, at func(string) string) (map[string]any, e
 	full := map[string]any{"driver": "file"}
 	switch driver {
 	case "":
-	case "file", "host_device":
-		full["driver"] = driver
+	case "file", "host_device", "host_cdrom":
+		full["driver"], s.Spec.FileDriver = driver, driver
 	case "blkdebug":
 		if err := r.inject(s, at, full); err != nil || s.Spec.Storage != nil {
 			return full, err
@@ -290,6 +291,7 @@ func (r *resolver) nest(s *Source, branch string) (map[string]any, error) {
 		return nil, err
 	}
 	s.Spec.Storage, s.Spec.Path = &below.Spec, below.Spec.Path
+	r.named = below.Name
 	return below.options, nil
 }
 
@@ -337,8 +339,12 @@ func (r *resolver) inject(s *Source, at func(string) string, full map[string]any
 	full["driver"], full["image"] = "blkdebug", image
 	plain := maps.Clone(full)
 	delete(plain, "config")
-	if len(plain) == 2 && s.Spec.Storage == nil {
-		s.Name = fmt.Sprintf("blkdebug:%s:%s", config, image["filename"])
+	name, _ := image["filename"].(string)
+	if s.Spec.Storage != nil {
+		name = r.named
+	}
+	if len(plain) == 2 && name != "" {
+		s.Name = fmt.Sprintf("blkdebug:%s:%s", config, name)
 	}
 	return nil
 }
@@ -432,8 +438,12 @@ func (r *resolver) generic(s *Source, at func(string) string) error {
 		default:
 			return errors.New("Invalid discard option")
 		}
+		var unused bool
+		if err := r.onOff(at(under+"auto-read-only"), "auto-read-only", &unused); err != nil {
+			return err
+		}
 		// Their effect is not visible in what is read or written.
-		for _, name := range []string{"node-name", "auto-read-only", "aio"} {
+		for _, name := range []string{"node-name", "aio"} {
 			r.rest.take(at(under + name))
 		}
 	}

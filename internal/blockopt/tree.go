@@ -135,6 +135,12 @@ func (t *Tree) Default(name, value string) {
 	}
 }
 
+// Drop removes an option.
+func (t *Tree) Drop(name string) {
+	delete(t.text, name)
+	delete(t.spelled, name)
+}
+
 // Has reports whether an option is there.
 func (t *Tree) Has(name string) bool { _, ok := t.text[name]; return ok }
 

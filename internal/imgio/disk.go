@@ -14,11 +14,34 @@ import (
 type disk struct {
 	dev          block.Device
 	spec         block.Spec
-	driver       string          // what QEMU calls its format
-	debug        *blkdebug.Debug // nil: no faults are injected
-	writethrough bool            // every write is durable when it ends
-	unmap        bool            // discard does something
-	changed      atomic.Bool     // a request that writes succeeded
+	driver       string            // what QEMU calls its format
+	debug        *blkdebug.Debug   // nil: no faults are injected
+	writethrough bool              // every write is durable when it ends
+	unmap        bool              // discard does something
+	nodes        map[string]string // names of nodes, by the options that gave them
+	changed      atomic.Bool       // a request that writes succeeded
+}
+
+// identity is the value of an option that can't change while the disk is open, "" where
+// it has none.
+func (d *disk) identity(name string) string {
+	switch name {
+	case "driver":
+		return d.driver
+	case "file.driver":
+		if d.spec.Storage == nil {
+			return "file"
+		}
+	case "backing.driver":
+		im, ok := d.dev.(*qcow2.Image)
+		switch b := d.spec.Backing; {
+		case b != nil && b.Format != "":
+			return b.Format
+		case ok:
+			return im.Info().BackingFormat
+		}
+	}
+	return d.nodes[name]
 }
 
 // write writes, and makes it durable if that is asked for.
@@ -111,6 +134,11 @@ func (d *disk) writeState(p []byte, off int64) error {
 func (d *disk) allocated(off, n int64) (bool, int64, error) {
 	under, base := block.Below(d.dev)
 	im, ok := under.(*qcow2.Image)
+	if m, over := d.dev.(block.Mapper); over && d.debug != nil { // which may fail
+		if _, err := m.Status(off, min(n, max(0, d.dev.Size()-off))); err != nil {
+			return false, 0, err
+		}
+	}
 	if !ok {
 		return true, n, nil
 	}

@@ -37,6 +37,13 @@ func (s *Session) openImage(o *openOptions) bool {
 	return true
 }
 
+// Corrupt implements block.Reporter.
+func (s *Session) Corrupt(_, problem string, marked bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fmt.Fprintln(s.Err, block.CorruptionText(problem, marked))
+}
+
 // qemuIO is the name under which nothing is said that qemu-io does not say.
 const qemuIO = "qemu-io"
 
@@ -50,8 +57,16 @@ func (s *Session) openDisk(o *openOptions) (*disk, error) {
 		fmt.Fprintf(s.Err, block.GuessWarning, o.name)
 	}
 	d := &disk{writethrough: o.cache.writethrough, unmap: t.unmap, driver: t.Driver()}
+	if o.tree != nil {
+		d.nodes = make(map[string]string)
+		for _, name := range o.tree.Names() {
+			if name == "node-name" || strings.HasSuffix(name, ".node-name") {
+				d.nodes[name] = o.tree.Get(name)
+			}
+		}
+	}
 	d.debug = t.NewDebug(func(line string) { s.printf("%s\n", line) })
-	spec.Debug = d.debug
+	spec.Debug, spec.Report = d.debug, s
 	if o.snapshot {
 		if spec, err = overlay(spec); err != nil {
 			return nil, err
@@ -263,17 +278,25 @@ func (s *Session) reopenOptions(spec *block.Spec, d *disk, tree *blockopt.Tree, 
 		s.complain("Cannot set both -c and the cache options")
 		return false
 	}
+	for _, name := range tree.Names() {
+		last := name[strings.LastIndex(name, ".")+1:]
+		if last != "node-name" && last != "driver" {
+			continue
+		}
+		if now := d.identity(name); now == "" || tree.Get(name) != now {
+			s.complain("Cannot change the option '%s'", last)
+			return false
+		}
+		tree.Drop(name)
+	}
 	source := &blockopt.Source{Spec: *spec}
 	if err := tree.TakeRuntime(source); err != nil {
 		s.complain("%v", err)
 		return false
 	}
 	for _, name := range tree.Names() {
-		last := name[strings.LastIndex(name, ".")+1:]
-		if now := map[string]string{"driver": d.driver, "file.driver": "file"}[name]; now == "" || tree.Get(name) != now {
-			s.complain("Cannot change the option '%s'", last)
-			return false
-		}
+		s.complain("Cannot change the option '%s'", name[strings.LastIndex(name, ".")+1:])
+		return false
 	}
 	*spec, d.unmap = source.Spec, d.unmap && !source.KeepDiscarded || source.Discard
 	return true

@@ -191,6 +191,24 @@ func scripts() []script {
 			"write 0 64k", "aio_write 64k 64k", "aio_flush", "writev 0 512"),
 		one("", "open -o l2-cache-entry-size=256 a", "open -o l2-cache-entry-size=4242 a", "open -o l2-cache-entry-size=0 a", "open -o l2-cache-entry-size=128k a",
 			"open -o driver=qcow2,l2-cache-entry-size=512 a", "length"),
+		// Reopening what can't change, and what can't be.
+		one("-f qcow2 top", "reopen -o node-name=x", "reopen -o file.node-name=x", "reopen -o backing.node-name=x", "reopen -o driver=qcow2", "reopen -o driver=raw", "reopen -o file.driver=file",
+			"reopen -o file.driver=qcow2", "reopen -o backing.driver=qcow2", "reopen -o backing.driver=raw", "reopen -o auto-read-only=foo", "reopen -o auto-read-only=on"),
+		one("", "open -o node-name=x,file.node-name=y a", "reopen", "reopen -o node-name=x", "reopen -o file.node-name=y", "reopen -o node-name=y"),
+		one("-f qcow2 a", "reopen -o refcount-cache-size=256T", "reopen -o overlap-check=constant,overlap-check.template=all", "reopen -o overlap-check=all,overlap-check.template=all",
+			"reopen -o cache-clean-interval=-1", "reopen -o cache-clean-interval=x", "reopen -o l2-cache-size=1T,l2-cache-entry-size=512", "length"),
+		one("--image-opts driver=null-co,size=1M", "info"),
+		one("--image-opts driver=file,filename=raw", "info"),
+		// Files that are no disks.
+		one("", "open -r -o driver=file,filename=.", "open -o driver=file,filename=.", "open -r -o driver=host_device,filename=.", "open -r -o driver=host_cdrom,filename=raw",
+			"open -r -o driver=file,filename=/dev/null,locking=off"),
+		// What stands over a disk.
+		one("", "open -o driver=compress,file.driver=qcow2,file.file.filename=a", "write -P 7 0 64k", "write -P 8 96k 64k", "write -P 9 1000010 10", "read -P 7 0 64k", "read -P 9 1000010 10",
+			"read -P 0 64k 32k", "read -P 8 96k 64k", "write -P 3 8190k 2k", "read -P 3 8190k 2k", "close", "open -o driver=qcow2 a", "read -P 9 1000010 10", "read -P 3 8190k 2k"),
+		one("--image-opts driver=blkdebug,image.driver=qcow2,image.file.filename=a,inject-error.0.event=none,inject-error.0.iotype=write,inject-error.0.sector=8", "write 0 4k", "write 4k 512",
+			"write 4608 512", "alloc 0 1M", "read 0 8k"),
+		one("", "open -o driver=blkdebug,image.driver=qcow2,align=4k,max-transfer=64k blkdebug::a", "write -P 33 1000 128k", "read -P 33 1000 128k", "read -P 0 0 1000", "alloc 1 1"),
+		one("--image-opts driver=blkdebug,image.driver=qcow2,image.file.filename=a,inject-error.0.event=none,inject-error.0.iotype=block-status", "map"),
 		// Disks in disks. What the inner one is to become larger for, qemu-io does not write.
 		one("--image-opts driver=raw,file.driver=qcow2,file.file.filename=a", "write -P 3 0 64k", "read -P 3 0 64k", "length", "info", "alloc 0 1M", "write -c 0 64k", "write -b 0 512",
 			"write -z 64k 64k", "discard 0 64k", "read -P 0 0 64k", "read 8M 512", "truncate 9M", "length"),

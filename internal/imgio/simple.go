@@ -69,9 +69,13 @@ func (s *Session) truncate(c *command, words []string) bool {
 
 func (s *Session) info(*command, []string) bool {
 	s.printf("format name: %s\n", s.disk.driver)
+	switch s.disk.driver {
+	case "file", "host_device", "host_cdrom", "nbd", "null-co", "null-aio", "blkdebug":
+		s.printf("format name: %s\n", s.disk.driver) // of the protocol, too
+	}
 	im, ok := s.disk.below()
 	if below := s.disk.spec.Storage; s.disk.spec.Format == block.FormatNull || !ok && below != nil && below.Remote != nil {
-		return true // nothing more is known
+		return false // nothing more is known
 	}
 	if !ok {
 		s.printf("cluster size: %s\nvm state offset: %s\n", amount(0), amount(0))

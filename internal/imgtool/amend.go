@@ -25,21 +25,19 @@ func runAmend(t *Tool, a *arguments) (err error) {
 	}
 	format := a.get("f", "")
 	if wantsHelp(a.all("o")) && format != "" {
-		if createOptionsOf(format) == nil {
+		if createOptionsOf(format) == nil && !isOtherDriver(format) {
 			return fmt.Errorf("Unknown file format '%s'", format)
 		}
-		if amendOptionsOf(format) != nil {
-			t.printf("%s", amendHelp(format))
-			return nil
+		if amendOptionsOf(format) == nil {
+			return fmt.Errorf("Format driver '%s' does not support option amendment", format)
 		}
+		t.printf("%s", amendHelp(format))
+		return nil
 	}
-	if len(a.operands) == 0 {
-		return usage("Expecting one image file name")
+	if len(a.operands) != 1 {
+		return errors.New("Expecting one image file name")
 	}
-	name, err := a.oneImage()
-	if err != nil {
-		return err
-	}
+	name := a.operands[0]
 	d, s, err := t.open(name, a, openOptions{format: format, write: true, cache: a.get("t", "")})
 	if err != nil {
 		return err

@@ -85,6 +85,9 @@ func runCheck(t *Tool, a *arguments) error {
 	quiet := a.has("q")
 	report := func(text string) { fmt.Fprintln(t.Stderr, text) } // -q or not, as qemu-img
 	r, err := im.Check(qcow2.CheckOptions{Repair: repair, Report: report})
+	if errors.Is(err, qcow2.ErrCorrupt) {
+		return fmt.Errorf("Check failed: %s", capital(err.Error()))
+	}
 	if err != nil {
 		return fmt.Errorf("Check failed: %s", reason(err))
 	}

@@ -79,11 +79,11 @@ func (c *comparison) run() error {
 	for off := int64(0); off < common; {
 		ea, err := status(c.a, off, common-off)
 		if err != nil {
-			return &statusError{exitCompareStatus, fmt.Errorf("Sector allocation test failed for %s: %s", "the first image", reason(err))}
+			return &statusError{exitCompareStatus, fmt.Errorf("Sector allocation test failed for %s", c.nameA)}
 		}
 		eb, err := status(c.b, off, common-off)
 		if err != nil {
-			return &statusError{exitCompareStatus, fmt.Errorf("Sector allocation test failed for %s: %s", "the second image", reason(err))}
+			return &statusError{exitCompareStatus, fmt.Errorf("Sector allocation test failed for %s", c.nameB)}
 		}
 		n := min(ea.Length, eb.Length)
 		// As in qemu-img, reaching the end of the disk is part of the status.
@@ -129,7 +129,7 @@ func (c *comparison) tail(d block.Device, off int64) error {
 	for off < d.Size() {
 		e, err := status(d, off, d.Size()-off)
 		if err != nil {
-			return &statusError{exitCompareStatus, fmt.Errorf("Sector allocation test failed: %s", reason(err))}
+			return &statusError{exitCompareStatus, fmt.Errorf("Sector allocation test failed for %s", c.name(d))}
 		}
 		if !e.Zero {
 			if err := c.mustBeZero(d, off, e.Length); err != nil {
@@ -142,12 +142,17 @@ func (c *comparison) tail(d block.Device, off int64) error {
 	return nil
 }
 
+// name is what messages call one of the disks.
+func (c *comparison) name(d block.Device) string {
+	if d == c.b {
+		return c.nameB
+	}
+	return c.nameA
+}
+
 func (c *comparison) read(d block.Device, buf []byte, off int64) error {
 	if err := d.ReadV([][]byte{buf}, off); err != nil {
-		name := c.nameA
-		if d == c.b {
-			name = c.nameB
-		}
+		name := c.name(d)
 		return &statusError{exitCompareRead, fmt.Errorf("Error while reading offset %d of %s: %s", off, name, reason(err))}
 	}
 	return nil

@@ -54,6 +54,9 @@ func runConvert(t *Tool, a *arguments) (err error) {
 		return err
 	}
 	if wantsHelp(a.all("o")) {
+		if createOptionsOf(j.format) == nil {
+			return errNoCreation(j.format)
+		}
 		t.printf("%s", optionsHelp(j.format, len(a.operands) > 1))
 		return nil
 	}
@@ -106,13 +109,21 @@ func runConvert(t *Tool, a *arguments) (err error) {
 	if err := c.prepare(out); err != nil {
 		return err
 	}
-	c.progress = t.newProgress(a.has("p") && !j.quiet, c.total)
+	work, live := c.total, a.has("p") && !j.quiet
+	// Who looks on is shown how much of the data is copied. Where sources are broken, what
+	// can't be had is said each time that it is looked at, as by qemu-img.
+	if live || j.salvage {
+		if work, err = c.work(); err != nil {
+			return err
+		}
+	}
+	c.progress = t.newProgress(live, work)
 	err = c.run()
 	if err == nil {
 		err = c.copyBitmaps()
 	}
 	if err == nil {
-		c.progress.set(c.total)
+		c.progress.set(work)
 	}
 	c.progress.end()
 	if err == nil {
@@ -203,7 +214,7 @@ func (c *copying) describeOutput(out string, a *arguments) (*newImage, error) {
 	n := &newImage{format: c.job.format, file: out, size: c.total, unsafe: true, quiet: true}
 	known := createOptionsOf(n.format)
 	if known == nil {
-		return nil, fmt.Errorf("Unknown file format '%s'", n.format)
+		return nil, errNoCreation(n.format)
 	}
 	var err error
 	if n.values, err = readOptions(merge(known, fileOptions), a.all("o")); err != nil {

@@ -32,6 +32,9 @@ type copying struct {
 	issued int64       // batches handed out
 	done   int64       // of them written, in order
 	bytes  int64       // written
+	copied int64       // of them data
+	edge   int64       // where the last data ended
+	since  int64       // how much of it nobody was shown
 	err    error
 }
 
@@ -108,11 +111,6 @@ func (c *copying) run() error {
 	for i := range c.turns {
 		c.turns[i].L = &c.mu
 	}
-	if c.job.salvage {
-		if err := c.survey(); err != nil {
-			return err
-		}
-	}
 	c.began = time.Now()
 	var crew sync.WaitGroup
 	for range c.job.workers {
@@ -165,7 +163,6 @@ func (c *copying) take(b *batch) bool {
 		}
 		c.next += p.n
 		if p.skip {
-			c.progress.set(c.next)
 			continue
 		}
 		b.pieces = append(b.pieces, p)
@@ -242,17 +239,38 @@ func (c *copying) salvageStatus(d block.Device, at, n int64) qcow2.Extent {
 // maxStatus is how much is asked about at once where something may be broken.
 const maxStatus = 1<<31 - sectorSize
 
-// survey looks at everything once before it is copied, as qemu-img does to know how
-// much there is: where sources are broken, what can't be had is said each time.
-func (c *copying) survey() error {
+// work is how many bytes of data there are to be copied.
+func (c *copying) work() (n int64, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for off := int64(0); off < c.total; {
 		p, err := c.look(off)
 		if err != nil {
-			return err
+			return 0, err
+		}
+		if !p.zero && !p.skip {
+			n += p.n
 		}
 		off += p.n
 	}
-	return nil
+	return n, nil
+}
+
+// shownStep is how many bytes are copied, at most, before that is shown: as much as
+// qemu-img has in a buffer.
+const shownStep = 2 << 20
+
+// show enters a piece of data as copied, and shows from time to time how much that is: after
+// each run of data. Preconditions: mu is held.
+func (c *copying) show(p piece) {
+	if c.since > 0 && (p.off != c.edge || c.since >= shownStep) {
+		c.progress.set(c.copied)
+		c.since = 0
+	}
+	c.copied, c.since, c.edge = c.copied+p.n, c.since+p.n, p.off+p.n
+	if c.copied == c.progress.total {
+		c.progress.set(c.copied)
+	}
 }
 
 // cut shortens a piece to what is copied at a time; for compressed output to
@@ -454,12 +472,13 @@ func (c *copying) finish(b *batch) {
 	c.mu.Lock()
 	c.done++
 	for _, p := range b.pieces {
-		c.bytes += p.n
+		if c.bytes += p.n; !p.zero {
+			c.show(p)
+		}
 	}
-	at, bytes := c.next, c.bytes
+	bytes := c.bytes
 	c.turns[c.done%int64(len(c.turns))].Signal() // no more batches than turns are underway
 	c.mu.Unlock()
-	c.progress.set(min(at, c.total-1))
 	if rate := c.job.rate; rate > 0 {
 		due := c.began.Add(time.Duration(float64(bytes) / float64(rate) * float64(time.Second)))
 		time.Sleep(time.Until(due))

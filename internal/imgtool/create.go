@@ -32,7 +32,7 @@ func runCreate(t *Tool, a *arguments) error {
 	lists := a.all("o")
 	if wantsHelp(lists) {
 		if known == nil {
-			return fmt.Errorf("Unknown file format '%s'", format)
+			return errNoCreation(format)
 		}
 		t.printf("%s", optionsHelp(format, len(a.operands) > 0))
 		return nil
@@ -53,7 +53,7 @@ func runCreate(t *Tool, a *arguments) error {
 		n.size = size
 	}
 	if known == nil {
-		return fmt.Errorf("%s: Unknown file format '%s'", file, format)
+		return fmt.Errorf("%s: %w", file, errNoCreation(format))
 	}
 	var err error
 	if n.values, err = readOptions(merge(known, fileOptions), lists); err != nil {

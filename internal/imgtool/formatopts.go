@@ -3,6 +3,7 @@ package imgtool
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -103,6 +104,21 @@ func createOptionsOf(format string) []formatOption {
 // isDriver reports whether a format may stand in an image as that of its backing file.
 func isDriver(format string) bool {
 	return createOptionsOf(format) != nil || format == "file" || format == "host_device"
+}
+
+// otherDrivers are QEMU's drivers with which it makes no images.
+var otherDrivers = []string{"blkdebug", "blklogwrites", "blkreplay", "blkverify", "bochs", "cloop", "copy-before-write", "copy-on-read", "dmg",
+	"null-aio", "null-co", "preallocate", "quorum", "throttle", "vvfat"}
+
+// isOtherDriver reports whether QEMU has a driver of that name, but not for making images.
+func isOtherDriver(format string) bool { return slices.Contains(otherDrivers, format) }
+
+// errNoCreation says that no image of a format can be made.
+func errNoCreation(format string) error {
+	if isOtherDriver(format) {
+		return fmt.Errorf("Format driver '%s' does not support image creation", format)
+	}
+	return fmt.Errorf("Unknown file format '%s'", format)
 }
 
 // forCreation leaves out what only amend knows.

@@ -28,7 +28,7 @@ type imageInfo struct {
 	format  string
 	size    int64
 	actual  int64 // -1 if not known
-	null    bool  // stored nowhere
+	null    bool  // stored nowhere, or elsewhere
 	cluster int64 // size of a cluster of the image that a raw disk is in; else 0
 	image   *qcow2.Info
 	crypt   bool
@@ -122,6 +122,8 @@ func (t *Tool) describe(s source) (*imageInfo, error) {
 	}
 	if s.spec.Format == block.FormatNull {
 		i.actual, i.null = 0, true
+	} else if below := s.spec.Storage; below != nil && below.Remote != nil {
+		i.null = true
 	} else {
 		i.allocated(s)
 	}

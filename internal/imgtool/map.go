@@ -74,7 +74,7 @@ func runMap(t *Tool, a *arguments) (err error) {
 	}
 	for e, err := range qcow2.Extents(m, start, length) {
 		if err != nil {
-			return fmt.Errorf("Failed to read image metadata: %s", reason(err))
+			return fmt.Errorf("Could not read file metadata: %s", reason(err))
 		}
 		if err := p.print(e); err != nil {
 			return err

@@ -72,7 +72,10 @@ func openError(name string, err error) error {
 		return fmt.Errorf("Could not open '%s': Could not open '%s': %s", name, missing.Path, reason(missing.Err))
 	}
 	var option block.OptionError
+	var image *qcow2.ImageError
 	switch {
+	case errors.As(err, &image):
+		return &restated{fmt.Sprintf("Could not open '%s': %s", name, image.Problem), err}
 	case errors.As(err, &option):
 		return fmt.Errorf("Could not open '%s': %w", name, option)
 	case errors.Is(err, qcow2.ErrNoSnapshot):
@@ -130,6 +133,7 @@ func (t *Tool) locate(name string, imageOpts bool, o openOptions) (source, error
 	}
 	s.spec = s.opts.Spec
 	s.spec.Debug = s.opts.NewDebug(nil)
+	s.spec.Report = t
 	s.spec.ReadOnly = s.spec.ReadOnly || !o.write
 	s.spec.LeaveBacking = o.noBacking
 	s.spec.ForceShare = s.spec.ForceShare || o.share
@@ -142,6 +146,11 @@ func (t *Tool) locate(name string, imageOpts bool, o openOptions) (source, error
 	}
 	s.named = !s.spec.Guessed
 	return s, nil
+}
+
+// Corrupt implements block.Reporter.
+func (t *Tool) Corrupt(_, problem string, marked bool) {
+	fmt.Fprintln(t.Stderr, block.CorruptionText(problem, marked))
 }
 
 // open opens an image.

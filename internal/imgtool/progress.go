@@ -54,7 +54,7 @@ func (p *progress) percent() float64 {
 	return float64(p.at) * 100 / float64(p.total)
 }
 
-// step is the least change in percent that is shown.
+// step is the change in percent up to which nothing is shown, but for the end.
 const step = 1
 
 // set says how much is done.
@@ -62,7 +62,7 @@ func (p *progress) set(at int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.at = at
-	if v := p.percent(); p.live && (v >= p.shown+step || at == p.total && p.shown < 100) {
+	if v := p.percent(); p.live && (v > p.shown+step || v == 100) {
 		p.shown = v
 		p.show(v)
 	}

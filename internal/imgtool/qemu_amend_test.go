@@ -25,6 +25,23 @@ var amendScripts = []script{
 		amend -o compat=0.10 c
 		check c
 	`},
+	{"formats that can't be made", `
+		create -f bochs a 1M
+		create -f bochs -o help
+		create -f null-co a 1M
+		create -f foo -o help
+		convert -O bochs -o help
+		convert -O foo -o help
+		convert -O bochs a b
+		create -q -f qcow2 a 1M
+		convert -O null-co a b
+		amend -o help
+		amend -f bochs -o help
+		amend -f foo -o help
+		amend -f raw -o help
+		amend -o size=2M a a
+		amend -o size=2M
+	`},
 	{"amend to version 2", `
 		create -q -f qcow2 -o extended_l2=on a 64M
 		amend -o compat=0.10 a

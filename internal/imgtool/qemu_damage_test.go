@@ -114,4 +114,28 @@ var damageScripts = []script{
 		poke a 458752 0 0 0 0 0 6 0 0 16 0 0 0
 		check a
 	`},
+	{"corruption found on the way", `
+		img create -q -f qcow2 a 64M
+		io -f qcow2 -c "write 0 128k" a
+		poke a 262144 128 0 0 0 0 5 42 0
+		convert -O raw a b
+		compare a a
+		map a
+		snapshot -c x a
+		rebase -b "" a
+		img create -q -f qcow2 c 64M
+		io -f qcow2 -c "write 0 128k" c
+		poke c 196608 128 0 0 0 0 4 42 0
+		convert -O raw c d
+		map c
+		bench -c 1 -w c
+		info c
+		bench -c 1 -w c
+		img create -q -f qcow2 e 64M
+		io -f qcow2 -c "write 0 128k" e
+		poke e 262144 128 0 0 0 0 3 0 0
+		bench -c 1 -w e
+		bench -c 1 -w e
+		convert -O raw e f
+	`},
 }

@@ -5,6 +5,27 @@ import "strings"
 // optionScripts name images by options: the arguments of --image-opts, json: names and
 // passphrases.
 var optionScripts = []script{
+	{"a source that is broken in places", `
+		create -q -f qcow2 n 1M
+		io -f qcow2 -c "write -P 1 0 64k" -c "write -P 2 128k 64k" n
+		convert --image-opts --salvage driver=blkdebug,image.driver=qcow2,image.file.filename=n,inject-error.0.event=none,inject-error.0.iotype=block-status,inject-error.0.sector=300 b
+		same b
+		convert --image-opts --salvage driver=blkdebug,image.driver=qcow2,image.file.filename=n,inject-error.0.event=none,inject-error.0.iotype=read,inject-error.0.sector=9 d
+		same d
+		convert --image-opts driver=blkdebug,image.driver=qcow2,image.file.filename=n,inject-error.0.event=none,inject-error.0.iotype=block-status,inject-error.0.sector=300 c
+		map --image-opts driver=blkdebug,image.driver=qcow2,image.file.filename=n
+		info --image-opts driver=blkdebug,image.driver=qcow2,image.file.filename=n
+		create -q -f qcow2 -b n -F qcow2 top
+		map --output=json --image-opts driver=blkdebug,image.driver=qcow2,image.file.filename=top
+		info .
+		info -f raw .
+	`},
+	{"refcounts that don't fit", `
+		create -q -f qcow2 -o refcount_bits=1 n 1M
+		io -f qcow2 -c "write 0 64k" n
+		poke n 262152 128 0 0 0 0 5 0 0
+		check -r all n
+	`},
 	{"image options", `
 		create -f qcow2 n 1M
 		create r 1M

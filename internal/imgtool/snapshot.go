@@ -86,6 +86,8 @@ func numbered(err error, snapshots int) string {
 		no = syscall.EFBIG
 	case errors.Is(err, qcow2.ErrTooLarge): // more references to a cluster than are counted
 		no = syscall.EINVAL
+	case errors.Is(err, qcow2.ErrCorrupt):
+		no = syscall.EIO
 	case !errors.As(err, &no):
 		return reason(err)
 	}

@@ -214,6 +214,8 @@ func reason(err error) string {
 	var driver block.DriverError
 	var image *qcow2.ImageError
 	switch {
+	case errors.Is(err, qcow2.ErrCorrupt): // what is wrong was said when it was found
+		return errnoText(syscall.EIO)
 	case errors.As(err, &image):
 		return image.Problem
 	case errors.As(err, &driver):
