@@ -71,7 +71,12 @@ func (p *progress) set(at int64) {
 // show prints the line, at once.
 func (p *progress) show(percent float64) {
 	fmt.Fprintf(p.out, "    (%3.2f/100%%)\r", percent)
-	if f, ok := p.out.(interface{ Flush() error }); ok {
+	flush(p.out)
+}
+
+// flush writes what w holds back, if it does that.
+func flush(w io.Writer) {
+	if f, ok := w.(interface{ Flush() error }); ok {
 		_ = f.Flush() // the writer keeps its error
 	}
 }

@@ -111,8 +111,16 @@ var damageScripts = []script{
 		img snapshot -c test a
 		poke a 458752 0 0 0 0 0 64 2 0
 		check a
+		info a
+		convert -l test -O raw a b
+		convert -O raw a b
+		snapshot -a test a
+		snapshot -d test a
 		poke a 458752 0 0 0 0 0 6 0 0 16 0 0 0
 		check a
+		convert -l test -O raw a b
+		snapshot -a test a
+		snapshot -d test a
 	`},
 	{"corruption found on the way", `
 		img create -q -f qcow2 a 64M
