@@ -122,6 +122,15 @@ var damageScripts = []script{
 		snapshot -a test a
 		snapshot -d test a
 	`},
+	{"a file that was cut off", `
+		img create -q -f qcow2 a 64k
+		io -f qcow2 -c "write 0 64k" a
+		img resize -q -f raw --shrink a 320k
+		map a
+		map --output=json a
+		convert -O raw a b
+		same b
+	`},
 	{"corruption found on the way", `
 		img create -q -f qcow2 a 64M
 		io -f qcow2 -c "write 0 128k" a
