@@ -219,9 +219,9 @@ func (im *Image) anyCompressed() (found bool, err error) {
 func (im *Image) eachL1(visit func(snapshot int, l1 []uint64) error) error {
 	for i := range im.snaps {
 		s := &im.snaps[i]
-		l1, err := readTable(im.f, s.l1Offset, s.l1Size)
+		l1, err := im.snapshotL1(s)
 		if err != nil {
-			return fmt.Errorf("read L1 table of snapshot %q: %w", s.name, err)
+			return err
 		}
 		if err := visit(i, l1); err != nil {
 			return fmt.Errorf("snapshot %q: %w", s.name, err)

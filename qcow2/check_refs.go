@@ -232,14 +232,15 @@ func (c *checker) countEntry(entry l2Entry, times uint32) (fixed l2Entry, host i
 		return entry, host
 	case entry.alloc() != 0 || e&entryZero == 0 && !c.g.extended():
 		c.corruption("ERROR offset=%x: Data cluster is not properly aligned; L2 entry corrupted.", host)
-	case c.o.Repair == RepairAll:
-		c.corruption("Repairing offset=%x: Preallocated cluster is not properly aligned; L2 entry corrupted.", host)
+	default:
+		c.corruption("%s offset=%x: Preallocated cluster is not properly aligned; L2 entry corrupted.", c.verb(), host)
+		if c.o.Repair != RepairAll {
+			break
+		}
 		if c.g.extended() { // subclusters that are not zeroes are the backing file's
 			return l2Entry{bitmap: entry.bitmap}, 0
 		}
 		return c.g.zeroEntry(0), 0
-	default:
-		c.corruption("ERROR offset=%x: Preallocated cluster is not properly aligned; L2 entry corrupted.", host)
 	}
 	// Whatever data there is lies in these clusters: they are not free.
 	if !c.g.dataFile {
@@ -292,7 +293,7 @@ func (c *checker) countRefBlocks() {
 		case !c.g.aligned(block):
 			c.badBlock(bi, "ERROR refcount block %d is not cluster aligned; refcount table entry corrupted", bi)
 		case e > maxHostOffset || block>>c.g.clusterBits >= c.end:
-			c.badBlock(bi, "ERROR refcount block %d is outside image", bi)
+			c.badBlock(bi, "%s refcount block %d is outside image", c.verb(), bi)
 		default:
 			c.refs.add(block>>c.g.clusterBits, 1)
 			if n := c.refs.count(block >> c.g.clusterBits); n != 1 {
@@ -393,4 +394,12 @@ func (c *checker) miscopied(fix bool, format string, args ...any) {
 	} else {
 		c.corruption("ERROR "+format, args...)
 	}
+}
+
+// verb begins what is said of an error that a repair mends.
+func (c *checker) verb() string {
+	if c.o.Repair == RepairAll {
+		return "Repairing"
+	}
+	return "ERROR"
 }

@@ -230,6 +230,7 @@ func scripts() []script {
 		one("", "open -o driver=qcow2,file.align=3 blkdebug::a", "open -o driver=qcow2,file.align=4k,file.max-transfer=2k blkdebug::a", "open -o driver=qcow2,file.align=2G blkdebug::a",
 			"open -o driver=qcow2,file.align=x blkdebug::a", "open -o driver=qcow2,file.align=512,file.opt-discard=1k,file.max-discard=512 blkdebug::a"),
 		one("--image-opts driver=blkdebug,image.filename=raw,take-child-perms.0=write,unshare-child-perms.0=consistent-read", "length"),
+		one("--image-opts driver=qcow2,file.driver=blkdebug,file.image.filename=a,file.inject-error.event=write_aio,file.inject-error.errno=28", "write 0 512", "read 0 512"),
 		// Nothing is said of a flush that fails when there was nothing to flush.
 		one("--image-opts driver=qcow2,file.driver=blkdebug,file.image.filename=a,file.inject-error.0.event=l2_load", "read 0 512"),
 		// The machine's state, behind the disk.
