@@ -20,10 +20,7 @@ func (w *worker) carryOut(rq request) {
 		w.fail(rq, code, text)
 		return
 	}
-	if rq.cmd == cmdRead && rq.length < holeSearch && w.startRead(rq) {
-		return
-	}
-	if rq.cmd == cmdRead && w.lendRead(rq) {
+	if rq.cmd == cmdRead && (w.startRead(rq) || w.lendRead(rq)) {
 		return
 	}
 	w.submit()
@@ -198,11 +195,16 @@ func (w *worker) pieceHeader(rq request, off, n int64, begun, last bool) reply {
 	return simpleReply(rq.cookie, 0)
 }
 
-// startRead is read for a short READ that is not waited for.
+// startRead is read for a READ of one piece that is not waited for.
 func (w *worker) startRead(rq request) bool {
 	c, n := w.c, int64(rq.length)
-	if c.starter == nil || n == 0 || !c.budget.has(n) {
+	if n == 0 || n > pieceSize || !c.starts() || !c.budget.has(n) {
 		return false
+	}
+	if c.structured && n >= holeSearch && rq.flags&cmdFlagDF == 0 {
+		if hole, part, err := c.hole(int64(rq.off), n); hole || part < n || err != nil {
+			return false // see read
+		}
 	}
 	b := c.budget.take(n)
 	if !w.start(rq, b) {

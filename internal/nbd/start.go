@@ -28,10 +28,7 @@ var startedPool = sync.Pool{New: func() any { return new(started) }}
 // nothing was done.
 func (w *worker) start(rq request, b *buffer) bool {
 	c := w.c
-	if c.starter == nil || rq.flags&cmdFlagFUA != 0 || c.underway.Load() == 0 && c.in.Buffered() < requestSize {
-		return false
-	}
-	if !c.out.oweUnlessFull() {
+	if !c.starts() || !c.out.oweUnlessFull() {
 		return false
 	}
 	c.crew.Add(1)
@@ -54,6 +51,16 @@ func (w *worker) start(rq request, b *buffer) bool {
 	return false
 }
 
+// starts reports whether start may do something. Preconditions: recv is held.
+func (c *conn) starts() bool {
+	n := c.underway.Load()
+	return c.starter != nil && n < maxUnderway && (n > 0 || c.in.Buffered() >= requestSize)
+}
+
+// maxUnderway is how many requests of a connection are started at a time: each may take a
+// goroutine at its end, to make durable what it wrote.
+const maxUnderway = 256
+
 // submit makes the device begin with what was started.
 func (w *worker) submit() {
 	if w.unsubmitted {
@@ -62,8 +69,17 @@ func (w *worker) submit() {
 	}
 }
 
-// Ended implements Ended: it queues the reply.
+// Ended implements Ended: it queues the reply, or, as it must not wait, leaves that to
+// who makes durable what was written.
 func (s *started) Ended(err error) {
+	if err == nil && s.rq.cmd == cmdWrite && s.rq.flags&cmdFlagFUA != 0 {
+		go func() { s.reply(s.c.export.Device.Flush()) }()
+		return
+	}
+	s.reply(err)
+}
+
+func (s *started) reply(err error) {
 	c, b := s.c, s.b
 	r := c.outcome(s.rq, err)
 	switch {

@@ -249,3 +249,77 @@ func TestStartedRequestsDoNotAllocate(t *testing.T) {
 		t.Errorf("%v allocations in 32 requests", n)
 	}
 }
+
+// TestStartedWritesBecomeDurable writes with FUA to a device that starts what it is
+// asked for: a reply comes after a flush that began after the write.
+func TestStartedWritesBecomeDurable(t *testing.T) {
+	const n = 64
+	d := &starting{ram: newRAM(n * ramBlock)}
+	path, _ := start(t, &Server{Exports: []Export{{Name: "a", Device: d}}})
+	c := dial(t, path)
+	c.choose("a", true)
+	var out []byte
+	for i := range uint64(n) {
+		h := appendRequest(nil, cmdWrite, i, ramBlock)
+		binary.BigEndian.PutUint16(h[4:], cmdFlagFUA)
+		out = append(append(out, h...), bytes.Repeat([]byte{byte(i + 1)}, ramBlock)...)
+	}
+	go func() { _, _ = c.nc.Write(out) }()
+	for range n {
+		h := c.get(simpleReplySize)
+		i := binary.BigEndian.Uint64(h[8:])
+		if binary.BigEndian.Uint32(h[4:]) != 0 || !d.holds(int(i)) || d.flushes.Load() == 0 {
+			t.Fatalf("reply %x", h)
+		}
+	}
+	if d.started() < n/2 || d.flushes.Load() < n/2 { // each asks; the device could join them
+		t.Errorf("%d of %d writes were started, %d flushes", d.started(), n, d.flushes.Load())
+	}
+	d.fail.Store(true)
+	c.put(out[:2*(requestSize+ramBlock)])
+	for range 2 {
+		h := c.get(chunkHeaderSize)
+		if binary.BigEndian.Uint16(h[6:]) != chunkError {
+			t.Errorf("reply %x to a write that failed", h)
+		}
+		c.get(int(binary.BigEndian.Uint32(h[16:])))
+	}
+}
+
+// TestStartedReadsSendNoHoles reads 64 KiB at a time, many at once: what is data is
+// started, and holes are still said to be such.
+func TestStartedReadsSendNoHoles(t *testing.T) {
+	const size = 64 << 10
+	d := &starting{ram: newRAM(16 * size)}
+	for i := range 16 {
+		if i%2 == 0 {
+			if err := d.WriteV([][]byte{bytes.Repeat([]byte{byte(i + 1)}, size)}, int64(i*size)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	path, _ := start(t, &Server{Exports: []Export{{Name: "a", Device: d, Contexts: d.contexts()}}})
+	c := dial(t, path)
+	c.choose("a", true)
+	var out []byte
+	for i := range uint64(16) {
+		h := appendRequest(nil, cmdRead, i, size)
+		binary.BigEndian.PutUint64(h[16:], i*size)
+		out = append(out, h...)
+	}
+	c.put(out)
+	be := binary.BigEndian
+	for range 16 {
+		h := c.get(chunkHeaderSize)
+		i, kind := be.Uint64(h[8:]), be.Uint16(h[6:])
+		body := c.get(int(be.Uint32(h[16:])))
+		if hole := kind == chunkOffsetHole; hole != (i%2 == 1) {
+			t.Errorf("block %d: chunk %d", i, kind)
+		} else if !hole && !bytes.Equal(body[8:], bytes.Repeat([]byte{byte(i + 1)}, size)) {
+			t.Errorf("block %d: others", i)
+		}
+	}
+	if d.started() == 0 {
+		t.Error("nothing was started")
+	}
+}

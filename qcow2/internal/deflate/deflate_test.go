@@ -91,8 +91,10 @@ func TestWindow(t *testing.T) {
 	var e Encoder
 	for _, src := range inputs() {
 		clear(e.head[:])
-		for pos := 0; pos+minMatch <= len(src); pos++ {
-			length, dist := e.longest(src, pos, e.insert(src, pos), 0)
+		clear(e.short[:])
+		for pos := 0; pos+lookahead <= len(src); pos++ {
+			candidate, short := e.insert(src, pos)
+			length, dist := e.longest(src, pos, candidate, short, 0)
 			if length == 0 {
 				continue
 			}
