@@ -291,7 +291,9 @@ func (r *resolver) nest(s *Source, branch string) (map[string]any, error) {
 		return nil, err
 	}
 	s.Spec.Storage, s.Spec.Path = &below.Spec, below.Spec.Path
-	r.named = below.Name
+	if r.named = below.Name; below.Spec.Format == block.FormatNull {
+		s.Name = below.Name
+	}
 	return below.options, nil
 }
 

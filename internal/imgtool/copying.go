@@ -89,6 +89,14 @@ type batch struct {
 	ticket int64  // its place in the order of writes
 }
 
+// most is how many pieces a batch has.
+func (c *copying) most() int {
+	if c.job.salvage && c.job.workers == 1 {
+		return 1
+	}
+	return maxBatch
+}
+
 // maxBatch bounds the pieces of a batch.
 const maxBatch = 64
 
@@ -148,7 +156,7 @@ func (c *copying) take(b *batch) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	b.pieces = b.pieces[:0]
-	for room := int64(len(b.buf)); c.err == nil && c.next < c.total && len(b.pieces) < maxBatch; {
+	for room := int64(len(b.buf)); c.err == nil && c.next < c.total && len(b.pieces) < c.most(); {
 		p, err := c.look(c.next)
 		if err != nil {
 			c.failed(err)
