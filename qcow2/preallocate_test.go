@@ -273,7 +273,7 @@ func TestPreallocateOverBacking(t *testing.T) {
 				if err := Create(f, CreateOptions{Size: was, ExtendedL2: extended, BackingFile: "base", BackingFormat: "raw"}); err != nil {
 					t.Fatal(err)
 				}
-				o := Options{Backing: func(string, string) (Backing, error) { return meteredBacking{&meter{memFile: base}}, nil }}
+				o := Options{Backing: func(string, string) (Backing, error) { return meteredBacking{&meter{memFile: base.reopened()}}, nil }}
 				im, err := Open(f, o)
 				if err != nil {
 					t.Fatal(err)
