@@ -218,6 +218,8 @@ func (c *chain) inherit(s Spec) *Spec {
 func (c *chain) openDataFile(name string, readOnly bool) (_ qcow2.File, err error) {
 	if c.spec.DataFile != "" && c.atTop() {
 		name = c.spec.DataFile
+	} else if name == "" {
+		return nil, optionErrorf("'data-file' is required for this image")
 	} else if name, err = plainName(name); err != nil {
 		return nil, err
 	}
