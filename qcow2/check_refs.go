@@ -292,7 +292,7 @@ func (c *checker) countRefBlocks() {
 		case !c.g.aligned(block):
 			c.badBlock(bi, "ERROR refcount block %d is not cluster aligned; refcount table entry corrupted", bi)
 		case e > maxHostOffset || block>>c.g.clusterBits >= c.end:
-			c.badBlock(bi, "ERROR refcount block %d is outside image", bi)
+			c.badBlock(bi, "%s refcount block %d is outside image", c.verb(), bi)
 		default:
 			c.refs.add(block>>c.g.clusterBits, 1)
 			if n := c.refs.count(block >> c.g.clusterBits); n != 1 {
@@ -393,4 +393,12 @@ func (c *checker) miscopied(fix bool, format string, args ...any) {
 	} else {
 		c.corruption("ERROR "+format, args...)
 	}
+}
+
+// verb begins what is said of an error that a repair mends.
+func (c *checker) verb() string {
+	if c.o.Repair == RepairAll {
+		return "Repairing"
+	}
+	return "ERROR"
 }

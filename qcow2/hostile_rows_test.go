@@ -43,8 +43,8 @@ var hostileRows = map[int]string{
 	25: "TestHostileSnapshotTable", // most snapshots, garbage in the table
 	26: "TestHostileHeaders",       // snapshot with extra data
 	27: "TestHostileSnapshotTable", // snapshot with long strings, table past the end
-	28: "TestHostileHeaders",       // snapshot's L1 offset
-	29: "TestHostileHeaders",       // snapshot's L1 size
+	28: "TestSnapshotOutOfPlace",   // snapshot's L1 offset
+	29: "TestSnapshotOutOfPlace",   // snapshot's L1 size
 	30: "TestHostileSnapshotSize",  // snapshot's disk size
 	31: "TestHostileEntries",       // L1 entries
 	32: "TestHostileEntries",       // L2 entries

@@ -236,14 +236,15 @@ func (im *Image) countHoles() (many bool, err error) {
 	enough := max(n*10/9, n+2)
 	used := int64(0)
 	perPage := im.countsPerPage()
-	for c := int64(0); c < im.g.clusters(size) && used < enough; c += perPage {
+	end := im.g.clusters(size) // what lies beyond has no storage, and is no hole
+	for c := int64(0); c < end && used < enough; c += perPage {
 		im.mu.Lock()
 		p, _, err := im.refPage(c)
 		if err != nil {
 			im.mu.Unlock()
 			return false, err
 		}
-		for i := int64(0); p != nil && i < perPage; i++ {
+		for i := int64(0); p != nil && i < min(perPage, end-c); i++ {
 			used += b2i(loadRefcount(p.buf, i, im.g.refcountOrder) != 0)
 		}
 		im.mu.Unlock()

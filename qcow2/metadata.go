@@ -53,6 +53,9 @@ func (im *Image) collectMetadata() map[int64]metaKind {
 	im.eachSnapshotL2(func(table int64) { add(table, 1, metaSnapshotL2) })
 	budget := int64(maxSnapshotL1Bytes)
 	for _, s := range im.snaps {
+		if s.checkL1(im.hdr) != nil {
+			continue
+		}
 		if budget -= s.l1Size * 8; budget >= 0 {
 			// Beyond the end of the file there is nothing to protect.
 			add(s.l1Offset, min(s.l1Size*8, im.alloc.end-s.l1Offset), metaSnapshotL1)
@@ -86,6 +89,9 @@ func (im *Image) eachSnapshotL2(visit func(table int64)) {
 	budget := int64(maxSnapshotL2Bytes)
 	for i := range im.snaps {
 		s := &im.snaps[i]
+		if s.checkL1(im.hdr) != nil {
+			continue
+		}
 		n := min(s.l1Size*8, max(0, im.alloc.end-s.l1Offset)) / 8
 		if budget -= n * 8; budget < 0 {
 			return

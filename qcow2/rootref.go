@@ -54,10 +54,10 @@ func (r *rootChange) walk(l1 []uint64, visit func(off, n int64) error) error {
 		}
 		for j := int64(0); j < 1<<im.g.l2Bits; j++ {
 			err := r.walkEntry(im.g.word(*buf, j), visit)
-			if u := unalignedCluster(0); errors.As(err, &u) {
-				return badEntry(table, j, err)
-			}
 			if err != nil {
+				if u := unalignedCluster(0); errors.As(err, &u) {
+					return badEntry(table, j, err)
+				}
 				return fmt.Errorf("L2 table %#x, index %d: %w", table, j, err)
 			}
 		}

@@ -33,8 +33,8 @@ const (
 	noIcount         = math.MaxUint64 // no instruction count was recorded
 )
 
-// readSnapshots reads the snapshot table. A snapshot whose L1 table can't be
-// where the record says is refused here, so that nobody trusts it later.
+// readSnapshots reads the snapshot table. Where a record says that an L1 table is, it need
+// not be: see snapshotL1.
 func readSnapshots(f File, h *header) ([]snapshot, error) {
 	if h.snapshotCount == 0 {
 		return nil, nil
@@ -43,16 +43,30 @@ func readSnapshots(f File, h *header) ([]snapshot, error) {
 	var list []snapshot
 	for i := range h.snapshotCount {
 		s, err := readSnapshot(r, h.size, false)
-		if err == nil {
-			what := fmt.Sprintf("L1 table of snapshot %q (%q)", s.id, s.name)
-			err = h.checkTable(what, uint64(s.l1Offset), uint64(s.l1Size)*8, maxL1Bytes)
-		}
 		if err != nil {
 			return nil, fmt.Errorf("snapshot table entry %d: %w", i, err)
 		}
 		list = append(list, s)
 	}
 	return list, nil
+}
+
+// checkL1 refuses an L1 table that can't be where the record of the snapshot says. The disk
+// and other snapshots can be used whatever one record says.
+func (s *snapshot) checkL1(h *header) error {
+	return h.checkTable("Snapshot L1 table", uint64(s.l1Offset), uint64(s.l1Size)*8, maxL1Bytes)
+}
+
+// snapshotL1 reads the L1 table of a snapshot.
+func (im *Image) snapshotL1(s *snapshot) ([]uint64, error) {
+	if err := s.checkL1(im.hdr); err != nil {
+		return nil, err
+	}
+	l1, err := readTable(im.f, s.l1Offset, s.l1Size)
+	if err != nil {
+		return nil, fmt.Errorf("read L1 table of snapshot %q: %w", s.name, err)
+	}
+	return l1, nil
 }
 
 // newTableReader reads the snapshot table, as much as there may be.

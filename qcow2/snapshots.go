@@ -125,9 +125,9 @@ func (im *Image) ApplySnapshot(idOrName string) error {
 		if err := im.checkSnapshotSize(s); err != nil {
 			return err
 		}
-		saved, err := readTable(im.f, s.l1Offset, s.l1Size)
+		saved, err := im.snapshotL1(s)
 		if err != nil {
-			return fmt.Errorf("read L1 table of snapshot: %w", err)
+			return err
 		}
 		// All of it, the machine's state behind the disk as well.
 		l1 := make([]uint64, max(len(saved), len(im.l1)))
@@ -162,9 +162,9 @@ func (im *Image) DeleteSnapshot(nameOrID string) error {
 			return err
 		}
 		s := im.snaps[i]
-		saved, err := readTable(im.f, s.l1Offset, s.l1Size)
+		saved, err := im.snapshotL1(&s)
 		if err != nil {
-			return fmt.Errorf("read L1 table of snapshot: %w", err)
+			return err
 		}
 		if err := r.lose(saved); err != nil {
 			return err

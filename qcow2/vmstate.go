@@ -53,8 +53,8 @@ func (im *Image) goBack(ref SnapshotRef) error {
 	if s.diskSize > math.MaxInt64 || im.g.l1Entries(int64(s.diskSize)) > s.l1Size {
 		return fmt.Errorf("snapshot %v: %w: L1 table of %d entries for a disk of %d bytes", ref, ErrInvalid, s.l1Size, s.diskSize)
 	}
-	if im.l1, err = readTable(im.f, s.l1Offset, s.l1Size); err != nil {
-		return fmt.Errorf("read L1 table of snapshot %v: %w", ref, err)
+	if im.l1, err = im.snapshotL1(s); err != nil {
+		return fmt.Errorf("snapshot %v: %w", ref, err)
 	}
 	im.atSnapshot = true
 	im.size.Store(int64(s.diskSize) &^ (sectorSize - 1))
@@ -74,9 +74,9 @@ func (im *Image) VMState(ref SnapshotRef) (*io.SectionReader, error) {
 		return nil, fmt.Errorf("snapshot %v: %w", ref, err)
 	}
 	s := im.snaps[i]
-	l1, err := readTable(im.f, s.l1Offset, s.l1Size)
+	l1, err := im.snapshotL1(&s)
 	if err != nil {
-		return nil, fmt.Errorf("read L1 table of snapshot %v: %w", ref, err)
+		return nil, fmt.Errorf("snapshot %v: %w", ref, err)
 	}
 	if s.diskSize > math.MaxInt64 || s.vmState > math.MaxInt64 {
 		return nil, fmt.Errorf("snapshot %v: %w: a disk of %d bytes, machine state of %d", ref, ErrInvalid, s.diskSize, s.vmState)

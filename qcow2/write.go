@@ -156,15 +156,8 @@ func (im *Image) checkEntry(e l2Entry, cluster int64) (clusterKind, error) {
 	if err == nil && (kind == kindNormal || kind == kindZeroAlloc) {
 		err = im.g.misplaced(e.word, cluster)
 	}
-	if u := unalignedCluster(0); errors.As(err, &u) {
-		what := "Data"
-		if e.word&entryZero != 0 {
-			what = "Preallocated zero"
-		}
-		return 0, corrupt(fmt.Sprintf("%s cluster offset %s unaligned (guest offset: %s)", what, hex(int64(u)), hex(cluster<<im.g.clusterBits)), "")
-	}
 	if err != nil {
-		return 0, fmt.Errorf("%w: %w", ErrCorrupt, err)
+		return 0, im.badCluster(e, cluster, err)
 	}
 	if kind == kindNormal || kind == kindZeroAlloc {
 		host := int64(e.word & entryOffset)
@@ -173,6 +166,19 @@ func (im *Image) checkEntry(e l2Entry, cluster int64) (clusterKind, error) {
 		}
 	}
 	return kind, err
+}
+
+// badCluster says that the L2 entry of a guest cluster is no good; err says why.
+func (im *Image) badCluster(e l2Entry, cluster int64, err error) error {
+	u := unalignedCluster(0)
+	if !errors.As(err, &u) {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	what := "Data"
+	if e.word&entryZero != 0 {
+		what = "Preallocated zero"
+	}
+	return corrupt(fmt.Sprintf("%s cluster offset %s unaligned (guest offset: %s)", what, hex(int64(u)), hex(cluster<<im.g.clusterBits)), "")
 }
 
 // heldBeside reports whether cluster c keeps a reference when one is dropped. It is for entries

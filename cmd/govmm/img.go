@@ -26,8 +26,8 @@ otherwise, and raw if the program is called by the name qemu-img (a link will do
 
 Refused are formats other than qcow2, raw, luks and null-co, protocols other than
 file and blkdebug, the drivers that filter or combine disks (quorum, throttle,
-copy-on-read and the like), offset and size of raw, node names, objects that are
-no secrets, and -T for traces. convert -C and bench -i are accepted; how the data
+copy-on-read and the like), node names, objects that are no secrets, and -T for
+traces. convert -C and bench -i are accepted; how the data
 moves is the same with and without.
 
 Where qemu-img stops without need, this goes on: check works on an image

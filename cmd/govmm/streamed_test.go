@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -22,5 +23,11 @@ func TestMessagesGoBeforeResults(t *testing.T) {
 	runIO(qemuIO, nil, strings.NewReader("foo\n"), &both, &both)
 	if want := "qemu-io> command \"foo\" not found\nqemu-io> "; both.String() != want {
 		t.Errorf("%q, want %q", both.String(), want)
+	}
+	// Nor is what is said before something is tried that may fail.
+	both.Reset()
+	a := &app{stdout: &both, stderr: &both}
+	if a.img(qemuImgName, "raw", []string{"create", "-f", "qcow2", "-o", "compat=0.42", filepath.Join(t.TempDir(), "a"), "1M"}) == nil || !strings.HasPrefix(both.String(), "Formatting ") {
+		t.Errorf("create: %q", both.String())
 	}
 }

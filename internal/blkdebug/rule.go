@@ -123,17 +123,20 @@ func ParseConfig(r io.Reader, name string) ([]Rule, error) {
 	return rules, nil
 }
 
-// ParseOptions takes rules out of options such as inject-error.0.event=l2_load,
-// and returns the other options.
+// ParseOptions takes rules out of options such as inject-error.0.event=l2_load or, where it
+// is the only one of its kind, inject-error.event=l2_load, and returns the other options.
 func ParseOptions(options map[string]string) (rules []Rule, rest map[string]string, err error) {
 	rest = make(map[string]string)
 	lists := map[string]map[int]map[string]string{"inject-error": {}, "set-state": {}}
 	for key, value := range options {
 		words := strings.SplitN(key, ".", 3)
 		list := lists[words[0]]
-		if list == nil || len(words) != 3 {
+		if list == nil || len(words) < 2 {
 			rest[key] = value
 			continue
+		}
+		if len(words) == 2 { // a rule alone has no number
+			words = []string{words[0], "0", words[1]}
 		}
 		i, err := strconv.Atoi(words[1])
 		if err != nil || i < 0 {

@@ -248,6 +248,8 @@ func (c *chain) openDataFile(name string, readOnly, top bool) (_ qcow2.File, err
 	}
 	if c.spec.DataFile != "" && top {
 		name = c.spec.DataFile
+	} else if name == "" {
+		return nil, optionErrorf("'data-file' is required for this image")
 	} else if name, err = plainName(name); err != nil {
 		return nil, err
 	}

@@ -114,7 +114,7 @@ func (t *Tool) create(n *newImage) error {
 	}
 	if !n.quiet {
 		t.printf("%s\n", n.describe())
-		flush(t.Stdout)
+		flush(t.Stdout) // as qemu-img, before what may fail
 	}
 	switch n.format {
 	case block.FormatQCOW2:

@@ -74,7 +74,7 @@ func (p *progress) show(percent float64) {
 	flush(p.out)
 }
 
-// flush has a buffered writer, if it is one, write what it has.
+// flush writes what w holds back, if it does that.
 func flush(w io.Writer) {
 	if f, ok := w.(interface{ Flush() error }); ok {
 		_ = f.Flush() // the writer keeps its error

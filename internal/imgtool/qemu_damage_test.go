@@ -111,8 +111,25 @@ var damageScripts = []script{
 		img snapshot -c test a
 		poke a 458752 0 0 0 0 0 64 2 0
 		check a
+		info a
+		convert -l test -O raw a b
+		convert -O raw a b
+		snapshot -a test a
+		snapshot -d test a
 		poke a 458752 0 0 0 0 0 6 0 0 16 0 0 0
 		check a
+		convert -l test -O raw a b
+		snapshot -a test a
+		snapshot -d test a
+	`},
+	{"a file that was cut off", `
+		img create -q -f qcow2 a 64k
+		io -f qcow2 -c "write 0 64k" a
+		img resize -q -f raw --shrink a 320k
+		map a
+		map --output=json a
+		convert -O raw a b
+		same b
 	`},
 	{"corruption found on the way", `
 		img create -q -f qcow2 a 64M

@@ -3,6 +3,7 @@ package imgtool
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
 
 	"github.com/govmm/govmm/qcow2"
@@ -52,7 +53,16 @@ func runSnapshot(t *Tool, a *arguments) (err error) {
 			return fmt.Errorf("Could not create snapshot '%s': %s", snapshot, numbered(err, len(im.Snapshots())))
 		}
 	case "a":
-		if err := im.ApplySnapshot(snapshot); err != nil {
+		err := im.ApplySnapshot(snapshot)
+		if image := misplaced(err); image != nil {
+			t.complain(errors.New(image.Problem))
+			err = syscall.EINVAL
+			if strings.HasSuffix(image.Problem, "too large") {
+				err = syscall.EFBIG
+			}
+			return fmt.Errorf("Could not apply snapshot '%s': Failed to load snapshot: %s", snapshot, reason(err))
+		}
+		if err != nil {
 			return fmt.Errorf("Could not apply snapshot '%s': %s", snapshot, snapshotReason(err))
 		}
 	case "d":

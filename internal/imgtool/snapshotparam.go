@@ -53,5 +53,18 @@ func snapshotError(err error) error {
 	if errors.Is(err, qcow2.ErrNoSnapshot) {
 		return fmt.Errorf("Failed to load snapshot: Can't find snapshot")
 	}
+	if image := misplaced(err); image != nil {
+		return fmt.Errorf("Failed to load snapshot: %s", image.Problem)
+	}
 	return err
+}
+
+// misplaced is the error that a snapshot's L1 table can't be where its record says; nil if
+// err is another.
+func misplaced(err error) *qcow2.ImageError {
+	image := (*qcow2.ImageError)(nil)
+	if errors.As(err, &image) && strings.HasPrefix(image.Problem, "Snapshot L1 table ") {
+		return image
+	}
+	return nil
 }
