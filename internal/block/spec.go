@@ -63,7 +63,7 @@ type Spec struct {
 	// NoDataFile refuses an image that needs an external data file.
 	NoDataFile bool
 	// FileDriver is QEMU's driver that the topmost file is for: file, host_device or
-	// host_cdrom. A file of another kind is refused. Empty takes all that can hold a disk.
+	// host_cdrom, or DriverAny. A file of another kind is refused in QEMU's words.
 	FileDriver string
 	// Size in bytes of a device with FormatNull; unused with the others.
 	Size int64

@@ -245,6 +245,9 @@ func (r *resolver) storage(s *Source, at func(string) string) (map[string]any, e
 	full := map[string]any{"driver": "file"}
 	switch driver {
 	case "":
+		if s.Spec.FileDriver == "" {
+			s.Spec.FileDriver = block.DriverAny
+		}
 	case "file", "host_device", "host_cdrom":
 		full["driver"], s.Spec.FileDriver = driver, driver
 	case "blkdebug":
