@@ -261,7 +261,7 @@ func (im *Image) setLazyRefcounts(on bool) error {
 		if err := im.updateField(hdrCompat, features); err != nil {
 			return err
 		}
-		im.hdr.compatible = features
+		im.hdr.compatible, im.lazy = features, nil
 		return nil
 	})
 }

@@ -77,6 +77,7 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 	o := qcow2.Options{ReadOnly: readOnly, L2CacheSize: c.spec.L2CacheSize, PassDiscard: c.spec.PassDiscard, Secret: c.spec.secret}
 	named := c.atTop()
 	if named {
+		o.LazyRefcounts = c.spec.LazyRefcounts
 		o.Snapshot, o.AskBacking = c.spec.Snapshot, c.spec.Alone || c.spec.Backing != nil
 	}
 	if o.NoBacking = c.spec.LeaveBacking; !c.spec.NoBacking {
@@ -87,6 +88,7 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 	}
 	if to := c.spec.Report; to != nil {
 		o.Corruption = func(problem string, marked bool) { to.Corrupt(path, problem, marked) }
+		o.Repairing = func(line string) { to.Repair(path, line) }
 	}
 	if debug != nil {
 		f, o.Event = debug.Wrap(f), debug.Event

@@ -44,6 +44,13 @@ func (s *Session) Corrupt(_, problem string, marked bool) {
 	fmt.Fprintln(s.Err, block.CorruptionText(problem, marked))
 }
 
+// Repair implements block.Reporter.
+func (s *Session) Repair(_, line string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fmt.Fprintln(s.Err, line)
+}
+
 // qemuIO is the name under which nothing is said that qemu-io does not say.
 const qemuIO = "qemu-io"
 

@@ -156,6 +156,9 @@ func (t *Tool) Corrupt(_, problem string, marked bool) {
 	fmt.Fprintln(t.Stderr, block.CorruptionText(problem, marked))
 }
 
+// Repair implements block.Reporter.
+func (t *Tool) Repair(_, line string) { fmt.Fprintln(t.Stderr, line) }
+
 // open opens an image.
 func (t *Tool) open(name string, a *arguments, o openOptions) (block.Device, source, error) {
 	o.share = a.has("force-share") && !o.unshared
