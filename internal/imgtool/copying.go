@@ -3,6 +3,7 @@ package imgtool
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -488,9 +489,9 @@ func (c *copying) checkBitmaps() error {
 	if err != nil {
 		return err
 	}
-	for _, b := range list {
+	for _, b := range slices.Backward(list) { // as qemu-img goes through them
 		if b.Inconsistent && !c.job.skipBroken {
-			return fmt.Errorf("Cannot copy inconsistent bitmap '%s'\nUse --skip-broken-bitmaps to copy all other bitmaps, or remove the broken one with %s bitmap --remove", b.Name, c.tool.Name)
+			return fmt.Errorf("Cannot copy inconsistent bitmap '%s'\nTry --skip-broken-bitmaps, or use '%s bitmap --remove' to delete it", b.Name, c.tool.Name)
 		}
 	}
 	return nil
@@ -510,9 +511,13 @@ func (c *copying) copyBitmaps() error {
 	if err != nil {
 		return err
 	}
-	for _, b := range list {
+	for _, b := range slices.Backward(list) {
 		if b.Inconsistent {
 			c.tool.warn("Skipping inconsistent bitmap '%s'", b.Name)
+		}
+	}
+	for _, b := range list {
+		if b.Inconsistent {
 			continue
 		}
 		if err := to.AddBitmap(b.Name, qcow2.BitmapOptions{Granularity: b.Granularity, Disabled: true}); err != nil {
