@@ -19,6 +19,8 @@ type AmendOptions struct {
 	DataFile *string
 	// NotRaw says that the external data file need not read as the disk does any more.
 	NotRaw bool
+	// Progress is told of the way to version 2, which takes the longest.
+	Progress Progress
 }
 
 // Amend changes properties of an image, while it is in use. Each of them
@@ -84,7 +86,7 @@ func (im *Image) amend(o *AmendOptions) error {
 		}
 	}
 	if version < was {
-		return im.downgrade()
+		return im.downgrade(o.Progress)
 	}
 	return nil
 }
@@ -134,12 +136,12 @@ func (im *Image) upgrade() error {
 
 // downgrade makes a version 3 image one of version 2, if all that is in it can
 // be said there.
-func (im *Image) downgrade() error {
+func (im *Image) downgrade(progress Progress) error {
 	return im.whilePaused(func() error {
 		if err := im.mayDowngrade(); err != nil {
 			return err
 		}
-		if err := im.changeRootPaused((*rootChange).expandZeroes); err != nil {
+		if err := im.changeRootPaused(func(r *rootChange) error { return r.expandZeroes(progress) }); err != nil {
 			return err
 		}
 		if err := im.drain(); err != nil {
@@ -259,7 +261,7 @@ func (im *Image) setLazyRefcounts(on bool) error {
 		if err := im.updateField(hdrCompat, features); err != nil {
 			return err
 		}
-		im.hdr.compatible = features
+		im.hdr.compatible, im.lazy = features, nil
 		return nil
 	})
 }

@@ -305,3 +305,28 @@ func TestAmendRefused(t *testing.T) {
 		t.Errorf("read-only: %v", err)
 	}
 }
+
+// TestAmendProgress is told of every L1 entry, of the disk and of snapshots, in order.
+func TestAmendProgress(t *testing.T) {
+	im, err := Open(newImage(t, CreateOptions{Size: 4 << 30}), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer im.Close()
+	if err := im.WriteZeroes(1<<30, 64*kib, true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := im.CreateSnapshot(SnapshotOptions{Name: "s"}); err != nil {
+		t.Fatal(err)
+	}
+	last := int64(0)
+	err = im.Amend(AmendOptions{Version: 2, Progress: func(done, total int64) {
+		if done != last+1 || total != 16 {
+			t.Errorf("%d of %d after %d", done, total, last)
+		}
+		last = done
+	}})
+	if err != nil || last != 16 {
+		t.Errorf("%v, %d of 16", err, last)
+	}
+}

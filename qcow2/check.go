@@ -224,7 +224,7 @@ func (c *checker) run() error {
 func (c *checker) reference(off, n int64, times uint32) {
 	first, last := off>>c.g.clusterBits, (off+n-1)>>c.g.clusterBits
 	for i := first; i <= last; i++ {
-		if i >= c.end {
+		if i >= c.end && off+n-c.end<<c.g.clusterBits >= c.g.clusterSize {
 			c.claimed = max(c.claimed, last+1)
 			c.corruption("ERROR: counting reference for region exceeding the end of the file by one cluster or more: offset %#x size %#x", off, n)
 			return

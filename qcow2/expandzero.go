@@ -3,10 +3,14 @@ package qcow2
 import "fmt"
 
 // expandZeroes makes the new state one without zero clusters: what replaces
-// them reads the same. L2 tables that several L1 tables share stay shared.
-func (r *rootChange) expandZeroes() error {
+// them reads the same. L2 tables that several L1 tables share stay shared. Progress is in L1
+// entries.
+func (r *rootChange) expandZeroes(progress Progress) error {
 	im := r.im
-	x := &expansion{r: r, tables: make(map[int64]int64)}
+	x := &expansion{r: r, tables: make(map[int64]int64), progress: progress, total: int64(len(im.l1))}
+	for i := range im.snaps {
+		x.total += im.snaps[i].l1Size
+	}
 	list := make([]snapshot, len(im.snaps))
 	copy(list, im.snaps)
 	moved := false
@@ -39,12 +43,24 @@ func (r *rootChange) expandZeroes() error {
 type expansion struct {
 	r      *rootChange
 	tables map[int64]int64 // the L2 table that takes the place of another
+
+	progress    Progress
+	done, total int64
+}
+
+// step reports one more L1 entry as done.
+func (x *expansion) step() {
+	x.done++
+	x.progress.report(x.done, x.total)
 }
 
 // expand replaces L2 tables with zero clusters in an L1 table.
 func (x *expansion) expand(l1 []uint64) (changed bool, err error) {
 	im := x.r.im
 	for i, e := range l1 {
+		if i > 0 {
+			x.step()
+		}
 		table := int64(e & entryOffset)
 		if table == 0 {
 			continue
@@ -69,6 +85,9 @@ func (x *expansion) expand(l1 []uint64) (changed bool, err error) {
 			l1[i] = uint64(next)
 			changed = true
 		}
+	}
+	if len(l1) > 0 {
+		x.step()
 	}
 	return changed, nil
 }

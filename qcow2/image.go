@@ -44,6 +44,9 @@ type Options struct {
 	// PassDiscard says when storage is given back to the host. 0 chooses
 	// PassRequest and PassSnapshot.
 	PassDiscard PassDiscard
+	// LazyRefcounts, if set, counts in place of what the image says about that, as long as it
+	// is open; see CreateOptions.
+	LazyRefcounts *bool
 	// Unchecked are the classes of metadata that writes are not checked against.
 	Unchecked Overlap
 	// L2CacheSize and RefcountCacheSize bound the memory for clean metadata, in
@@ -55,6 +58,8 @@ type Options struct {
 	// It may be called from many goroutines, and while locks are held: whoever
 	// waits in it makes other requests wait.
 	Event func(Event)
+	// Repairing, if set, is told line by line what Open repairs in a dirty image.
+	Repairing func(line string)
 	// Corruption, if set, is told once when the image is found corrupt: why, as ImageError
 	// has it, and whether it was marked so, which it is unless it is opened read-only. It is
 	// called within a request, and must not make another.
@@ -106,6 +111,7 @@ type Image struct {
 	refs        *cache             // pages of refcount blocks
 	refTable    []uint64           // refcount table
 	snaps       []snapshot         // internal snapshots
+	lazy        *bool              // see Options.LazyRefcounts
 	snapTable   snapshotTable      // what is wrong with their table, if opened for repair
 	meta        map[int64]metaKind // clusters that hold metadata, by number
 	unchecked   Overlap            // never changes
@@ -148,7 +154,10 @@ func Open(f File, o Options) (*Image, error) {
 	if h.refClusters == 0 && !o.ForRepair {
 		return nil, invalid("Image does not contain a reference count table", "a repair makes one")
 	}
-	im := &Image{event: o.Event, corruption: o.Corruption, f: f, hdr: h, g: newGeometry(h), readOnly: o.ReadOnly, unchecked: o.Unchecked}
+	if o.LazyRefcounts != nil && *o.LazyRefcounts && h.version < 3 {
+		return nil, unknownKind("Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level", "")
+	}
+	im := &Image{event: o.Event, lazy: o.LazyRefcounts, corruption: o.Corruption, f: f, hdr: h, g: newGeometry(h), readOnly: o.ReadOnly, unchecked: o.Unchecked}
 	if im.passDiscard = o.PassDiscard; im.passDiscard == 0 {
 		im.passDiscard = defaultPassDiscard
 	}
@@ -186,7 +195,7 @@ func Open(f File, o Options) (*Image, error) {
 	}
 	im.corrupt.Store(o.ForRepair)
 	if !o.ReadOnly && !o.ForRepair {
-		if err := im.prepareWriting(); err != nil {
+		if err := im.prepareWriting(o.Repairing); err != nil {
 			return nil, errors.Join(err, im.closeOthers())
 		}
 	}
@@ -262,9 +271,9 @@ func (im *Image) resizeCache(size int64) {
 }
 
 // prepareWriting brings an image into the state that the first write needs.
-func (im *Image) prepareWriting() error {
+func (im *Image) prepareWriting(report func(string)) error {
 	if im.hdr.incompatible&incompatDirty != 0 {
-		if err := im.repairDirty(); err != nil {
+		if err := im.repairDirty(report); err != nil {
 			return err
 		}
 	}
@@ -294,8 +303,8 @@ func (im *Image) takeCharge() error {
 }
 
 // repairDirty rebuilds the refcounts of an image that was not closed cleanly.
-func (im *Image) repairDirty() error {
-	res, err := im.check(CheckOptions{Repair: RepairAll})
+func (im *Image) repairDirty(report func(string)) error {
+	res, err := im.check(CheckOptions{Repair: RepairAll, Report: report})
 	if err != nil {
 		return fmt.Errorf("could not repair dirty image: %w", err)
 	}

@@ -12,7 +12,11 @@ package qcow2
 // mayPostpone reports whether the next commit may leave refcounts in memory.
 // Preconditions: mu is held.
 func (im *Image) mayPostpone() bool {
-	return im.hdr.compatible&compatLazyRefcounts != 0 && im.changes.refTable.empty() &&
+	lazy := im.hdr.compatible&compatLazyRefcounts != 0
+	if im.lazy != nil {
+		lazy = *im.lazy
+	}
+	return lazy && im.changes.refTable.empty() &&
 		len(im.refs.dirty) <= max(im.refs.limit/2, minDirtyPages)
 }
 

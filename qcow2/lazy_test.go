@@ -254,3 +254,40 @@ func TestQEMURepairsOurDirty(t *testing.T) {
 	l.check("disk")
 	l.equals("disk", d.model)
 }
+
+// TestLazyRefcountsOption is lazy, or not, whatever the image says, as long as it is open so.
+func TestLazyRefcountsOption(t *testing.T) {
+	for _, c := range []struct{ image, option bool }{{false, true}, {true, false}} {
+		f := newImage(t, CreateOptions{LazyRefcounts: c.image})
+		im, err := Open(f, Options{LazyRefcounts: &c.option})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(im.WriteV(pattern(1, 64*kib), 768*kib), im.Flush()); err != nil {
+			t.Fatal(err)
+		}
+		left, err := Open(f.reopened(), Options{ReadOnly: true}) // as a crash would leave it
+		if err != nil {
+			t.Fatal(err)
+		}
+		if left.Info().Dirty != c.option {
+			t.Errorf("%+v: dirty %v", c, left.Info().Dirty)
+		}
+		if err := errors.Join(left.Close(), im.Close()); err != nil {
+			t.Fatal(err)
+		}
+		said := 0
+		f.put64(hdrIncompat, incompatDirty)
+		im, err = Open(f.reopened(), Options{Repairing: func(string) { said++ }})
+		if err != nil || im.Info().Dirty || im.Info().LazyRefcounts != c.image || said != 0 {
+			t.Errorf("%+v: %v, %+v, %d lines", c, err, im.Info(), said)
+		}
+		if err := im.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	on := true
+	if _, err := Open(newImage(t, CreateOptions{Version: 2}), Options{LazyRefcounts: &on}); !errors.Is(err, ErrUnsupported) {
+		t.Errorf("version 2: %v", err)
+	}
+}

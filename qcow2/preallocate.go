@@ -266,7 +266,7 @@ func (p *preallocation) newTable(off, end int64) error {
 }
 
 // oldTable maps clusters by a table that is there already: those of them that
-// have no entry yet.
+// have no host cluster yet.
 func (p *preallocation) oldTable(off, end int64) error {
 	im, g := p.im, &p.im.g
 	for off < end {
@@ -277,7 +277,7 @@ func (p *preallocation) oldTable(off, end int64) error {
 		count := min(g.clusters(end)-off>>g.clusterBits, g.entriesPerPage()-index)
 		for i := int64(0); i < count && err == nil; {
 			n := int64(0)
-			for i+n < count && g.entry(pg.buf, index+i+n) == (l2Entry{}) {
+			for i+n < count && p.unmapped(g.entry(pg.buf, index+i+n)) {
 				n++
 			}
 			if n == 0 {
@@ -289,7 +289,8 @@ func (p *preallocation) oldTable(off, end int64) error {
 				break
 			}
 			for j := range n {
-				g.setEntry(im.l2.change(pg), index+i+j, mapped(host+j<<g.clusterBits))
+				buf := im.l2.change(pg)
+				g.setEntry(buf, index+i+j, p.mappedOver(g.entry(buf, index+i+j), host+j<<g.clusterBits))
 			}
 			im.changes.barrier = true
 			i += n
@@ -302,6 +303,29 @@ func (p *preallocation) oldTable(off, end int64) error {
 		off += count << g.clusterBits
 	}
 	return nil
+}
+
+// unmapped reports whether an entry has no cluster of the host: none at all, or zeroes
+// that hide the backing file.
+func (p *preallocation) unmapped(e l2Entry) bool {
+	if e == (l2Entry{}) {
+		return true
+	}
+	if p.im.g.extended() {
+		return e.word == 0 && e.alloc() == 0
+	}
+	return e.word == entryZero && !p.im.g.dataFile
+}
+
+// mappedOver is the entry of a cluster at host in place of one that is unmapped. What was
+// zero still is: by the flags, unless the storage is known to hold zeroes.
+func (p *preallocation) mappedOver(e l2Entry, host int64) l2Entry {
+	now := mapped(host)
+	now.bitmap = e.bitmap
+	if !p.im.g.extended() && p.mode == PreallocateMetadata {
+		now.word |= e.word & entryZero
+	}
+	return now
 }
 
 // mapped is the entry of a preallocated cluster at host: subclusters of it have

@@ -1,6 +1,7 @@
 package qcow2
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -256,6 +257,52 @@ func TestPreallocateOptions(t *testing.T) {
 		f := &memFile{data: []byte("precious")}
 		if err := Create(f, o); err == nil || !strings.Contains(err.Error(), text) || string(f.data) != "precious" {
 			t.Errorf("%v; want %q", err, text)
+		}
+	}
+}
+
+// TestPreallocateOverBacking grows a disk over a backing file that is longer, which must
+// not show through: what is added has storage of its own all the same.
+func TestPreallocateOverBacking(t *testing.T) {
+	const was, size = mib, 4 * mib
+	for _, extended := range []bool{false, true} {
+		for _, mode := range []Preallocation{PreallocateMetadata, PreallocateFalloc, PreallocateFull} {
+			t.Run(fmt.Sprintf("extended=%v,%v", extended, mode), func(t *testing.T) {
+				f := new(memFile)
+				base := &memFile{data: pattern(0xba, 8*mib)[0]}
+				if err := Create(f, CreateOptions{Size: was, ExtendedL2: extended, BackingFile: "base", BackingFormat: "raw"}); err != nil {
+					t.Fatal(err)
+				}
+				o := Options{Backing: func(string, string) (Backing, error) { return meteredBacking{&meter{memFile: base.reopened()}}, nil }}
+				im, err := Open(f, o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := im.ResizeWith(size, ResizeOptions{Preallocation: mode}); err != nil {
+					t.Fatal(err)
+				}
+				for range 2 {
+					for e, err := range Extents(im, was, size-was) {
+						if err != nil || e.Host < 0 || e.Depth != 0 || !e.Data && !e.Zero {
+							t.Errorf("%+v, %v", e, err)
+						}
+					}
+					got := make([]byte, size)
+					if err := im.ReadV([][]byte{got}, 0); err != nil || !bytes.Equal(got[:was], pattern(0xba, was)[0]) || !bytes.Equal(got[was:], make([]byte, size-was)) {
+						t.Errorf("other contents than before, or not zeroes (%v)", err)
+					}
+					if res, err := im.Check(CheckOptions{}); err != nil || !res.Clean() {
+						t.Errorf("%+v, %v", res, err)
+					}
+					if err := im.Close(); err != nil {
+						t.Fatal(err)
+					}
+					f = f.reopened()
+					if im, err = Open(f, o); err != nil {
+						t.Fatal(err)
+					}
+				}
+			})
 		}
 	}
 }

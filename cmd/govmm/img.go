@@ -24,10 +24,12 @@ manual page of one.
 There is one difference: images that are made are qcow2 unless -f or -O says
 otherwise, and raw if the program is called by the name qemu-img (a link will do).
 
+Disks may be exports of NBD servers (nbd://HOST/EXPORT, nbd+unix:///EXPORT?socket=PATH).
+
 Refused are formats other than qcow2, raw, luks and null-co, protocols other than
-file and blkdebug, the drivers that filter or combine disks (quorum, throttle,
-copy-on-read and the like), node names, objects that are no secrets, and -T for
-traces. convert -C and bench -i are accepted; how the data
+file, nbd and blkdebug, the drivers that filter or combine disks (quorum, throttle,
+copy-on-read and the like) but compress, TLS to servers, node names, objects that are
+no secrets, and -T for traces. convert -C and bench -i are accepted; how the data
 moves is the same with and without.
 
 Where qemu-img stops without need, this goes on: check works on an image

@@ -46,10 +46,20 @@ func (l *Limits) Valid() error {
 		{"max-discard", l.MaxDiscard, max(l.OptDiscard, align)},
 	} {
 		if x.n >= math.MaxInt32 || x.n%x.align != 0 || x.name == "align" && x.n&(x.n-1) != 0 {
-			return fmt.Errorf("Cannot meet constraints with %s %d", x.name, x.n)
+			return &limitError{x.name, x.n}
 		}
 	}
 	return nil
+}
+
+// limitError says in QEMU's words that a limit does not fit the others.
+type limitError struct {
+	name string
+	n    int64
+}
+
+func (e *limitError) Error() string {
+	return fmt.Sprintf("Cannot meet constraints with %s %d", e.name, e.n)
 }
 
 // Inside is the part of n bytes at off whose storage can be given back.

@@ -4,7 +4,7 @@
 //
 // What is opened is what the caller's Spec names, and the backing files and
 // external data files that qcow2 images name. Those names come from whoever made the image; so the
-// package accepts only plain file names, takes the format from the image, and
+// package accepts only plain file names unless the caller knows others (Names), takes the format from the image, and
 // never guesses that a file is raw: a guest that writes a qcow2 header into its
 // raw disk must not make the host open the files which that header names.
 //

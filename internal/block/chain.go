@@ -77,16 +77,18 @@ func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
 	o := qcow2.Options{ReadOnly: readOnly, L2CacheSize: c.spec.L2CacheSize, PassDiscard: c.spec.PassDiscard, Secret: c.spec.secret}
 	named := c.atTop()
 	if named {
+		o.LazyRefcounts = c.spec.LazyRefcounts
 		o.Snapshot, o.AskBacking = c.spec.Snapshot, c.spec.Alone || c.spec.Backing != nil
 	}
 	if o.NoBacking = c.spec.LeaveBacking; !c.spec.NoBacking {
-		o.Backing = func(name, format string) (qcow2.Backing, error) { return c.openBacking(path, name, format) }
+		o.Backing = func(name, format string) (qcow2.Backing, error) { return c.openBacking(path, name, format, named) }
 	}
 	if !c.spec.NoDataFile {
-		o.DataFile = func(name string) (qcow2.File, error) { return c.openDataFile(name, readOnly) }
+		o.DataFile = func(name string) (qcow2.File, error) { return c.openDataFile(name, readOnly, named) }
 	}
 	if to := c.spec.Report; to != nil {
 		o.Corruption = func(problem string, marked bool) { to.Corrupt(path, problem, marked) }
+		o.Repairing = func(line string) { to.Repair(path, line) }
 	}
 	if debug != nil {
 		f, o.Event = debug.Wrap(f), debug.Event
@@ -165,10 +167,11 @@ func (c *chain) enter(f *qcow2.OSFile) error {
 	return nil
 }
 
-// openBacking opens the backing file called name by the image at path.
-func (c *chain) openBacking(path, name, format string) (qcow2.Backing, error) {
+// openBacking opens the backing file called name by the image at path, which top says is
+// the topmost.
+func (c *chain) openBacking(path, name, format string, top bool) (qcow2.Backing, error) {
 	spec := c.spec
-	if c.atTop() {
+	if top {
 		if spec.Alone {
 			return nil, nil
 		}
@@ -236,8 +239,8 @@ func (c *chain) inherit(s Spec) *Spec {
 // openDataFile opens the external data file of an image: the one that the caller
 // named for the first image of the chain, else the one called name by the image.
 // As with QEMU, a relative name starts at the working directory.
-func (c *chain) openDataFile(name string, readOnly bool) (_ qcow2.File, err error) {
-	if c.spec.Data != nil && c.atTop() {
+func (c *chain) openDataFile(name string, readOnly, top bool) (_ qcow2.File, err error) {
+	if c.spec.Data != nil && top {
 		spec := c.inherit(*c.spec.Data)
 		d, err := (&chain{spec: spec, seen: c.seen, under: len(*c.seen)}).open(spec.Path, spec.Format, readOnly)
 		if err != nil {
@@ -245,8 +248,10 @@ func (c *chain) openDataFile(name string, readOnly bool) (_ qcow2.File, err erro
 		}
 		return &diskFile{d}, nil
 	}
-	if c.spec.DataFile != "" && c.atTop() {
+	if c.spec.DataFile != "" && top {
 		name = c.spec.DataFile
+	} else if name == "" {
+		return nil, optionErrorf("'data-file' is required for this image")
 	} else if name, err = plainName(name); err != nil {
 		return nil, err
 	}

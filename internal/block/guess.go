@@ -11,7 +11,7 @@ import (
 // whatever is nothing else is raw. That is dangerous where somebody else writes
 // the bytes of a raw disk; Open never does it. See Spec.Guessed.
 func Guess(path string) (string, error) {
-	if err := checkKind(path, "", true); err != nil {
+	if err := checkKind(path, DriverAny, true); err != nil {
 		return "", err
 	}
 	f, err := qcow2.OpenFile(path, os.O_RDONLY)

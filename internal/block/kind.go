@@ -8,19 +8,22 @@ import (
 	"github.com/govmm/govmm/qcow2"
 )
 
-// checkKind refuses a file that is not what a driver of QEMU is for; "" is for what can
-// hold a disk at all. A file that is not there is left to who opens it.
+// DriverAny is the FileDriver for whatever can hold a disk, in QEMU's words.
+const DriverAny = "any"
+
+// checkKind refuses a file that is not what a driver of QEMU is for. A file that is not
+// there is left to who opens it, and "" all that is.
 func checkKind(path, driver string, readOnly bool) error {
 	st, err := os.Stat(path)
-	if err != nil {
+	if driver == "" || err != nil {
 		return nil
 	}
 	switch mode := st.Mode(); {
 	case mode.IsDir() && !readOnly:
 		return &os.PathError{Op: "open", Path: path, Err: syscall.EISDIR}
-	case driver == "" && mode.IsDir(), driver == "file" && !mode.IsRegular():
+	case driver == DriverAny && mode.IsDir(), driver == "file" && !mode.IsRegular():
 		return optionErrorf("'file' driver requires '%s' to be a regular file", path)
-	case driver != "" && driver != "file" && mode&os.ModeDevice == 0:
+	case driver != DriverAny && driver != "file" && mode&os.ModeDevice == 0:
 		return optionErrorf("'%s' driver requires '%s' to be either a character or block device", driver, path)
 	}
 	return nil

@@ -90,7 +90,11 @@ func (d *remote) Status(off, n int64) (qcow2.Extent, error) {
 		return qcow2.Extent{}, err
 	}
 	data, zero, n, err := d.io.(reporter).Status(off, n)
-	return qcow2.Extent{Offset: off, Length: n, Present: true, Data: data, Zero: zero, Host: off}, err
+	e := qcow2.Extent{Offset: off, Length: n, Present: data || zero, Data: data, Zero: zero, Host: -1}
+	if e.Present {
+		e.Host = off
+	}
+	return e, err
 }
 
 // Allocated implements Mapper.

@@ -63,7 +63,7 @@ type Spec struct {
 	// NoDataFile refuses an image that needs an external data file.
 	NoDataFile bool
 	// FileDriver is QEMU's driver that the topmost file is for: file, host_device or
-	// host_cdrom. A file of another kind is refused. Empty takes all that can hold a disk.
+	// host_cdrom, or DriverAny. A file of another kind is refused in QEMU's words.
 	FileDriver string
 	// Size in bytes of a device with FormatNull; unused with the others.
 	Size int64
@@ -78,6 +78,8 @@ type Spec struct {
 	// L2EntrySize is how much of that is read at a time, in bytes: unless 0 a power of two
 	// from 512 to the size of a cluster. That is checked, and has no effect.
 	L2EntrySize int64
+	// LazyRefcounts, if set, counts in place of what the qcow2 image at Path says about that.
+	LazyRefcounts *bool
 	// Direct bypasses the page cache of the host. Backing files are opened alike.
 	Direct bool
 	// NoFlush never makes anything durable: for data that nobody misses.
@@ -121,6 +123,8 @@ type Reporter interface {
 	// Corrupt says that the image at path was found corrupt: why, and whether it was marked
 	// so; see qcow2.Options.Corruption.
 	Corrupt(path, problem string, marked bool)
+	// Repair says what is repaired in the image at path, which was not closed in order.
+	Repair(path, line string)
 }
 
 // CorruptionText is what QEMU prints when an image is found corrupt.

@@ -109,7 +109,7 @@ func TestBackingByOptions(t *testing.T) {
 		if w := got.Window; (w != nil) != strings.Contains(options, "offset") || w != nil && (w.Offset != 512 || w.Size >= 0) {
 			t.Errorf("%s: window %v", options, w)
 		}
-		got.Window, want.ReadOnly = nil, true
+		got.Window, got.FileDriver, want.ReadOnly = nil, "", true
 		if got != want {
 			t.Errorf("%s: %+v, want %+v", options, got, want)
 		}

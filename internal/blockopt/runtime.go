@@ -28,8 +28,12 @@ var passDiscards = map[string]qcow2.PassDiscard{
 // runtime takes the options of qcow2 images that may change while one is open.
 func (r *resolver) runtime(s *Source, at func(string) string) error {
 	var unused bool
-	if err := r.onOff(at("lazy-refcounts"), "lazy-refcounts", &unused); err != nil {
-		return err
+	if r.rest.Has(at("lazy-refcounts")) {
+		lazy := false
+		if err := r.onOff(at("lazy-refcounts"), "lazy-refcounts", &lazy); err != nil {
+			return err
+		}
+		s.Spec.LazyRefcounts = &lazy
 	}
 	for name, class := range passDiscards {
 		if r.rest.Has(at(name)) {

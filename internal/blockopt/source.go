@@ -245,6 +245,9 @@ func (r *resolver) storage(s *Source, at func(string) string) (map[string]any, e
 	full := map[string]any{"driver": "file"}
 	switch driver {
 	case "":
+		if s.Spec.FileDriver == "" {
+			s.Spec.FileDriver = block.DriverAny
+		}
 	case "file", "host_device", "host_cdrom":
 		full["driver"], s.Spec.FileDriver = driver, driver
 	case "blkdebug":
@@ -291,7 +294,9 @@ func (r *resolver) nest(s *Source, branch string) (map[string]any, error) {
 		return nil, err
 	}
 	s.Spec.Storage, s.Spec.Path = &below.Spec, below.Spec.Path
-	r.named = below.Name
+	if r.named = below.Name; below.Spec.Format == block.FormatNull {
+		s.Name = below.Name
+	}
 	return below.options, nil
 }
 

@@ -100,6 +100,8 @@ func ParseName(name string) (*Tree, error) {
 	case nbdclient.IsName(name):
 		t := NewTree()
 		return t, remoteName(t, name)
+	case name == "null-co://" || name == "null-aio://":
+		return NewTree(Option{"file.driver", scheme}), nil
 	case scheme == "json":
 		return ParseJSON(rest)
 	case scheme == "blkdebug":
@@ -114,6 +116,12 @@ func ParseName(name string) (*Tree, error) {
 		return t, nil
 	}
 	return nil, fmt.Errorf("Unknown protocol '%s'", scheme)
+}
+
+// HasProtocol reports whether a name is none of a file, but of another protocol.
+func HasProtocol(name string) bool {
+	scheme, _, ok := strings.Cut(name, ":")
+	return ok && isProtocol(scheme)
 }
 
 // isProtocol reports whether the part of a name before a colon is a protocol's name,

@@ -44,6 +44,13 @@ func (s *Session) Corrupt(_, problem string, marked bool) {
 	fmt.Fprintln(s.Err, block.CorruptionText(problem, marked))
 }
 
+// Repair implements block.Reporter.
+func (s *Session) Repair(_, line string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fmt.Fprintln(s.Err, line)
+}
+
 // qemuIO is the name under which nothing is said that qemu-io does not say.
 const qemuIO = "qemu-io"
 
@@ -103,8 +110,9 @@ func overlay(spec block.Spec) (block.Spec, error) {
 		return spec, err
 	}
 	top := spec
-	top.Window, top.Alone, top.DataFile, top.Backing = nil, false, "", &below
-	top.Storage, top.Data, top.Compress = nil, nil, false
+	top.Storage, top.Window, top.Alone, top.DataFile, top.Backing = nil, nil, false, "", &below
+	top.Take, top.Unshare = 0, 0
+	top.Data, top.Compress, top.Filter = nil, false, false
 	top.Path, top.Format, top.ReadOnly, top.ForceShare = filepath.Join(dir, "overlay"), block.FormatQCOW2, false, false
 	f, err := qcow2.OpenFile(top.Path, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 	if err == nil {

@@ -222,6 +222,9 @@ func scripts() []script {
 		one("--image-opts driver=raw,file.driver=null-co,file.size=1M", "length", "read 0 64k"),
 		one("--image-opts driver=raw,file.driver=qcow2,file.foo=1,file.file.filename=a", "length"),
 		one("--image-opts driver=qcow2,file.driver=blkdebug,file.image.driver=raw,file.image.file.filename=a,file.inject-error.0.event=write_aio", "write 0 64k", "read -P 0 0 64k"),
+		one("-s --image-opts driver=qcow2,file.driver=raw,file.file.filename=a", "write -P 3 0 64k", "read -P 3 0 64k", "map", "close", "open driver=qcow2,file.filename=a", "read -P 0 0 64k"),
+		one("-s --image-opts driver=raw,file.driver=qcow2,file.file.filename=a", "write -P 3 0 64k", "read -P 3 0 64k", "close", "open driver=qcow2,file.filename=a", "read -P 0 0 64k"),
+		one("", "open -o driver=qcow2,lazy-refcounts=on v2", "open -o driver=qcow2,lazy-refcounts=on a", "write 0 64k", "info", "reopen -o lazy-refcounts=off", "write 64k 64k", "info"),
 		// What blkdebug's storage is said to be able to do.
 		one("", "open -o driver=qcow2,file.align=4k blkdebug::a", "write -P 0xa 0x200 0x400", "write -P 0xa 0x20000 0x600", "write -z 0x400 0x20000", "read -P 0xa 0x200 0x200", "read -P 0 0x400 0x20000",
 			"read -P 0xa 0x20400 0x200", "aio_write -z 0x200 0x200", "aio_flush", "read -P 0 0x200 0x200", "discard 0 1M", "map"),

@@ -61,12 +61,12 @@ func runAmend(t *Tool, a *arguments) (err error) {
 	p := t.newProgress(a.has("p") && !a.has("q"), 1)
 	defer p.end()
 	if im, ok := d.(*qcow2.Image); ok {
-		err = t.amend(im, v, a.has("force"))
+		err = t.amend(im, v, a.has("force"), p.engine)
 	} else {
 		err = t.amendLUKS(d, v, a.has("force"))
 	}
 	if err == nil {
-		p.set(1)
+		p.engine(1, 1)
 	}
 	return err
 }
@@ -81,9 +81,9 @@ func (t *Tool) amendLUKS(d block.Device, v formatValues, force bool) error {
 }
 
 // amend changes an image.
-func (t *Tool) amend(im *qcow2.Image, v formatValues, force bool) error {
+func (t *Tool) amend(im *qcow2.Image, v formatValues, force bool, progress qcow2.Progress) error {
 	info := im.Info()
-	var o qcow2.AmendOptions
+	o := qcow2.AmendOptions{Progress: progress}
 	switch c, ok := v["compat"]; {
 	case !ok:
 	case c == "0.10" || c == "v2":

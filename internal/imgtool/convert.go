@@ -138,6 +138,9 @@ func (t *Tool) convertArguments(a *arguments) (*convertJob, error) {
 		anyOrder: a.has("W"), salvage: a.has("salvage"), zeroed: a.has("target-is-zero"),
 		bitmaps: a.has("bitmaps"), skipBroken: a.has("skip-broken-bitmaps"), quiet: a.has("q"),
 	}
+	if j.salvage { // what can't be read is told in order
+		j.workers = 1
+	}
 	for _, o := range a.options {
 		if err := j.number(o); err != nil {
 			return nil, err

@@ -3,6 +3,7 @@ package imgtool
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -90,6 +91,14 @@ type batch struct {
 	ticket int64 // its place in the order of writes
 }
 
+// most is how many pieces a batch has.
+func (c *copying) most() int {
+	if c.job.salvage && c.job.workers == 1 {
+		return 1
+	}
+	return maxBatch
+}
+
 // maxBatch bounds the pieces of a batch.
 const maxBatch = 64
 
@@ -149,7 +158,7 @@ func (c *copying) take(b *batch) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	b.pieces = b.pieces[:0]
-	for room := int64(len(b.buf)); c.err == nil && c.next < c.total && len(b.pieces) < maxBatch; {
+	for room := int64(len(b.buf)); c.err == nil && c.next < c.total && len(b.pieces) < c.most(); {
 		p, err := c.look(c.next)
 		if err != nil {
 			c.failed(err)
@@ -498,9 +507,9 @@ func (c *copying) checkBitmaps() error {
 	if err != nil {
 		return err
 	}
-	for _, b := range list {
+	for _, b := range slices.Backward(list) { // as qemu-img goes through them
 		if b.Inconsistent && !c.job.skipBroken {
-			return fmt.Errorf("Cannot copy inconsistent bitmap '%s'\nUse --skip-broken-bitmaps to copy all other bitmaps, or remove the broken one with %s bitmap --remove", b.Name, c.tool.Name)
+			return fmt.Errorf("Cannot copy inconsistent bitmap '%s'\nTry --skip-broken-bitmaps, or use '%s bitmap --remove' to delete it", b.Name, c.tool.Name)
 		}
 	}
 	return nil
@@ -520,9 +529,13 @@ func (c *copying) copyBitmaps() error {
 	if err != nil {
 		return err
 	}
-	for _, b := range list {
+	for _, b := range slices.Backward(list) {
 		if b.Inconsistent {
 			c.tool.warn("Skipping inconsistent bitmap '%s'", b.Name)
+		}
+	}
+	for _, b := range list {
+		if b.Inconsistent {
 			continue
 		}
 		if err := to.AddBitmap(b.Name, qcow2.BitmapOptions{Granularity: b.Granularity, Disabled: true}); err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/govmm/govmm/internal/block"
+	"github.com/govmm/govmm/internal/blockopt"
 	"github.com/govmm/govmm/qcow2"
 	"github.com/govmm/govmm/qcow2/luks"
 )
@@ -120,7 +121,7 @@ func (t *Tool) describe(s source) (*imageInfo, error) {
 			i.cluster = im.Info().ClusterSize
 		}
 	}
-	if s.spec.Format == block.FormatNull {
+	if below := s.spec.Storage; s.spec.Format == block.FormatNull || below != nil && below.Format == block.FormatNull {
 		i.actual, i.null = 0, true
 	} else if below := s.spec.Storage; below != nil && below.Remote != nil {
 		i.null = true
@@ -150,7 +151,7 @@ func (i *imageInfo) allocated(s source) {
 // relative to the image.
 func backingPath(image, backing string) string {
 	plain := strings.TrimPrefix(backing, "file:")
-	if backing == "" || filepath.IsAbs(plain) || strings.HasPrefix(backing, "json:") || !strings.Contains(image, "/") {
+	if backing == "" || filepath.IsAbs(plain) || blockopt.HasProtocol(plain) || !strings.Contains(image, "/") {
 		return backing
 	}
 	return image[:strings.LastIndex(image, "/")+1] + plain

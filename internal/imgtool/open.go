@@ -46,6 +46,7 @@ type openOptions struct {
 	cache     string // of -t or -T
 	source    bool   // the cache mode is that of a source
 	share     bool   // of -U
+	unshared  bool   // which is about other images
 	reopens   bool   // the command opens a backing file once more, to write it
 	inOrder   bool   // the command goes through the disk once, from its start
 }
@@ -136,7 +137,9 @@ func (t *Tool) locate(name string, imageOpts bool, o openOptions) (source, error
 	s.spec.Report = t
 	s.spec.ReadOnly = s.spec.ReadOnly || !o.write
 	s.spec.LeaveBacking = o.noBacking
-	s.spec.ForceShare = s.spec.ForceShare || o.share
+	if s.spec.ForceShare = s.spec.ForceShare || o.share; s.spec.ForceShare && !s.spec.ReadOnly {
+		return failed(errors.New("force-share=on can only be used with read-only images"))
+	}
 	s.spec.ShareBacking = o.reopens
 	if o.inOrder && s.spec.L2CacheSize == 0 {
 		s.spec.L2CacheSize = readCache
@@ -153,9 +156,12 @@ func (t *Tool) Corrupt(_, problem string, marked bool) {
 	fmt.Fprintln(t.Stderr, block.CorruptionText(problem, marked))
 }
 
+// Repair implements block.Reporter.
+func (t *Tool) Repair(_, line string) { fmt.Fprintln(t.Stderr, line) }
+
 // open opens an image.
 func (t *Tool) open(name string, a *arguments, o openOptions) (block.Device, source, error) {
-	o.share = a.has("force-share")
+	o.share = a.has("force-share") && !o.unshared
 	s, err := t.locate(name, a.has("image-opts"), o)
 	if err != nil {
 		return nil, s, err

@@ -12,6 +12,7 @@ var amendScripts = []script{
 		io -r -c "read 0 4k" --image-opts data-file.filename=d,file.filename=b
 		info --image-opts data-file.filename=d,file.filename=b
 		amend -o data_file= --image-opts data-file.filename=d,file.filename=b
+		convert -O raw b x
 		info b
 		info --image-opts data-file.filename=d,file.filename=b
 		amend -o data_file=d --image-opts data-file.filename=d,file.filename=b

@@ -5,6 +5,17 @@ import "strings"
 // optionScripts name images by options: the arguments of --image-opts, json: names and
 // passphrases.
 var optionScripts = []script{
+	{"null devices by name, and who may share", `
+		create -f qcow2 -b null-co:// -F raw n 1M
+		info n
+		info null-co://
+		convert n r
+		same r
+		create -q -f qcow2 m 1M
+		bench -U -w -c 1 m
+		rebase -U -u -b null-co:// -F raw m
+		info --output=json m
+	`},
 	{"a source that is broken in places", `
 		create -q -f qcow2 n 1M
 		io -f qcow2 -c "write -P 1 0 64k" -c "write -P 2 128k 64k" n

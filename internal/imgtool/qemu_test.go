@@ -604,6 +604,11 @@ var scripts = []script{
 		resize --preallocation=falloc b 3M
 		resize --preallocation=full b 4M
 		same b
+		create -f qcow2 -b b -F qcow2 c 1M
+		resize --preallocation=metadata c 2M
+		~map --output=json c
+		resize --preallocation=falloc c 3M
+		same c
 		info b
 	`},
 	{"secrets", `

@@ -35,7 +35,7 @@ func runRebase(t *Tool, a *arguments) (err error) {
 	}
 	name := a.operands[0]
 	to, format := a.get("b", ""), a.get("F", "")
-	d, _, err := t.open(name, a, openOptions{format: a.get("f", ""), write: true, noBacking: unsafe, cache: a.get("t", ""), inOrder: true})
+	d, _, err := t.open(name, a, openOptions{format: a.get("f", ""), write: true, unshared: true, noBacking: unsafe, cache: a.get("t", ""), inOrder: true})
 	if err != nil {
 		return err
 	}

@@ -98,6 +98,8 @@ func numbered(err error, snapshots int) string {
 		no = syscall.EINVAL
 	case errors.Is(err, qcow2.ErrCorrupt):
 		no = syscall.EIO
+	case errors.Is(err, qcow2.ErrUnsupported):
+		no = syscall.ENOTSUP
 	case !errors.As(err, &no):
 		return reason(err)
 	}
