@@ -111,10 +111,9 @@ func (r PIRQRoute) IRQ() (irq int, ok bool) { return int(r & pirqLineMask), r&pi
 // NewPIIX3 returns the ISA bridge function of the PIIX3: function 0 of its slot,
 // multifunction. Its command register begins with zero, as in other virtual machines,
 // and not with the chip's 7, which can't be cleared: a guest that finds decoding
-// enabled disables it while it sizes each BAR, though there is none. changed,
-// if not nil, gets the PIRQA to PIRQD route registers
-// whenever the guest writes or a reset changes them, under the rules of
-// OnConfigWrite.
+// enabled disables it while it sizes each BAR, though there is none. changed, if not
+// nil, gets the PIRQA to PIRQD route registers whenever the guest writes or a reset
+// changes them, under the rules of OnConfigWrite.
 func NewPIIX3(changed func(routes [4]PIRQRoute)) *Function {
 	regs := []Register{
 		{Offset: regStatus, Size: 2, Reset: 0x0200, Clear: statusErrors},
