@@ -39,6 +39,7 @@
 // a time can start them and be told of their ends (Starter). A request that was
 // started holds its epoch until then like any other, and no lock that others wait
 // for but the share of blocks that writes of parts of blocks exclude.
+// What was spliced (Splicer) holds its epoch likewise, until it is released.
 //
 // # Durability
 //

@@ -16,7 +16,11 @@
 // one at a time only, or passes the lock on first. Replies collect while one goroutine is in the write call, and leave
 // together in the next.
 //
-// Where the device can start transfers (direct I/O), short READs and the WRITEs of a
+// Long READs of what the host has in its cache are not copied: their worker splices
+// pages into a pipe with the receive lock held, and who sends the reply moves them on
+// into the Unix socket. The device holds them until the client has taken them.
+//
+// Where the device can start transfers (direct I/O), READs and the WRITEs of a
 // client that sends many at once wait in no goroutine: the worker starts all that it
 // has received, hands them in together, and receives on. Who takes the ends of
 // transfers queues the replies, and the connection's sender writes them out.
