@@ -179,6 +179,24 @@ func TestSnapshotRecordIsKept(t *testing.T) {
 	}
 }
 
+// TestSnapshotNamesEndAtNUL lists, as QEMU does, what of names comes before a NUL, and
+// chooses by that. In the image they stay as they are.
+func TestSnapshotNamesEndAtNUL(t *testing.T) {
+	s := snapshot{id: "7\x00\x00", name: "a\x00b"}
+	if i := s.info(); i.ID != "7" || i.Name != "a" {
+		t.Errorf("listed as %q, %q", i.ID, i.Name)
+	}
+	if !hasID("7")(s) || !hasName("a")(s) || hasName("a\x00b")(s) {
+		t.Error("not found by what is listed")
+	}
+	if id := nextSnapshotID([]snapshot{s}); id != "8" {
+		t.Errorf("the next is %q", id)
+	}
+	if b := string(s.marshal(nil)); !strings.Contains(b, "7\x00\x00a\x00b") {
+		t.Errorf("written as %q", b)
+	}
+}
+
 // TestSnapshotNames chooses snapshots by ID and name.
 func TestSnapshotNames(t *testing.T) {
 	d := newDisk(t, config{o: CreateOptions{Size: mib}}, nil)

@@ -42,14 +42,21 @@ const maxSnapshotName = 255
 
 func (s *snapshot) info() SnapshotInfo {
 	return SnapshotInfo{
-		ID:          s.id,
-		Name:        s.name,
+		ID:          untilNUL(s.id),
+		Name:        untilNUL(s.name),
 		Date:        time.Unix(int64(s.dateSec), int64(s.dateNsec)),
 		DiskSize:    int64(s.diskSize),
 		VMStateSize: int64(s.vmState),
 		VMClock:     time.Duration(s.vmClock),
 		ICount:      int64(s.icount),
 	}
+}
+
+// untilNUL is what of a string in an image counts for programs that keep strings as C
+// does: what comes before a NUL. In the image it stays whole.
+func untilNUL(s string) string {
+	s, _, _ = strings.Cut(s, "\x00")
+	return s
 }
 
 // Snapshots lists the internal snapshots in the order of the table.
@@ -223,8 +230,13 @@ func (im *Image) checkSnapshotSize(s *snapshot) error {
 	return nil
 }
 
-func hasID(id string) func(snapshot) bool     { return func(s snapshot) bool { return s.id == id } }
-func hasName(name string) func(snapshot) bool { return func(s snapshot) bool { return s.name == name } }
+func hasID(id string) func(snapshot) bool {
+	return func(s snapshot) bool { return untilNUL(s.id) == id }
+}
+
+func hasName(name string) func(snapshot) bool {
+	return func(s snapshot) bool { return untilNUL(s.name) == name }
+}
 
 // findSnapshot returns the index of the first snapshot that matches best: what
 // one matches goes before what only the next one does.
@@ -242,8 +254,9 @@ func nextSnapshotID(list []snapshot) string {
 	last := uint64(0)
 	used := make(map[string]bool)
 	for _, s := range list {
-		used[s.id] = true
-		if n, err := strconv.ParseUint(s.id, 10, 64); err == nil {
+		id := untilNUL(s.id)
+		used[id] = true
+		if n, err := strconv.ParseUint(id, 10, 64); err == nil {
 			last = max(last, n)
 		}
 	}
