@@ -46,6 +46,22 @@ timed() {
 	say "$what: $((taken / 10)).$((taken % 10)) s"
 }
 
+# optional WARNING COMMAND...: runs a command without which the rest is of use; if any
+# part of it fails, the warning is given. (After || or in a condition, the shell would go
+# on after a failure inside the command.)
+optional() {
+	local warning=$1 status
+	shift
+	set +e
+	(
+		set -e
+		"$@"
+	)
+	status=$?
+	set -e
+	[ "$status" = 0 ] || say "WARNING: $warning"
+}
+
 # as_root COMMAND...: the only way by which anything here changes the machine.
 as_root() {
 	if [ "$(id -u)" = 0 ]; then
@@ -234,14 +250,11 @@ fetch_kernel bookworm "$build/kernels/debian12" "$stable" "$updates"
 fetch_busybox
 if [ "$level" = test ]; then
 	# Without its kernel the test of the backports kernel fails and says why.
-	(fetch_kernel backports "$build/kernels/backports" "$backports") ||
-		say "WARNING: no backports kernel: its test will fail"
+	optional "no backports kernel: its test will fail" fetch_kernel backports "$build/kernels/backports" "$backports"
 fi
 timed "kernel images and modules" go run ./guest-tests/cmd/prepare
 if [ "$level" = test ]; then
 	# This runs a guest, for which all of the above must be there.
-	(timed "Debian on a disk" guest-tests/debian.sh) ||
-		say "WARNING: no Debian on a disk: its test will fail"
-	(timed "kernel for its upgrade" fetch_upgrade) ||
-		say "WARNING: no kernel to upgrade to: the long test will fail"
+	optional "no Debian on a disk: its test will fail" timed "Debian on a disk" guest-tests/debian.sh
+	optional "no kernel to upgrade to: the long test will fail" timed "kernel for its upgrade" fetch_upgrade
 fi
