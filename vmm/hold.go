@@ -22,6 +22,13 @@ func (m *Machine) hold(h hold) {
 func (m *Machine) release(h hold) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.drop(h)
+}
+
+// drop is release.
+//
+// Preconditions: m.mu is held.
+func (m *Machine) drop(h hold) {
 	m.holds.Store(m.holds.Load() &^ h)
 	m.turn.Broadcast()
 }

@@ -45,11 +45,11 @@ type Machine struct {
 	releases    []func(context.Context) error // what undoes New's steps, in order
 
 	powerOn   powerOnState
-	resetters []func()      // of the chips
-	resets    chan Cause    // a reset that Run has to carry out
-	pauses    chan Status   // a pause that Run has to carry out
-	remaps    chan struct{} // a change of memory that Run has to carry out
-	control   chan struct{} // full while the machine is paused, resumed or reset
+	resetters []func()          // of the chips
+	resets    chan Cause        // a reset that Run has to carry out
+	pauses    chan pauseRequest // a pause that Run has to carry out; sent with mu held
+	remaps    chan struct{}     // a change of memory that Run has to carry out
+	control   chan struct{}     // full while the machine is paused, resumed or reset
 
 	started atomic.Bool
 	ending  atomic.Bool     // vCPUs leave their loops; set before they are kicked
@@ -62,6 +62,7 @@ type Machine struct {
 	turn      sync.Cond // on mu: holds, parked or ending changed
 	parked    int       // guarded by mu: processors that wait for holds to go
 	status    Status    // guarded by mu: Running or why it is paused, from Run on
+	resumes   uint64    // guarded by mu: how often it was resumed
 	clock     uint64    // guarded by mu: the guest's, in ns, when it was paused; 0: not known
 	exitValue uint32    // guarded by mu
 	outcome   Outcome   // guarded by mu
@@ -82,7 +83,7 @@ type Device interface {
 
 // New builds a machine without PCI devices. It must be closed.
 func New(c Config) (_ *Machine, err error) {
-	m := &Machine{config: c, log: c.Logger, resets: make(chan Cause, 1), pauses: make(chan Status, 1), remaps: make(chan struct{}, 1), control: make(chan struct{}, 1), told: make(chan struct{})}
+	m := &Machine{config: c, log: c.Logger, resets: make(chan Cause, 1), pauses: make(chan pauseRequest, 1), remaps: make(chan struct{}, 1), control: make(chan struct{}, 1), told: make(chan struct{})}
 	m.life, m.end = context.WithCancel(context.Background())
 	m.turn.L = &m.mu
 	if m.log == nil {

@@ -14,6 +14,8 @@ const (
 	Running
 	// PausedByHost is a machine that Pause stopped.
 	PausedByHost
+	// PausedByIOError is a machine that stands still because of PauseOnIOError.
+	PausedByIOError
 	// PausedByPanic is a machine that stands still because its guest panicked.
 	PausedByPanic
 	// PausedByWatchdog is a machine that stands still because its watchdog expired.
@@ -25,6 +27,7 @@ var statusNames = [...]string{
 	NotStarted:       "not started",
 	Running:          "running",
 	PausedByHost:     "paused",
+	PausedByIOError:  "paused after an I/O error",
 	PausedByPanic:    "paused after a panic",
 	PausedByWatchdog: "paused by the watchdog",
 	HasEnded:         "ended",
@@ -58,7 +61,8 @@ var ErrNotRunning = errors.New("the machine does not run")
 type pauser interface {
 	// Pause ends what is under way and makes it durable. From then on the device
 	// touches the guest's RAM no more, and signals nothing, until Resume. If ctx
-	// ends first it returns an error, and the device goes on.
+	// ends first it returns an error, and the device goes on. Resume may be called
+	// for a device that is not paused.
 	Pause(ctx context.Context) error
 	Resume()
 }
@@ -82,9 +86,11 @@ func (m *Machine) unlockControl() { <-m.control }
 // durable. The guest's paravirtual clock stands still as well; its timers do not,
 // but what they missed is made up for at once. A machine that is paused already
 // stays so.
-func (m *Machine) Pause(ctx context.Context) error { return m.pause(ctx, PausedByHost) }
+func (m *Machine) Pause(ctx context.Context) error {
+	return m.pause(ctx, pauseRequest{why: PausedByHost})
+}
 
-func (m *Machine) pause(ctx context.Context, why Status) error {
+func (m *Machine) pause(ctx context.Context, r pauseRequest) error {
 	if !m.started.Load() {
 		return ErrNotRunning
 	}
@@ -93,8 +99,10 @@ func (m *Machine) pause(ctx context.Context, why Status) error {
 	}
 	defer m.unlockControl()
 	m.mu.Lock()
-	if m.status != Running {
-		m.status = max(m.status, why)
+	if m.status != Running || r.outdated(m) {
+		if m.status != Running {
+			m.status = max(m.status, r.why)
+		}
 		m.mu.Unlock()
 		return nil
 	}
@@ -112,27 +120,28 @@ func (m *Machine) pause(ctx context.Context, why Status) error {
 		m.log.Warn("the guest's clock goes on while it is paused", "err", err)
 	}
 	m.mu.Lock()
-	m.status, m.clock = why, clock
+	m.status, m.clock = r.why, clock
 	m.mu.Unlock()
 	m.notify(Paused{})
 	return nil
 }
 
+// PauseOnIOError has the machine pause because of a transfer of a device's that nobody
+// but the host can help, and that the device tries again when it is resumed. It may be
+// called by any goroutine, and does not wait.
+func (m *Machine) PauseOnIOError() { m.requestPause(PausedByIOError) }
+
 // pauseDevices pauses all devices, or none.
 func (m *Machine) pauseDevices(ctx context.Context) error {
-	var done []pauser
 	for _, d := range m.devices {
 		p, ok := d.(pauser)
 		if !ok {
 			continue
 		}
 		if err := p.Pause(ctx); err != nil {
-			for _, p := range done {
-				p.Resume()
-			}
+			m.resumeDevices() // also those that were to pause for PauseOnIOError
 			return fmt.Errorf("pause %s: %w", d.Function().Name(), err)
 		}
-		done = append(done, p)
 	}
 	return nil
 }
@@ -168,11 +177,20 @@ func (m *Machine) Resume(ctx context.Context) error {
 	for _, c := range m.cpus {
 		c.vcpu.NotifyPaused()
 	}
-	m.resumeDevices()
+	m.goOn()
+	return nil
+}
+
+// goOn ends a pause. A device that has to stop the machine at once does so after it
+// was told that the machine goes on.
+//
+// Preconditions: the right to control is held.
+func (m *Machine) goOn() {
 	m.mu.Lock()
 	m.status = Running
+	m.resumes++
 	m.mu.Unlock()
 	m.notify(Resumed{})
+	m.resumeDevices()
 	m.release(holdPause)
-	return nil
 }

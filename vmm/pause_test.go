@@ -142,3 +142,57 @@ func TestDeviceThatDoesNotPause(t *testing.T) {
 	m.Stop()
 	<-ended
 }
+
+// awaitStatus waits until a machine has come to a status.
+func awaitStatus(t *testing.T, m *Machine, want Status) {
+	t.Helper()
+	for deadline := time.Now().Add(runLimit); m.Status() != want; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the machine is %v, want %v", m.Status(), want)
+		}
+	}
+}
+
+// A device that fails, as often as it likes, pauses the machine once; Resume ends it.
+func TestPauseOnIOError(t *testing.T) {
+	p := payload.New()
+	counter, stop := spinner(p)
+	var events recorder
+	m := newMachine(t, p, Config{CPUs: 2, Notify: events.notify})
+	ended := start(t, m)
+	wantMoving(t, m, counter, true)
+	for range 3 {
+		for range 3 {
+			m.PauseOnIOError()
+		}
+		awaitStatus(t, m, PausedByIOError)
+		wantMoving(t, m, counter, false)
+		for range 3 { // what fails while it is paused does not pause it afterwards
+			m.PauseOnIOError()
+		}
+		if err := m.Resume(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		wantMoving(t, m, counter, true)
+		awaitStatus(t, m, Running)
+	}
+	// A reset ends what it was paused for, not the pause.
+	m.PauseOnIOError()
+	awaitStatus(t, m, PausedByIOError)
+	m.Reset()
+	awaitStatus(t, m, PausedByHost)
+	if err := m.Resume(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantMoving(t, m, counter, true)
+	if err := m.DMA().Store32(stop, 1); err != nil {
+		t.Fatal(err)
+	}
+	if o := <-ended; o != PowerOff {
+		t.Errorf("ended with %v", o)
+	}
+	want := []Event{Paused{}, Resumed{}, Paused{}, Resumed{}, Paused{}, Resumed{}, Paused{}, ResetDone{HostRequest}, Resumed{}, Ended{PowerOff, GuestPowerOff}}
+	if got := events.events(); !reflect.DeepEqual(got, want) {
+		t.Errorf("events %v, want %v", got, want)
+	}
+}

@@ -113,6 +113,20 @@ func (m *Machine) react(r Reaction, o Outcome, c Cause, paused Status) {
 // made the machine pause.
 const pauseLimit = 30 * time.Second
 
+// pauseRequest is a pause that somebody who can't wait has asked for.
+type pauseRequest struct {
+	why     Status
+	resumes uint64 // Machine.resumes when it was asked for
+}
+
+// outdated reports whether the machine was resumed since, and what failed was tried
+// again with that.
+//
+// Preconditions: m.mu is held.
+func (r pauseRequest) outdated(m *Machine) bool {
+	return r.why == PausedByIOError && r.resumes != m.resumes
+}
+
 // requestPause has Run pause the machine, and lets nothing run until then.
 func (m *Machine) requestPause(why Status) {
 	m.mu.Lock()
@@ -120,21 +134,28 @@ func (m *Machine) requestPause(why Status) {
 	if m.ending.Load() {
 		return
 	}
+	r := pauseRequest{why, m.resumes}
 	select {
-	case m.pauses <- why:
-		m.hold(holdReaction)
-	default: // there is one to come already
+	case before := <-m.pauses: // one that is to come already
+		r.why = max(r.why, before.why)
+	default:
 	}
+	m.pauses <- r // there is room: nobody else sends
+	m.hold(holdReaction)
 }
 
 // pauseAsRequested carries out requestPause.
-func (m *Machine) pauseAsRequested(ctx context.Context, why Status) {
+func (m *Machine) pauseAsRequested(ctx context.Context, r pauseRequest) {
 	ctx, cancel := context.WithTimeout(ctx, pauseLimit)
 	defer cancel()
-	if err := m.pause(ctx, why); err != nil {
+	if err := m.pause(ctx, r); err != nil {
 		m.log.Error("the machine can't be paused, and goes on", "err", err)
 	}
-	m.release(holdReaction)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.pauses) == 0 { // else there is another reason by now
+		m.drop(holdReaction)
+	}
 }
 
 // InjectNMI sends a non-maskable interrupt to all processors.

@@ -102,14 +102,28 @@ func (m *Machine) restart(c Cause) error {
 	if err := m.boot(); err != nil {
 		return fmt.Errorf("start after a reset: %w", err)
 	}
-	if m.Status() != Running {
-		if err := m.pauseDevices(m.life); err != nil {
-			return fmt.Errorf("reset: %w", err)
-		}
-	}
 	m.notify(ResetDone{c})
+	m.stayPaused()
 	m.release(holdReset)
 	return nil
+}
+
+// stayPaused pauses the devices of a machine that was paused when it was reset. What
+// it was paused for is over.
+//
+// Preconditions: the right to control is held, and all processors are parked.
+func (m *Machine) stayPaused() {
+	if m.Status() == Running {
+		return
+	}
+	if err := m.pauseDevices(m.life); err != nil {
+		m.log.Error("the machine can't stay paused after its reset, and goes on", "err", err)
+		m.goOn()
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.status = PausedByHost
 }
 
 // resetAll brings everything into its power-on state: the PCI bus with its

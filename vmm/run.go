@@ -96,8 +96,8 @@ func (m *Machine) attend(ctx context.Context) {
 			return
 		case <-ctx.Done():
 			m.finish(Stopped, HostEnd, nil)
-		case why := <-m.pauses:
-			m.pauseAsRequested(ctx, why)
+		case r := <-m.pauses:
+			m.pauseAsRequested(ctx, r)
 		case <-m.remaps:
 			if err := m.remap(); err != nil {
 				m.finish(Failed, HostError, err)
