@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/govmm/govmm/guest-tests/ioverify"
 	"golang.org/x/sys/unix"
 )
 
@@ -79,7 +80,7 @@ func TestControl(t *testing.T) {
 	}
 	checkImage(t, disk)
 	seen := events()
-	for _, want := range []string{"MEGASAS_EVENT", "Inserted: PD", "DEVICE_DELETED", "BLOCK_IO_ERROR", `"nospace":true`, "STOP", "RESUME", "POWERDOWN", "GUEST_PANICKED", "SHUTDOWN"} {
+	for _, want := range []string{"MEGASAS_EVENT", "Inserted: PD", "DEVICE_DELETED", "BLOCK_IO_ERROR", `"nospace":true`, `"action":"report"`, `"action":"stop"`, "STOP", "RESUME", "POWERDOWN", "GUEST_PANICKED", "SHUTDOWN"} {
 		if !strings.Contains(seen, want) {
 			t.Errorf("no %s among the events:\n%s", want, seen)
 		}
@@ -87,8 +88,9 @@ func TestControl(t *testing.T) {
 }
 
 // hostFull gives the guest a disk on a file system of the host that has room for half of
-// it. The guest learns that of the write that needs more, and goes on when there is
-// room.
+// it. With werror=report the guest learns that of the write that needs more, and goes on
+// when there is room. Else the machine stands still until there is, and the guest notices
+// nothing.
 func hostFull(g *guest) {
 	g.Helper()
 	dir := g.TempDir()
@@ -105,24 +107,63 @@ func hostFull(g *guest) {
 		}
 	})
 	disk, ballast := filepath.Join(dir, "disk.qcow2"), filepath.Join(dir, "ballast")
-	qemuImg(g.T, "create", "-q", "-f", "qcow2", disk, "16M")
-	if err := os.WriteFile(ballast, make([]byte, room/2), 0o600); err != nil {
-		g.Fatal(err)
+	plug := func(keys string) {
+		qemuImg(g.T, "create", "-q", "-f", "qcow2", disk, "16M")
+		if err := os.WriteFile(ballast, make([]byte, room/2), 0o600); err != nil {
+			g.Fatal(err)
+		}
+		g.ctl("disk", "add", "small", "path="+disk+keys)
+		g.until("test -b /dev/sdb")
 	}
-	g.ctl("disk", "add", "small", "path="+disk)
-	g.sh(`n=0; while [ ! -b /dev/sdb ]; do n=$((n+1)); [ $n -lt 300 ]; sleep 0.1; done
-		dd if=/dev/urandom of=/tmp/data bs=64k count=96 status=none
+	makeRoom := func() {
+		if err := os.Remove(ballast); err != nil {
+			g.Fatal(err)
+		}
+	}
+	unplug := func() {
+		g.ctl("disk", "remove", "small")
+		g.until("test ! -e /sys/block/sdb")
+		checkImage(g.T, disk)
+	}
+
+	plug(",werror=report")
+	g.sh(`dd if=/dev/urandom of=/tmp/data bs=64k count=96 status=none
 		! dd if=/tmp/data of=/dev/sdb bs=64k oflag=direct 2>/tmp/error
 		grep 'No space left on device' /tmp/error`)
-	if err := os.Remove(ballast); err != nil {
-		g.Fatal(err)
-	}
+	makeRoom()
 	g.sh(`dd if=/tmp/data of=/dev/sdb bs=64k oflag=direct status=none
 		dd if=/dev/sdb bs=64k count=96 iflag=direct status=none | cmp - /tmp/data
 		rm /tmp/data`)
-	g.ctl("disk", "remove", "small")
-	g.sh(`n=0; while [ -e /sys/block/sdb ]; do n=$((n+1)); [ $n -lt 300 ]; sleep 0.1; done`)
-	checkImage(g.T, disk)
+	unplug()
+
+	plug("")
+	g.clearLog()
+	load := ioverify.Plan{Seed: 21, Length: 6 << 20, Workers: 4, Operations: 200, Sizes: []int{4096, 65536}, Reads: 20}
+	g.sh("(/init io-verify --dev /dev/sdb " + strings.Join(load.Args(), " ") + " > /tmp/verified 2>&1; echo $? > /tmp/status) > /dev/null 2>&1 < /dev/null &")
+	g.stopsForIO()
+	g.ctl("cont") // it tries again, and fails again
+	g.stopsForIO()
+	makeRoom()
+	g.ctl("cont")
+	g.until("test -s /tmp/status")
+	if status := strings.TrimSpace(g.sh("cat /tmp/status")); status != "0" {
+		g.Errorf("io-verify ended with status %s: %s", status, g.sh("cat /tmp/verified"))
+	}
+	if log := g.run("dmesg"); trouble.MatchString(log) {
+		g.Errorf("the guest noticed that its disk's file system was full:\n%s", lastLines(log, 40))
+	}
+	unplug()
+}
+
+// stopsForIO waits until the machine stands still after an I/O error.
+func (g *guest) stopsForIO() {
+	g.Helper()
+	for !strings.HasPrefix(g.ctl("status"), "io-error") {
+		if err := g.ctx.Err(); err != nil {
+			g.Fatalf("the machine does not stop: %v", err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 }
 
 // follow collects what "govmm ctl events" prints. The function returned waits for its

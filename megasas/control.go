@@ -47,8 +47,10 @@ func (c *Controller) VolumesOn(id uint16) (targets []uint8) {
 type Listener interface {
 	// Logged is told of every event of the firmware's log.
 	Logged(e mfi.Event)
-	// IOFailed is told of I/O that the host could not do.
-	IOFailed(drive uint16, cmd mfi.Cmd, cause error)
+	// IOFailed is told of I/O that the host could not do. If the failure's action is
+	// StopOnError, it has to see to it that the controller is paused and, some time
+	// later, resumed: the frame is carried out again then.
+	IOFailed(x IOFailure)
 }
 
 // DriveTotals is what was moved from and to a drive since it was put in, by

@@ -86,10 +86,10 @@ func (l *told) Logged(e mfi.Event) {
 	l.events = append(l.events, e.Code)
 }
 
-func (l *told) IOFailed(_ uint16, _ mfi.Cmd, cause error) {
+func (l *told) IOFailed(x IOFailure) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.failed = append(l.failed, cause)
+	l.failed = append(l.failed, x.Cause)
 }
 
 func TestListener(t *testing.T) {

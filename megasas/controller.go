@@ -63,6 +63,8 @@ type DriveConfig struct {
 	System bool
 	Name   string
 	Cache  raid.CachePolicy
+	// OnError says what becomes of what the host can't do.
+	OnError ErrorPolicy
 }
 
 // Controller is an emulated MegaRAID controller. See the package comment.

@@ -95,14 +95,16 @@ func ports(v *raid.View) []uint64 {
 
 // cacheFlush is CTRL_CACHE_FLUSH. Whichever of the caches the guest names, all
 // data becomes durable.
-func cacheFlush(c *Controller, _ *request) mfi.Status {
-	return c.flush(mfi.StatusFlushFailed)
+func cacheFlush(_ *Controller, r *request) mfi.Status {
+	return r.flush(mfi.StatusFlushFailed)
 }
 
 // shutdown is CTRL_SHUTDOWN. The firmware goes on: the guest may power off, or
 // load its driver again.
 func shutdown(c *Controller, r *request) mfi.Status {
-	c.logShutdown()
+	if !r.again {
+		c.logShutdown()
+	}
 	return c.rest(r)
 }
 
@@ -113,7 +115,7 @@ func hibernate(c *Controller, r *request) mfi.Status { return c.rest(r) }
 // (FreeBSD's mfireg.h: MFI_SHUTDOWN_SPINDOWN). They turn again when they are used,
 // also by a volume.
 func (c *Controller) rest(r *request) mfi.Status {
-	if s := c.flush(mfi.StatusShutdownFailed); s != mfi.StatusOK {
+	if s := r.flush(mfi.StatusShutdownFailed); s != mfi.StatusOK {
 		return s
 	}
 	if box := r.frame.Mailbox(); box[0]&mfi.ShutdownSpinDown == 0 {
@@ -127,10 +129,14 @@ func (c *Controller) rest(r *request) mfi.Status {
 	return mfi.StatusOK
 }
 
-func (c *Controller) flush(failed mfi.Status) mfi.Status {
-	if err := c.set.Flush(); err != nil {
-		c.log.Error("flushing the drives failed", "err", err)
-		return failed
-	}
-	return mfi.StatusOK
+// flush makes all data durable. If that fails on a drive whose policy is to stop, the
+// frame is carried out again later, whatever the others' is.
+func (r *request) flush(failed mfi.Status) mfi.Status {
+	status := mfi.StatusOK
+	r.c.set.FlushEach(func(id uint16, err error) {
+		if r.driveFailed(id, true, true, err) == ReportError {
+			status = failed
+		}
+	})
+	return status
 }

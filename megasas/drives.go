@@ -19,7 +19,7 @@ func (c *Controller) AddDrive(cfg DriveConfig) (id uint16, err error) {
 	if cfg.Drive == nil {
 		return 0, errNoDrive
 	}
-	d, err := c.set.AddDrive(cfg.Drive, c.exposeDrive)
+	d, err := c.set.AddDrive(cfg.Drive, func(d *raid.PhysicalDrive) error { return c.exposeDrive(d, cfg.OnError) })
 	if err != nil {
 		return 0, err
 	}
@@ -52,6 +52,7 @@ func (c *Controller) RemoveDrive(id uint16) error {
 		c.nvram.records.put(pd.vitals.record())
 	}
 	c.physicals[id].CompareAndSwap(pd, nil) // unless a new drive is there already
+	c.pausing.orphan(id)
 	return nil
 }
 
@@ -114,14 +115,14 @@ func (c *Controller) deleteVolume(target uint8, seq int) error {
 }
 
 // exposeDrive makes a SCSI target of a drive that gets power.
-func (c *Controller) exposeDrive(d *raid.PhysicalDrive) error {
+func (c *Controller) exposeDrive(d *raid.PhysicalDrive, policy ErrorPolicy) error {
 	id := d.Identity()
-	_, err := c.newPhysical(d, newVitals(id, c.nvram.records.of(id), c.now))
+	_, err := c.newPhysical(d, newVitals(id, c.nvram.records.of(id), c.now), policy)
 	return err
 }
 
 // newPhysical makes a SCSI target of a drive with its vitals.
-func (c *Controller) newPhysical(d *raid.PhysicalDrive, v *vitals) (*physical, error) {
+func (c *Controller) newPhysical(d *raid.PhysicalDrive, v *vitals, policy ErrorPolicy) (*physical, error) {
 	id := d.Identity()
 	config := scsi.UnitConfig{
 		Medium: d,
@@ -150,7 +151,7 @@ func (c *Controller) newPhysical(d *raid.PhysicalDrive, v *vitals) (*physical, e
 	if err != nil {
 		return nil, err
 	}
-	pd := &physical{drive: d, unit: unit, vitals: v}
+	pd := &physical{drive: d, unit: unit, vitals: v, onError: policy}
 	c.physicals[d.DeviceID()].Store(pd)
 	return pd, nil
 }
@@ -262,26 +263,6 @@ func rotation(id raid.DriveIdentity) uint16 {
 		return 0
 	}
 	return 7200
-}
-
-// ioFailed tells of I/O that the host could not do for a frame: in the host's
-// log, and in the controller's.
-func (c *Controller) ioFailed(f mfi.Frame, cause error) {
-	if !c.failures.Allow(c.now()) {
-		return
-	}
-	c.log.Error("I/O failed", "cmd", f.Cmd().String(), "target", f.Target(), "err", cause)
-	id := uint16(f.Target())
-	if f.Cmd() != mfi.CmdPDSCSIIO {
-		id = c.memberOf(f.Target())
-	}
-	if c.listener != nil {
-		c.listener.IOFailed(id, f.Cmd(), cause)
-	}
-	v := c.set.View()
-	if d, ok := v.Drive(id); ok {
-		c.logDriveError(d, cause)
-	}
 }
 
 // memberOf is the drive under a volume.

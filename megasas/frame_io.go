@@ -76,7 +76,12 @@ func (r *request) scsiResult() mfi.Status {
 		if errors.Is(cmd.Err, scsi.ErrShortBuffer) {
 			return r.refuse(&mfi.Error{Status: mfi.StatusInvalidSGL, Reason: "command moves more data than the frame has"})
 		}
-		r.c.ioFailed(r.frame, cmd.Err)
+		switch r.ioFailed(cmd.Err) {
+		case StopOnError:
+			return mfi.StatusPending
+		case IgnoreError:
+			cmd.Status = scsi.StatusGood
+		}
 	}
 	r.scsiStatus = cmd.Status
 	if cmd.Status == scsi.StatusGood {

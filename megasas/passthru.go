@@ -12,6 +12,8 @@ type physical struct {
 	unit   *scsi.Unit
 	vitals *vitals
 	luck   lucks // of inline
+
+	onError ErrorPolicy // also of the volumes on it
 }
 
 // invalidOpcode is the sense data for a command that a target does not take:

@@ -32,9 +32,12 @@ type pausing struct {
 	on atomic.Bool // it has begun
 
 	mu    sync.Mutex
-	held  bool         // guarded by mu: Controller.life is held
-	posts []post       // guarded by mu: at most queueDepth
-	units []*scsi.Unit // guarded by mu: that are suspended
+	held  bool   // guarded by mu: Controller.life is held
+	posts []post // guarded by mu: at most queueDepth
+	// stalled are frames that wait for the end of a pause, this one or the next,
+	// because of StopOnError. Guarded by mu; at most queueDepth.
+	stalled []stalled
+	units   []*scsi.Unit // guarded by mu: that are suspended
 }
 
 // keep keeps a frame until the pause ends. It reports false if it has ended, or if
@@ -53,7 +56,7 @@ func (x *pausing) keep(p post) bool {
 func (x *pausing) drop() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.posts = nil
+	x.posts, x.stalled = nil, nil
 }
 
 // drainPause is how long Pause waits before it looks again if frames are still being
@@ -62,6 +65,8 @@ const drainPause = 200 * time.Microsecond
 
 // Pause ends what is being carried out, and what was posted, and makes it durable.
 // Frames that are posted from then on wait, and nothing is delivered, until Resume.
+// While there are Stalled frames, what can't be made durable is only logged: the pause
+// is there for somebody to help.
 // If ctx ends first it returns an error and the controller goes on. Pauses are not
 // counted: each needs a Resume before the next.
 func (c *Controller) Pause(ctx context.Context) error {
@@ -81,7 +86,12 @@ func (c *Controller) Pause(ctx context.Context) error {
 			return fmt.Errorf("%s: work in the background is still using a drive: %w", c.name, err)
 		}
 	}
-	if err := c.set.Flush(); err != nil {
+	err := c.set.Flush()
+	switch {
+	case err == nil:
+	case len(c.Stalled()) > 0:
+		c.log.Warn("what the drives have completed is not all durable yet", "err", err)
+	default:
 		c.Resume()
 		return fmt.Errorf("%s: %w", c.name, err)
 	}
@@ -114,7 +124,8 @@ func (c *Controller) drain(ctx context.Context) error {
 	}
 }
 
-// Resume ends a Pause. It does nothing to a controller that is not paused.
+// Resume ends a Pause, and has Stalled frames carried out again. To a controller that
+// is not paused it does only that.
 func (c *Controller) Resume() {
 	x := &c.pausing
 	x.mu.Lock()
@@ -122,6 +133,9 @@ func (c *Controller) Resume() {
 	x.held, x.units = false, nil
 	x.mu.Unlock()
 	if !held {
+		if !x.on.Load() {
+			c.release()
+		}
 		return
 	}
 	for _, u := range units {
@@ -131,13 +145,17 @@ func (c *Controller) Resume() {
 	c.release()
 }
 
-// release lets the frames go on that a pause has kept.
+// release lets the frames go on that a pause has kept, the oldest first.
 func (c *Controller) release() {
 	x := &c.pausing
 	x.mu.Lock()
 	x.on.Store(false)
-	posts := x.posts
-	x.posts = nil
+	var posts []post
+	for _, s := range x.stalled {
+		posts = append(posts, s.post)
+	}
+	posts = append(posts, x.posts...)
+	x.posts, x.stalled = nil, nil
 	x.mu.Unlock()
 	for _, p := range posts {
 		c.outstanding.Add(1)

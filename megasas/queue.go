@@ -30,6 +30,9 @@ type post struct {
 	epoch   uint64
 	at      time.Time // zero if nobody wants to know
 	fetched *request  // with the frame, if it was fetched already
+
+	again    bool // it was carried out before, and failed
+	orphaned bool // the drive that it was for is gone
 }
 
 // post takes a frame from the guest. It runs on the vCPU thread: it neither

@@ -17,6 +17,9 @@ type request struct {
 	posted time.Time // zero if there is no observer
 	// inline is whether the frame is carried out on the vCPU's thread.
 	inline bool
+	// again is whether it failed before, stalled whether it is going to be carried out
+	// again, and orphaned whether the drive that it was for is gone.
+	again, stalled, orphaned bool
 
 	buf   [mfi.MaxFrameLen]byte
 	frame mfi.Frame // the private copy, in buf
@@ -38,7 +41,8 @@ func newRequest(c *Controller) *request {
 
 func (r *request) begin(p post) {
 	r.addr, r.epoch, r.posted = p.addr, p.epoch, p.at
-	r.frame, r.inline, r.sense = nil, false, nil
+	r.again, r.orphaned = p.again, p.orphaned
+	r.frame, r.inline, r.stalled, r.sense = nil, false, false, nil
 }
 
 // stale reports whether a reset came since the frame was posted.
@@ -84,16 +88,24 @@ func (r *request) run() (exclusive bool) {
 			r.unfetched(err)
 			return false
 		}
-		r.show()
+		if !r.again {
+			r.show()
+		}
 	}
-	if rule := r.c.faults.take(r.frame); rule != nil {
-		r.suffer(rule)
+	if r.orphaned && r.frame.Cmd() != mfi.CmdDCMD {
+		r.complete(mfi.StatusDeviceNotFound)
 		return false
+	}
+	if !r.again {
+		if rule := r.c.faults.take(r.frame); rule != nil {
+			r.suffer(rule)
+			return false
+		}
 	}
 	if r.frame.Cmd() == mfi.CmdInit {
 		return true
 	}
-	if status, done := r.execute(); done {
+	if status, done := r.execute(); done && !r.stalled {
 		r.complete(status)
 	}
 	return false
@@ -136,8 +148,8 @@ func (r *request) runExclusive() {
 	}
 }
 
-// execute does what the frame says. done is false if the frame stays
-// outstanding.
+// execute does what the frame says. The frame stays outstanding if done is false, or
+// r.stalled true.
 func (r *request) execute() (status mfi.Status, done bool) {
 	switch r.frame.Cmd() {
 	case mfi.CmdLDRead, mfi.CmdLDWrite:

@@ -29,8 +29,8 @@ type unfinished struct {
 // guest, whose memory is as it was, notices nothing.
 //
 // cfg has to describe the same card. Its drives have to be those that the controller
-// had, in any order, each with the contents that it had; what else cfg says of them,
-// and its Battery, are not looked at. The NVRAM is written, and not read: what it
+// had, in any order, each with the contents that it had; of what else cfg says of them
+// only OnError counts. Its Battery is not looked at. The NVRAM is written, and not read: what it
 // keeps is part of the state.
 func Restore(cfg Config, from io.Reader) (*Controller, error) {
 	c := newController(cfg)
@@ -188,7 +188,7 @@ func (c *Controller) restoreTargets(x *savedState, given []DriveConfig) error {
 			}
 			saved := drives[0]
 			drives = drives[1:]
-			return c.restoreDrive(d, &saved)
+			return c.restoreDrive(d, &saved, policyOf(given, d.Identity()))
 		},
 		Volume: func(v *raid.Volume, _ raid.VolumeConfig) error {
 			if len(volumes) == 0 || volumes[0].Target != v.Target() {
@@ -209,7 +209,17 @@ func (c *Controller) restoreTargets(x *savedState, given []DriveConfig) error {
 	return err
 }
 
-func (c *Controller) restoreDrive(d *raid.PhysicalDrive, x *savedPhysical) error {
+// policyOf is what was said about the errors of a drive.
+func policyOf(given []DriveConfig, id raid.DriveIdentity) ErrorPolicy {
+	for _, d := range given {
+		if d.Drive != nil && d.Drive.Identity() == id {
+			return d.OnError
+		}
+	}
+	return ErrorPolicy{}
+}
+
+func (c *Controller) restoreDrive(d *raid.PhysicalDrive, x *savedPhysical, policy ErrorPolicy) error {
 	if len(x.Before) != driveRecordLen || math.IsNaN(x.Heat) || math.Abs(x.Heat) > loadHeating {
 		return fmt.Errorf("drive %d: a record of %d bytes, %g degrees", d.DeviceID(), len(x.Before), x.Heat)
 	}
@@ -219,7 +229,7 @@ func (c *Controller) restoreDrive(d *raid.PhysicalDrive, x *savedPhysical) error
 		heat: x.Heat, moved: x.Moved, at: now.Add(-x.Measured),
 	}
 	v.counters.Restore(x.Counters)
-	pd, err := c.newPhysical(d, v)
+	pd, err := c.newPhysical(d, v, policy)
 	if err != nil {
 		return err
 	}

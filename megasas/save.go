@@ -164,7 +164,11 @@ func (c *Controller) save() (*savedState, error) {
 		Set:        c.set.Save(),
 	}
 	epoch := c.fw.epoch.Load()
-	for _, post := range p.posts {
+	posts := slices.Clone(p.posts)
+	for _, s := range p.stalled {
+		posts = append(posts, s.post)
+	}
+	for _, post := range posts {
 		if post.epoch == epoch { // a reset has forgotten the others
 			x.Posted = append(x.Posted, post.addr)
 		}

@@ -36,7 +36,7 @@ func TestEveryFieldIsDecided(t *testing.T) {
 	fieldtest.Decided(t, &wait{}, map[string]string{"request": saved, "first filter": "in the frame"})
 	fieldtest.Decided(t, &request{}, map[string]string{
 		"addr frame": saved, "senseLen scsiStatus": "in the frame of one that is held", "c epoch buf data cmd inline": machines,
-		"posted sense": host,
+		"posted sense again": host, "stalled orphaned": "not of one that is held",
 	})
 	fieldtest.Decided(t, &clock{}, map[string]string{"start": saved, "ahead": nvram, "host": config})
 	fieldtest.Decided(t, &settings{}, map[string]string{"props bios": nvram, "changing mu": lock})
@@ -48,13 +48,13 @@ func TestEveryFieldIsDecided(t *testing.T) {
 	fieldtest.Decided(t, reservationRecord{}, map[string]string{"target saved": nvram})
 	fieldtest.Decided(t, target{}, map[string]string{"volume name": nvram})
 	fieldtest.Decided(t, driveRecord{}, map[string]string{"wwn serial seen seconds cycles read written": nvram})
-	fieldtest.Decided(t, &pausing{}, map[string]string{"posts": saved, "on held units": "a restored controller is not paused", "mu": lock})
+	fieldtest.Decided(t, &pausing{}, map[string]string{"posts stalled": saved, "on held units": "a restored controller is not paused", "mu": lock})
 	fieldtest.Decided(t, &works{}, map[string]string{"list": saved, "growing mu": lock, "tasks": machines})
 	fieldtest.Decided(t, &zeroing{}, map[string]string{
 		"work": "its kind and how long it has taken", "on done": saved, "spans what": "derived from the place and the kind", "c": machines,
 	})
 	fieldtest.Decided(t, &logical{}, map[string]string{"unit": saved, "volume": "of set", "luck": "a heuristic"})
-	fieldtest.Decided(t, &physical{}, map[string]string{"unit vitals": saved, "drive": "of set", "luck": "a heuristic"})
+	fieldtest.Decided(t, &physical{}, map[string]string{"unit vitals": saved, "drive": "of set", "luck": "a heuristic", "onError": config})
 	fieldtest.Decided(t, &vitals{}, map[string]string{
 		"counters before since heat moved at": saved, "now media": config, "mu": lock,
 	})

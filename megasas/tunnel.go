@@ -44,7 +44,7 @@ func (r *request) stp() mfi.Status {
 		if status, gone := leftWhile(r.cmd.Err); gone {
 			return status
 		}
-		r.c.ioFailed(f, r.cmd.Err)
+		r.ioFailed(r.cmd.Err)
 	}
 	if answer > 0 && r.c.dma.WriteAt(back[:min(answer, uint32(len(back)))], f.TunnelElement(0).Addr) != nil {
 		return mfi.StatusInvalidSGL

@@ -109,7 +109,7 @@ func kvmInWords(r kvm.Report) string {
 }
 
 // inNest runs a command in the nested machine. The command gets this program's
-// standard error, and the signals that ask to stop.
+// standard error, the signals that ask to stop, and SIGCONT.
 func (a *app) inNest(ctx context.Context, cfg nest.Config, cmd nest.Command) error {
 	signals := make(chan os.Signal, 2)
 	asked := false
@@ -118,6 +118,12 @@ func (a *app) inNest(ctx context.Context, cfg nest.Config, cmd nest.Command) err
 		more = sig == syscall.SIGTERM && !asked // a second one may follow
 		asked = true
 		return more
+	})()
+	defer onContinue(func() {
+		select {
+		case signals <- syscall.SIGCONT:
+		default: // others wait to be passed on
+		}
 	})()
 	cmd.Signals = signals
 	cmd.Stderr = a.stderr

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -47,13 +48,34 @@ type blockInfo struct {
 	IOStatus  ioStatus  `json:"io-status,omitempty"`
 }
 
-// ioStatus says whether a drive's errors have stopped the machine, which they never do.
+// ioStatus says whether a drive's errors have stopped the machine.
 type ioStatus string
 
-const ioStatusOK ioStatus = "ok"
+const (
+	ioStatusOK      ioStatus = "ok"
+	ioStatusFailed  ioStatus = "failed"
+	ioStatusNoSpace ioStatus = "nospace"
+)
 
 // QMPValues implements qmp.Enum.
-func (ioStatus) QMPValues() []string { return enumeration(ioStatusOK) }
+func (ioStatus) QMPValues() []string {
+	return enumeration(ioStatusOK, ioStatusFailed, ioStatusNoSpace)
+}
+
+// ioStatuses are those of drives that are not well, by device id.
+func (c *control) ioStatuses() map[uint16]ioStatus {
+	list := map[uint16]ioStatus{}
+	for _, s := range c.m.controller.Stalled() {
+		switch {
+		case list[s.Drive] != "": // the first failure counts
+		case s.NoSpace:
+			list[s.Drive] = ioStatusNoSpace
+		default:
+			list[s.Drive] = ioStatusFailed
+		}
+	}
+	return list
+}
 
 // detectZeroes says whether zeroes that are written take no storage.
 type detectZeroes string
@@ -180,10 +202,11 @@ func (c *control) describeNode(x disk) *nodeInfo {
 
 func (c *control) queryBlock(context.Context, qmp.None) ([]blockInfo, error) {
 	list := []blockInfo{}
+	statuses := c.ioStatuses()
 	for _, x := range c.m.disks.snapshot() {
 		if x.device != "" {
 			list = append(list, blockInfo{
-				Device: x.device, Qdev: x.device, Type: "unknown", IOStatus: ioStatusOK, Inserted: c.describeNode(x),
+				Device: x.device, Qdev: x.device, Type: "unknown", IOStatus: cmp.Or(statuses[x.id], ioStatusOK), Inserted: c.describeNode(x),
 			})
 		}
 	}

@@ -78,7 +78,7 @@ func (c *control) blockdevAdd(_ context.Context, a nodeArgs) (qmp.None, error) {
 	if !validName(a.Node) {
 		return qmp.None{}, qmp.Errorf(qmp.GenericError, "Invalid node-name: '%s'", a.Node)
 	}
-	spec := diskSpec{medium: block.Spec{ReadOnly: a.ReadOnly, Path: a.Filename, Direct: a.Cache.Direct, NoFlush: a.Cache.NoFlush}}
+	spec := diskSpec{onError: defaultErrorPolicy, medium: block.Spec{ReadOnly: a.ReadOnly, Path: a.Filename, Direct: a.Cache.Direct, NoFlush: a.Cache.NoFlush}}
 	unexpected := func(name string, given bool) error {
 		if !given {
 			return nil
@@ -132,6 +132,22 @@ type deviceArgs struct {
 	Serial     string     `json:"serial,omitempty"`
 	Slot       *int       `json:"scsi-id,omitempty"`
 	WriteCache writeCache `json:"write-cache,omitempty"`
+	ReadError  onError    `json:"rerror,omitempty"`
+	WriteError onError    `json:"werror,omitempty"`
+}
+
+// onError is what becomes of transfers that fail (QEMU, BlockdevOnError).
+type onError string
+
+const onErrorAuto onError = "auto" // as of a disk that says nothing
+
+// QMPValues implements qmp.Enum.
+func (onError) QMPValues() []string {
+	words := enumeration(onErrorAuto)
+	for _, a := range writeErrorActions {
+		words = append(words, a.String())
+	}
+	return words
 }
 
 // writeCache is whether a drive's writes are complete before they are durable.
@@ -178,10 +194,15 @@ func (c *control) deviceAdd(_ context.Context, a deviceArgs) (qmp.None, error) {
 		case writeCacheOff:
 			spec.cache = raid.WriteThrough
 		}
-		if a.Serial == "" {
-			return nil
+		for key, value := range map[string]string{"serial": a.Serial, "rerror": string(a.ReadError), "werror": string(a.WriteError)} {
+			if value == "" || value == string(onErrorAuto) && key != "serial" {
+				continue
+			}
+			if err := spec.set(key, value); err != nil {
+				return err
+			}
 		}
-		return spec.set("serial", a.Serial)
+		return nil
 	})
 }
 

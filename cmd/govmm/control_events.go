@@ -2,12 +2,11 @@ package main
 
 import (
 	"cmp"
-	"errors"
 
 	"github.com/govmm/govmm/internal/qmp"
+	"github.com/govmm/govmm/megasas"
 	"github.com/govmm/govmm/megasas/mfi"
 	"github.com/govmm/govmm/vmm"
-	"golang.org/x/sys/unix"
 )
 
 // Data of events (QEMU, qapi/run-state.json and qapi/block-core.json).
@@ -77,6 +76,8 @@ const (
 	operationWrite operation = "write"
 
 	ioErrorReport ioErrorAction = "report"
+	ioErrorIgnore ioErrorAction = "ignore"
+	ioErrorStop   ioErrorAction = "stop"
 )
 
 // The types of words implement qmp.Enum.
@@ -91,8 +92,11 @@ func (watchdogAction) QMPValues() []string {
 	return enumeration(watchdogReset, watchdogEnd, watchdogPause, watchdogNone, watchdogNMI)
 }
 
-func (operation) QMPValues() []string     { return enumeration(operationRead, operationWrite) }
-func (ioErrorAction) QMPValues() []string { return enumeration(ioErrorReport) }
+func (operation) QMPValues() []string { return enumeration(operationRead, operationWrite) }
+
+func (ioErrorAction) QMPValues() []string {
+	return enumeration(ioErrorIgnore, ioErrorReport, ioErrorStop)
+}
 
 // enumeration lists words for qmp.Enum.
 func enumeration[T ~string](words ...T) []string {
@@ -148,6 +152,7 @@ func (c *control) notify(e vmm.Event) {
 		c.server.Emit("RESET", shutdownCause(e.Cause, true))
 	case vmm.Paused:
 		c.server.Emit("STOP", nil)
+		c.sayWhyPaused()
 	case vmm.Resumed:
 		c.server.Emit("RESUME", nil)
 	case vmm.PowerButtonPressed:
@@ -176,17 +181,31 @@ func (c *control) Logged(e mfi.Event) {
 }
 
 // IOFailed implements megasas.Listener.
-func (c *control) IOFailed(drive uint16, cmd mfi.Cmd, cause error) {
-	data := ioErrorData{Operation: operationRead, Action: ioErrorReport, NoSpace: errors.Is(cause, unix.ENOSPC), Reason: cause.Error()}
-	if cmd == mfi.CmdLDWrite {
+func (c *control) IOFailed(x megasas.IOFailure) {
+	data := ioErrorData{Operation: operationRead, Action: ioErrorAction(x.Action.String()), NoSpace: x.NoSpace, Reason: x.Cause.Error()}
+	if x.Write {
 		data.Operation = operationWrite
 	}
-	for _, x := range c.m.disks.snapshot() {
-		if x.device != "" && x.id == drive {
-			data.Device, data.Node = x.device, x.name
-		}
+	if d, ok := c.m.disks.of(x.Drive); ok {
+		data.Device, data.Node = d.device, d.name
 	}
 	c.server.Emit("BLOCK_IO_ERROR", data)
+	if x.Action == megasas.StopOnError {
+		c.m.vm.PauseOnIOError()
+	}
+}
+
+// sayWhyPaused tells who started the machine why it stands still, if a disk's I/O made
+// it: there may be nobody who listens by QMP.
+func (c *control) sayWhyPaused() {
+	failures := c.m.controller.Stalled()
+	if len(failures) == 0 {
+		return
+	}
+	x := failures[0]
+	d, _ := c.m.disks.of(x.Drive)
+	c.log.Error(`the machine is paused: I/O failed; SIGCONT, or "cont" by QMP, lets it go on and tries again`,
+		"disk", d.device, "file", d.spec.medium.Path, "write", x.Write, "err", x.Cause)
 }
 
 // driveRemoved tells of a drive that was taken out.

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -74,7 +72,7 @@ func TestControlTellsOfIOErrors(t *testing.T) {
 	if status, _, stderr := govmm("img", "create", "-q", image, "1M"); status != 0 {
 		t.Fatal(stderr)
 	}
-	m := startMachine(t, p, "--disk", "path="+image+",id=data,blkdebug="+rules)
+	m := startMachine(t, p, "--disk", "path="+image+",id=data,werror=report,blkdebug="+rules)
 	want := `POWERDOWN BLOCK_IO_ERROR{"device":"data","node-name":"data","operation":"write","action":"report","nospace":true,"reason":`
 	if got := m.eventsOf(0); !strings.HasPrefix(got, want) || !strings.Contains(got, "no space left on device") {
 		t.Errorf("events %s, want %s", got, want)
@@ -265,88 +263,5 @@ func fillUp(t *testing.T, path string, free int64) {
 	}
 	if err := f.Truncate(n - free); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// A disk whose image the host has no room for refuses what needs more, which is told.
-// A guest that asks again goes on when there is room, and nothing that was ever
-// accepted is lost.
-func TestDiskFull(t *testing.T) {
-	const (
-		cluster    = 64 << 10
-		block      = 512
-		clusters   = 20
-		statusMask = 0xff << 16
-	)
-	// What is written to a cluster begins a block later than the one before.
-	data := make([]byte, cluster+clusters*block)
-	for i := range data {
-		data[i] = byte(1 + i/block)
-	}
-	p := whenPressed(1, func(p *payload.Program) {
-		startRAID(p)
-		buffer := p.Data(data, 4096)
-		for i := range uint64(clusters) {
-			frame := p.Data(mfi.Fields{
-				Cmd: mfi.CmdLDWrite, Target: 1, DataLen: cluster / block, LBA: i * cluster / block, Flags: mfi.FlagDontPost,
-				SGL: []mfi.SGE{{Addr: buffer + i*block, Len: cluster}},
-			}.Marshal(), 64)
-			p.Until32(frame, statusMask, uint32(mfi.StatusOK)<<16, func() {
-				p.Store8(frame+2, uint8(mfi.StatusPending))
-				p.Out32(raidQueue, uint32(frame)|1)
-				p.WaitOther32(frame, statusMask, uint32(mfi.StatusPending)<<16)
-			})
-		}
-	})
-	dir := smallFileSystem(t, 4<<20)
-	image, ballast := filepath.Join(dir, "image"), filepath.Join(dir, "ballast")
-	if status, _, stderr := govmm("img", "create", "-q", image, "64M"); status != 0 {
-		t.Fatal(stderr)
-	}
-	fillUp(t, ballast, 8*cluster)
-	m := startMachine(t, p, "--disk", "path="+image+",id=data")
-	c, err := qmp.Dial(t.Context(), m.socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	m.ctl("shutdown")
-	full := false
-	for e := range c.Events() {
-		if full || e.Name != "BLOCK_IO_ERROR" {
-			continue
-		}
-		full = true
-		var d ioErrorData
-		if err := json.Unmarshal(e.Data, &d); err != nil || d.Device != "data" || d.Operation != operationWrite || !d.NoSpace {
-			t.Errorf("%s, %v", e.Data, err)
-		}
-		var list []blockStats
-		if m.do("query-blockstats", "{}", &list); list[1].Stats.FailedWrites+list[1].Stats.FailedFlushes == 0 {
-			t.Errorf("no failures among %+v", list[1])
-		}
-		if err := os.Remove(ballast); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if !full {
-		t.Error("there was room for all")
-	}
-	m.wantEnd(0)
-	if status, stdout, stderr := govmm("img", "check", image); status != 0 {
-		t.Errorf("afterwards: %s%s", stdout, stderr)
-	}
-	raw := filepath.Join(dir, "raw")
-	if status, _, stderr := govmm("img", "convert", "-O", "raw", image, raw); status != 0 {
-		t.Fatal(stderr)
-	}
-	got, err := os.ReadFile(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range clusters {
-		if !bytes.Equal(got[i*cluster:][:cluster], data[i*block:][:cluster]) {
-			t.Errorf("cluster %d is not what was written", i)
-		}
 	}
 }

@@ -40,6 +40,7 @@ const (
 	statePrelaunch runState = "prelaunch"
 	stateRunning   runState = "running"
 	statePaused    runState = "paused"
+	stateIOError   runState = "io-error"
 	statePanicked  runState = "guest-panicked"
 	stateWatchdog  runState = "watchdog"
 	stateShutdown  runState = "shutdown"
@@ -47,7 +48,7 @@ const (
 
 // QMPValues implements qmp.Enum.
 func (runState) QMPValues() []string {
-	return enumeration(statePrelaunch, stateRunning, statePaused, statePanicked, stateWatchdog, stateShutdown)
+	return enumeration(statePrelaunch, stateRunning, statePaused, stateIOError, statePanicked, stateWatchdog, stateShutdown)
 }
 
 func runStateOf(s vmm.Status) runState {
@@ -56,6 +57,8 @@ func runStateOf(s vmm.Status) runState {
 		return stateRunning
 	case vmm.PausedByHost:
 		return statePaused
+	case vmm.PausedByIOError:
+		return stateIOError
 	case vmm.PausedByPanic:
 		return statePanicked
 	case vmm.PausedByWatchdog:

@@ -77,7 +77,7 @@ func (c *ctl) tree() *cobra.Command {
 		c.statusCommand(), c.shutdownCommand(),
 		c.plainCommand("reset", "Reset the machine, as its reset button does", "system_reset"),
 		c.plainCommand("stop", "Pause the machine", "stop"),
-		c.plainCommand("cont", "Let a paused machine go on", "cont"),
+		c.plainCommand("cont", "Let a paused machine go on", "cont", "resume"),
 		c.plainCommand("nmi", "Send all processors a non-maskable interrupt", "inject-nmi"),
 		c.plainCommand("quit", "End the machine at once, as if its plug were pulled", "quit"),
 		c.diskCommand(), c.snapshotCommand(), c.eventsCommand(), c.statsCommand(), c.faultCommand(), c.qmpCommand(),
@@ -153,9 +153,9 @@ func (c *ctl) print(v any, text func(w io.Writer)) error {
 }
 
 // plainCommand has one command carried out that takes and returns nothing.
-func (c *ctl) plainCommand(name, short, command string) *cobra.Command {
+func (c *ctl) plainCommand(name, short, command string, aliases ...string) *cobra.Command {
 	return &cobra.Command{
-		Use: name, Short: short, Args: arguments(0, 0),
+		Use: name, Short: short, Aliases: aliases, Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.do(cmd.Context(), func(ctx context.Context, m *qmp.Client) error {
 				return m.Do(ctx, command, nil, nil)

@@ -27,8 +27,8 @@ func (c *ctl) diskCommand() *cobra.Command {
 		&cobra.Command{
 			Use: "add NAME path=FILE[,KEY=VALUE]...", Short: "Put a disk into a free slot of the controller", Args: arguments(2, 2),
 			Long: `add opens an image and puts it into a free slot of the controller, where the guest
-finds it without having to look. The keys are path, format, size, readonly, cache
-and serial, as those of "govmm run --disk".`,
+finds it without having to look. The keys are path, format, size, readonly, cache,
+serial, werror and rerror, as those of "govmm run --disk".`,
 			RunE: func(cmd *cobra.Command, args []string) error {
 				return c.do(cmd.Context(), func(ctx context.Context, m *qmp.Client) error { return addDisk(ctx, m, args[0], args[1]) })
 			},
@@ -82,10 +82,10 @@ func addDisk(ctx context.Context, m *qmp.Client, name, text string) error {
 	if err != nil {
 		return err
 	}
-	d := diskSpec{text: text, medium: spec, cache: raid.WriteThrough}
+	d := diskSpec{text: text, medium: spec, cache: raid.WriteThrough, onError: defaultErrorPolicy}
 	for _, key := range slices.Sorted(maps.Keys(rest)) {
-		if key != "cache" && key != "serial" {
-			return fmt.Errorf("disk %q: unknown key %q: must be path, format, size, readonly, cache or serial", text, key)
+		if !slices.Contains([]string{"cache", "serial", "werror", "rerror"}, key) {
+			return fmt.Errorf("disk %q: unknown key %q: must be path, format, size, readonly, cache, serial, werror or rerror", text, key)
 		}
 		if err := d.set(key, rest[key]); err != nil {
 			return fmt.Errorf("disk %q: %w", text, err)
@@ -95,7 +95,7 @@ func addDisk(ctx context.Context, m *qmp.Client, name, text string) error {
 		return fmt.Errorf("disk %q: cache=%s: only disks of the command line can have it", text, withBattery)
 	}
 	if known := (block.Spec{Path: spec.Path, Format: spec.Format, ReadOnly: spec.ReadOnly, Size: spec.Size}); known != spec {
-		return fmt.Errorf("disk %q: only the keys path, format, size, readonly, cache and serial are allowed here", text)
+		return fmt.Errorf("disk %q: only the keys path, format, size, readonly, cache, serial, werror and rerror are allowed here", text)
 	}
 	path, err := inPlace(spec.Path)
 	if err != nil {
@@ -111,7 +111,8 @@ func addDisk(ctx context.Context, m *qmp.Client, name, text string) error {
 	if err := m.Do(ctx, "blockdev-add", node, nil); err != nil {
 		return err
 	}
-	device := deviceArgs{Driver: driveDriver, ID: name, Drive: name, Serial: d.serial, WriteCache: writeCacheOff}
+	device := deviceArgs{Driver: driveDriver, ID: name, Drive: name, Serial: d.serial, WriteCache: writeCacheOff,
+		ReadError: onError(d.onError.Read.String()), WriteError: onError(d.onError.Write.String())}
 	if d.cache == raid.WriteBack {
 		device.WriteCache = writeCacheOn
 	}

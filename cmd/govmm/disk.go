@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/govmm/govmm/internal/block"
+	"github.com/govmm/govmm/megasas"
 	"github.com/govmm/govmm/megasas/raid"
 )
 
@@ -24,6 +25,7 @@ type diskSpec struct {
 	// logical and physical are the sizes of blocks in bytes, 0 if they were not given.
 	logical, physical uint32
 	id                string // name of drive and medium to those who control the machine; empty: by number
+	onError           megasas.ErrorPolicy
 
 	optical bool // the disc of --cdrom, which is no value of --disk
 }
@@ -34,7 +36,7 @@ func parseDisk(text string) (diskSpec, error) {
 	if err != nil {
 		return diskSpec{}, fmt.Errorf("--disk: %w", err)
 	}
-	d := diskSpec{text: text, medium: medium, cache: raid.WriteThrough}
+	d := diskSpec{text: text, medium: medium, cache: raid.WriteThrough, onError: defaultErrorPolicy}
 	for _, key := range slices.Sorted(maps.Keys(rest)) {
 		if err := d.set(key, rest[key]); err != nil {
 			return d, fmt.Errorf("--disk: disk %q: %w", text, err)
@@ -62,6 +64,10 @@ func (d *diskSpec) set(key, value string) error {
 			return fmt.Errorf("id=%s: must be letters, digits and -._, a letter first", value)
 		}
 		d.id = value
+	case "werror":
+		return errorAction(key, value, writeErrorActions, &d.onError.Write)
+	case "rerror":
+		return errorAction(key, value, readErrorActions, &d.onError.Read)
 	case "interface":
 		return either(key, value, &d.sata, "sas", "sata")
 	case "media":
@@ -112,6 +118,29 @@ func validName(text string) bool {
 		}
 	}
 	return text != ""
+}
+
+// defaultErrorPolicy is QEMU's: a guest whose host has no space left waits for some,
+// instead of losing what it wrote. Everything else it is told.
+var defaultErrorPolicy = megasas.ErrorPolicy{Read: megasas.ReportError, Write: megasas.StopOnNoSpace}
+
+// What can become of transfers that fail.
+var (
+	readErrorActions  = []megasas.ErrorAction{megasas.IgnoreError, megasas.ReportError, megasas.StopOnError}
+	writeErrorActions = append([]megasas.ErrorAction{megasas.StopOnNoSpace}, readErrorActions...)
+)
+
+// errorAction sets what becomes of transfers that fail, by QEMU's word for it.
+func errorAction(key, value string, allowed []megasas.ErrorAction, action *megasas.ErrorAction) error {
+	var words []string
+	for _, a := range allowed {
+		if a.String() == value {
+			*action = a
+			return nil
+		}
+		words = append(words, a.String())
+	}
+	return fmt.Errorf("%s=%s: must be %s", key, value, orList(words))
 }
 
 // blockSize sets the size of a block.

@@ -78,6 +78,8 @@ func (x *disk) drive() megasas.DriveConfig {
 		Drive:  raid.NewDrive(x.accounted, x.spec.identity(x.slot)),
 		Cache:  x.spec.cache,
 		System: x.spec.system,
+
+		OnError: x.spec.onError,
 	}
 }
 
@@ -262,6 +264,18 @@ func (d *disks) resize(device, node string, size int64) error {
 		return nil
 	}
 	return d.controller.GrowDrive(id)
+}
+
+// of returns the disk in a drive.
+func (d *disks) of(id uint16) (x disk, ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, x := range d.list {
+		if x.device != "" && x.id == id {
+			return *x, true
+		}
+	}
+	return disk{}, false
 }
 
 // snapshot returns the disks as they are now, in the order of their slots.

@@ -40,10 +40,20 @@ func (a *app) runHere(ctx context.Context, spec machineSpec) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var built atomic.Pointer[machine]
+	goOn := func() {
+		if m := built.Load(); m != nil {
+			m.tryAgain(ctx)
+		}
+	}
+	defer onContinue(goOn)()
 	defer powerSwitch{
 		press: func() bool {
 			m := built.Load()
-			return m != nil && m.vm.PressPowerButton()
+			if m == nil {
+				return false
+			}
+			go goOn() // a guest that waits for its disk would not see the button
+			return m.vm.PressPowerButton()
 		},
 		stop:    cancel,
 		timeout: spec.react.shutdownTimeout,
@@ -135,6 +145,16 @@ func (a *app) buildMachine(spec machineSpec, quit func()) (_ *machine, err error
 	}
 	m.control.serve()
 	return m, nil
+}
+
+// tryAgain lets a machine go on that was paused after an I/O error.
+func (m *machine) tryAgain(ctx context.Context) {
+	if m.vm.Status() != vmm.PausedByIOError {
+		return
+	}
+	if err := m.vm.Resume(ctx); err != nil && !errors.Is(err, vmm.ErrNotRunning) {
+		m.control.log.Error("the machine does not go on", "err", err)
+	}
 }
 
 // close drains the controller, closes the images clean and restores the

@@ -65,7 +65,8 @@ machine, Ctrl-A H lists such keys.
 SIGTERM presses the machine's power button, for the guest to shut down. If the
 guest does not listen to the button, or has not switched the machine off after
 --shutdown-timeout, or at a second SIGTERM, the machine is stopped. SIGINT, SIGHUP
-and SIGQUIT stop it at once. In any case what the controller has accepted is
+and SIGQUIT stop it at once. SIGCONT lets a machine go on that is paused because a
+disk's I/O failed (werror=), and so does SIGTERM. In any case what the controller has accepted is
 finished, and the images are closed clean. One more signal ends govmm at once.
 
 The guest has pvpanic (port 0x505) to report that its kernel panicked, upon which
@@ -100,6 +101,12 @@ Values of --disk are lists of KEY=VALUE, separated by commas:
                                   page cache of the host; or never made durable
   cache=writeback-bbu             writeback while the controller has a good battery,
                                   writethrough otherwise
+  werror=enospc|stop|report|ignore  what becomes of a write that fails on this host:
+  rerror=report|stop|ignore       the guest is told (report); it is told that it was
+                                  done (ignore); or it is told nothing, and the machine
+                                  is paused until it is told to go on, upon which the
+                                  write is tried again (stop). enospc, the default for
+                                  writes, is stop if there is no space, else report
   serial=TEXT                     serial number of the drive
   id=NAME                         name of the disk for "govmm ctl"; disk1 for the first
   interface=sas|sata              what the drive speaks, to smartctl for one
@@ -346,7 +353,8 @@ func completeDisk(_ *cobra.Command, _ []string, text string) ([]string, cobra.Sh
 		return options, cobra.ShellCompDirectiveNoSpace
 	}
 	for _, o := range []string{"path=", "format=qcow2", "format=raw", "readonly=on", "readonly=off", "cache=writethrough", "cache=writeback", "cache=directsync", "cache=none", "cache=unsafe", "serial=",
-		"interface=sas", "interface=sata", "media=ssd", "media=hdd", "use=volume", "use=system"} {
+		"interface=sas", "interface=sata", "media=ssd", "media=hdd", "use=volume", "use=system",
+		"werror=enospc", "werror=stop", "werror=report", "werror=ignore", "rerror=report", "rerror=stop", "rerror=ignore"} {
 		if strings.HasPrefix(o, last) {
 			options = append(options, done+o)
 		}

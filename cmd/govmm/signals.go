@@ -60,6 +60,27 @@ func onSignal(stop func(signalError)) (done func()) {
 	})
 }
 
+// onContinue calls handle at each SIGCONT, on a goroutine.
+func onContinue(handle func()) (done func()) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGCONT)
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		for {
+			select {
+			case <-signals:
+				handle()
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		signal.Stop(signals)
+	}
+}
+
 // powerSwitch is the front of the machine's case.
 type powerSwitch struct {
 	press   func() (heard bool) // the power button

@@ -58,14 +58,19 @@ func (s *Set) Volume(target uint8) *Volume {
 // on after a failure and returns all of them.
 func (s *Set) Flush() error {
 	var errs []error
+	s.FlushEach(func(id uint16, err error) { errs = append(errs, fmt.Errorf("drive %d: flush: %w", id, err)) })
+	return errors.Join(errs...)
+}
+
+// FlushEach is Flush that tells of each drive's failure.
+func (s *Set) FlushEach(failed func(id uint16, err error)) {
 	for i := range s.drives {
 		d := s.drives[i].Load()
 		if d == nil || d.ReadOnly() {
 			continue
 		}
 		if err := d.Flush(); err != nil && !errors.Is(err, ErrRemoved) {
-			errs = append(errs, fmt.Errorf("drive %d: flush: %w", i, err))
+			failed(uint16(i), err)
 		}
 	}
-	return errors.Join(errs...)
 }
