@@ -30,6 +30,8 @@ type Config struct {
 	BIOS *BIOS
 	// Serial has up to two serial ports: COM1 and COM2.
 	Serial []SerialConfig
+	// UUID is what tells the machine from others, to its guest.
+	UUID UUID
 	// OnReset says what becomes of the machine when its guest resets it.
 	OnReset OnReset
 	// OnPanic says what becomes of it when its guest reports a panic by pvpanic.

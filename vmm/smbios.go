@@ -23,6 +23,7 @@ func (m *Machine) smbiosConfig() smbios.Config {
 		Manufacturer: "GOVMM",
 		Product:      "GOVMM PC",
 		Version:      "i440FX",
+		UUID:         m.config.UUID.smbios(),
 		CPUs:         m.config.CPUs,
 		Processor:    processorName(m.leaves),
 	}

@@ -13,7 +13,7 @@ import (
 func TestKernelFindsSMBIOS(t *testing.T) {
 	p := payload.New()
 	p.PowerOff()
-	m := newMachine(t, p, Config{CPUs: 2})
+	m := newMachine(t, p, Config{CPUs: 2, UUID: UUID{1, 2, 3, 4, 5, 6, 7, 8, 9}})
 	runTo(t, m, PowerOff)
 	entry := make([]byte, 24)
 	if err := m.DMA().ReadAt(entry, 0xF0000); err != nil {
@@ -30,7 +30,7 @@ func TestKernelFindsSMBIOS(t *testing.T) {
 	if err := m.DMA().ReadAt(structures, binary.LittleEndian.Uint64(entry[16:])); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"GOVMM PC", "CPU 0", "DIMM 0"} {
+	for _, want := range []string{"GOVMM PC", "CPU 0", "DIMM 0", "\x04\x03\x02\x01\x06\x05\x08\x07\x09"} {
 		if !bytes.Contains(structures, []byte(want)) {
 			t.Errorf("no %q in %q", want, structures)
 		}

@@ -48,7 +48,7 @@ func TestConfigKeepsAllFlags(t *testing.T) {
 		"boot": rapid.SampledFrom([]string{"order=1", "order=cd,1"}),
 		"disk": rapid.SampledFrom([]string{
 			"format=null,size=1M", "path=" + comma + ",format=raw", comma + ",format=raw,readonly=on,cache=writeback,serial=a b",
-			"path=" + comma + ",media=hdd,interface=sata,use=system,locking=off,l2-cache-size=1M",
+			"path=" + comma + ",media=hdd,interface=sata,use=system,locking=off,l2-cache-size=1M", "format=null,size=1M,werror=stop,rerror=ignore",
 		}),
 		"cdrom":            path,
 		"controller":       rapid.SampledFrom([]string{"card=h700", "card=8708em2,nvram=" + comma, "faults=" + comma + ",trace=x: y,trace-format=json"}),
@@ -64,6 +64,7 @@ func TestConfigKeepsAllFlags(t *testing.T) {
 		"exit-port":        rapid.SampledFrom([]string{"true", "false"}),
 		"shutdown-timeout": rapid.SampledFrom([]string{"0", "1m", "1h2m3.5s", "1ns"}),
 		"name":             text,
+		"uuid":             rapid.SampledFrom([]string{"00112233-4455-6677-8899-aabbccddeeff", "12345678-9ABC-DEF0-1234-000000000000"}),
 		"qmp":              rapid.SampledFrom([]string{"unix:" + file, "unix:x,server=on,wait=off", "fd:9"}),
 		"log-level":        rapid.SampledFrom([]string{"debug", "error", "vmm=debug,megasas=error", "info,qmp=warn"}),
 		"log-format":       rapid.SampledFrom([]string{"text", "json"}),

@@ -14,6 +14,7 @@ import (
 
 	"github.com/govmm/govmm/internal/mux"
 	"github.com/govmm/govmm/internal/qmp"
+	"github.com/govmm/govmm/vmm"
 	"github.com/govmm/govmm/vmm/memory"
 	"golang.org/x/sys/unix"
 )
@@ -23,6 +24,7 @@ import (
 type control struct {
 	m       *machine
 	name    string
+	uuid    vmm.UUID
 	serials []serialSpec
 	ram     memory.Options
 	log     *slog.Logger
@@ -34,7 +36,7 @@ type control struct {
 }
 
 func newControl(m *machine, spec machineSpec, log *slog.Logger) *control {
-	c := &control{m: m, name: spec.name, serials: spec.serials, ram: spec.ram, log: log}
+	c := &control{m: m, name: spec.name, uuid: spec.uuid, serials: spec.serials, ram: spec.ram, log: log}
 	c.server = qmp.NewServer(qmp.Config{
 		Version:   qmpVersion(),
 		Commands:  slices.Concat(c.machineCommands(), c.queryCommands(), c.diskCommands()),

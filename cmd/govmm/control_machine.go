@@ -92,9 +92,9 @@ type uuidInfo struct {
 	UUID string `json:"UUID"`
 }
 
-// queryUUID answers for a machine that was given none, as QEMU does.
+// queryUUID answers zero for a machine that was given none, as QEMU does.
 func (c *control) queryUUID(context.Context, qmp.None) (uuidInfo, error) {
-	return uuidInfo{"00000000-0000-0000-0000-000000000000"}, nil
+	return uuidInfo{c.uuid.String()}, nil
 }
 
 type kvmInfo struct {

@@ -86,6 +86,8 @@ func TestDriveKeys(t *testing.T) {
 	for text, want := range map[string]string{
 		"path=a,interface=ide":                                   `--disk: disk "path=a,interface=ide": interface=ide: must be sas or sata`,
 		"path=a,media=tape":                                      `--disk: disk "path=a,media=tape": media=tape: must be hdd or ssd`,
+		"path=a,werror=never":                                    `--disk: disk "path=a,werror=never": werror=never: must be enospc, ignore, report or stop`,
+		"path=a,rerror=enospc":                                   `--disk: disk "path=a,rerror=enospc": rerror=enospc: must be ignore, report or stop`,
 		"path=a,logical_block_size=520":                          `--disk: disk "path=a,logical_block_size=520": logical_block_size=520: must be 4096 or 512`,
 		"path=a,physical_block_size=8k":                          `--disk: disk "path=a,physical_block_size=8k": physical_block_size=8k: must be 4096 or 512`,
 		"path=a,logical_block_size=4096,physical_block_size=512": `--disk: disk "path=a,logical_block_size=4096,physical_block_size=512": physical_block_size=512: must not be less than logical_block_size=4096`,

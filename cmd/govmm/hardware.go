@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/govmm/govmm/vmm"
 	"github.com/govmm/govmm/vmm/kvm"
 	"github.com/govmm/govmm/vmm/memory"
 )
@@ -149,4 +150,26 @@ func (f *cpusFlag) config() (kvm.Topology, error) {
 		return t, fmt.Errorf("--cpus %s: %d sockets of %d cores of %d threads are %d processors", f, t.Sockets, t.Cores, t.Threads, t.CPUs())
 	}
 	return t, nil
+}
+
+// uuidFlag is the value of --uuid.
+type uuidFlag struct{ vmm.UUID }
+
+func (*uuidFlag) Type() string { return "UUID" }
+
+// String is what Set takes, or nothing for a machine that has none.
+func (f *uuidFlag) String() string {
+	if f.UUID == (vmm.UUID{}) {
+		return ""
+	}
+	return f.UUID.String()
+}
+
+// Set reads a value.
+func (f *uuidFlag) Set(text string) (err error) {
+	u, err := vmm.ParseUUID(text)
+	if err == nil {
+		f.UUID = u
+	}
+	return err
 }

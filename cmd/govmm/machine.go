@@ -99,7 +99,7 @@ func (a *app) buildMachine(spec machineSpec, quit func()) (_ *machine, err error
 			err = errors.Join(err, m.close())
 		}
 	}()
-	config := vmm.Config{Memory: spec.memory, RAM: spec.ram, CPUs: spec.cpus, Topology: spec.topology, Logger: spec.log.logger(logVMM, a.stderr)}
+	config := vmm.Config{Memory: spec.memory, RAM: spec.ram, CPUs: spec.cpus, UUID: spec.uuid, Topology: spec.topology, Logger: spec.log.logger(logVMM, a.stderr)}
 	spec.react.apply(&config)
 	if err := m.host.openBoot(&config, spec); err != nil {
 		return nil, err

@@ -34,6 +34,7 @@ type runFlags struct {
 	stats                   string
 	react                   reactionFlags
 	name                    string
+	uuid                    uuidFlag
 	qmp                     socketSpec
 	log                     logFlags
 	file                    string
@@ -219,6 +220,7 @@ func (f *runFlags) register(cmd *cobra.Command) {
 	f.display.register(cmd)
 	f.react.register(cmd)
 	fl.StringVar(&f.name, "name", "", "name of the machine, for those who ask it")
+	fl.Var(&f.uuid, "uuid", "what tells the machine from all others, to its guest")
 	fl.Var(&f.qmp, "qmp", "socket to control the machine by: \"govmm ctl\" and QEMU's protocol")
 	f.log.register(cmd)
 	f.nest.register(cmd)
@@ -230,6 +232,7 @@ func (f *runFlags) complete(cmd *cobra.Command) {
 	f.accel.complete(cmd, "accel")
 	for name, complete := range map[string]cobra.CompletionFunc{
 		"append":     cobra.NoFileCompletions,
+		"uuid":       cobra.NoFileCompletions,
 		"boot":       cobra.NoFileCompletions,
 		"memory":     cobra.NoFileCompletions,
 		"cpus":       cobra.NoFileCompletions,

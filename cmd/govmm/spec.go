@@ -5,6 +5,7 @@ import (
 	"os"
 	"syscall"
 
+	"github.com/govmm/govmm/vmm"
 	"github.com/govmm/govmm/vmm/kvm"
 	"github.com/govmm/govmm/vmm/memory"
 )
@@ -27,6 +28,7 @@ type machineSpec struct {
 	stats                   string // file, or empty
 	react                   reactions
 	name                    string
+	uuid                    vmm.UUID
 	qmp                     socketSpec
 	log                     logConfig
 }
@@ -55,6 +57,7 @@ func (f *runFlags) resolve() (machineSpec, error) {
 		stats:      f.stats,
 		react:      f.react.reactions(f.kernel != ""),
 		name:       f.name,
+		uuid:       f.uuid.UUID,
 		qmp:        f.qmp,
 		log:        f.log.config(),
 	}
@@ -226,6 +229,9 @@ func (s *machineSpec) args() []string {
 	}
 	if s.name != "" {
 		args = append(args, "--name", s.name)
+	}
+	if s.uuid != (vmm.UUID{}) {
+		args = append(args, "--uuid", s.uuid.String())
 	}
 	if q := s.qmp.String(); q != "" {
 		args = append(args, "--qmp", q)

@@ -55,7 +55,7 @@ func TestArgsMeanTheSame(t *testing.T) {
 			"--kernel", kernel, "--initrd", initrd, "--append", "console=ttyS0 a=\"b c\"",
 			"--memory", "1.5G", "--cpus", "2", "--stats", "s.json",
 			"--disk", "path=" + odd + ",readonly=on,serial=x", "--disk", "path=" + raw + ",format=raw,cache=writeback",
-			"--serial", "none", "--serial", "file:/tmp/log",
+			"--serial", "none", "--serial", "file:/tmp/log", "--uuid", "00112233-4455-6677-8899-aabbccddeeff",
 		},
 		{"--kernel", kernel, "--append", "", "--serial", "fd:3"},
 		{"--firmware", kernel, "--bios-debug", "log", "--disk", "path=" + raw + ",format=raw"},
