@@ -4,11 +4,18 @@ import (
 	"testing"
 
 	"github.com/govmm/govmm/internal/payload"
+	"github.com/govmm/govmm/vmm/memory"
 )
 
 // A guest and a device reach all RAM of a large machine, of which the host gives
-// only what is touched.
+// only what is touched, in a file too.
 func TestLargeMemory(t *testing.T) {
+	for name, o := range map[string]memory.Options{"private": {}, "shared": {Shared: true}} {
+		t.Run(name, func(t *testing.T) { largeMemory(t, o) })
+	}
+}
+
+func largeMemory(t *testing.T, o memory.Options) {
 	const (
 		gib       = 1 << 30
 		size      = 201 * gib
@@ -35,7 +42,7 @@ func TestLargeMemory(t *testing.T) {
 		p.Save32(copies[addr])
 	}
 	p.PowerOff()
-	m := newMachine(t, p, Config{Memory: size})
+	m := newMachine(t, p, Config{Memory: size, RAM: o})
 	device := []byte{1, 2, 3, 4}
 	if err := m.DMA().WriteAt(device, 201*gib); err != nil {
 		t.Error(err)

@@ -30,7 +30,7 @@ type Dialogue struct {
 func Converse(argv ...string) (*Dialogue, error) {
 	d := &Dialogue{cmd: exec.Command(argv[0], argv[1:]...), more: make(chan struct{})}
 	d.cmd.Stdout, d.cmd.Stderr = d, d
-	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	d.cmd.SysProcAttr = ownGroup()
 	d.cmd.WaitDelay = time.Second
 	var err error
 	if d.input, err = d.cmd.StdinPipe(); err != nil {

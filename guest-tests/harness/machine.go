@@ -90,9 +90,16 @@ func (m *Machine) connect(term Terminal) {
 		return
 	}
 	m.cmd.Stdout, m.cmd.Stderr = m.console, m.console
-	// A group of its own, so that Stop reaches what the VMM started itself.
-	m.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	m.cmd.SysProcAttr = ownGroup()
 	m.cmd.WaitDelay = time.Second
+}
+
+// ownGroup gives a process a group of its own, so that a signal reaches what it started
+// itself, and ends it with this one: a test that is killed, or panics after -timeout,
+// leaves no guest behind. (It ends with the thread that starts it. Threads of Go stay,
+// but those of goroutines that end while they are locked to one.)
+func ownGroup() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
 // Started is when the VMM's process was started.
