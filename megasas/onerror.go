@@ -91,13 +91,15 @@ func (c *Controller) Stalled() (list []IOFailure) {
 	return list
 }
 
-// stall keeps a frame that failed until the controller is resumed. It reports false if
-// there are more than a guest may have outstanding.
-func (r *request) stall(why IOFailure) bool {
+// stall keeps a frame that failed on a drive until the controller is resumed. It reports
+// false if the drive is gone, or nobody would pause the machine, or there are more than a
+// guest may have outstanding.
+func (r *request) stall(pd *physical, why IOFailure) bool {
 	x := &r.c.pausing
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if len(x.stalled) == queueDepth {
+	// Looked at with mu held, so that orphan comes after it.
+	if r.c.listener == nil || r.c.physicalOf(why.Drive) != pd || len(x.stalled) == queueDepth {
 		return false
 	}
 	x.stalled = append(x.stalled, stalled{post{addr: r.addr, epoch: r.epoch, at: r.posted, again: true}, why})
@@ -106,7 +108,7 @@ func (r *request) stall(why IOFailure) bool {
 }
 
 // orphan has the frames that wait for a drive fail when they are carried out: another
-// drive may have its place by then.
+// drive may have its place by then. The drive is no target any more.
 func (x *pausing) orphan(drive uint16) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -127,10 +129,11 @@ func (r *request) ioFailed(cause error) ErrorAction {
 // driveFailed is ioFailed for one of the drives that the frame concerns.
 func (r *request) driveFailed(id uint16, write, repeatable bool, cause error) ErrorAction {
 	x := IOFailure{Drive: id, Cmd: r.frame.Cmd(), Write: write, NoSpace: noSpace(cause), Cause: cause}
-	if pd := r.c.physicalOf(id); pd != nil && repeatable {
+	pd := r.c.physicalOf(id)
+	if pd != nil && repeatable {
 		x.Action = pd.onError.of(write, cause)
 	}
-	if x.Action == StopOnError && !r.stalled && (r.c.listener == nil || !r.stall(x)) {
+	if x.Action == StopOnError && !r.stalled && !r.stall(pd, x) {
 		x.Action = ReportError
 	}
 	r.c.tellFailure(r.frame, x)

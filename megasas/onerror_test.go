@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -316,5 +317,80 @@ func TestSaveStalledFrames(t *testing.T) {
 	}
 	if err := c.Close(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// flaky is a disk on which every so many writes fail.
+type flaky struct {
+	*disk
+	writes atomic.Int64
+}
+
+func (d *flaky) WriteV(bufs [][]byte, off int64) error {
+	if n := d.writes.Add(1); n%7 == 0 {
+		return syscall.ENOSPC
+	}
+	return d.disk.WriteV(bufs, off)
+}
+
+func (d *flaky) TryReadV([][]byte, int64) bool  { return false }
+func (d *flaky) TryWriteV([][]byte, int64) bool { return false }
+
+// pauser is a Listener that has a controller paused and resumed after failures.
+type pauser struct{ failed chan struct{} }
+
+func (pauser) Logged(mfi.Event) {}
+
+func (l pauser) IOFailed(x IOFailure) {
+	if x.Action == StopOnError {
+		select {
+		case l.failed <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// However many frames fail, and whenever the controller is paused: each is answered
+// once, and done.
+func TestStalledFramesEndOnce(t *testing.T) {
+	d, l := &flaky{disk: newDisk(1 << 20)}, pauser{make(chan struct{}, 1)}
+	g := newGuest(t, Config{Listener: l, Drives: []DriveConfig{{Drive: drive(d, 0), OnError: ErrorPolicy{Write: StopOnNoSpace}}}})
+	g.initialize(64)
+	var pausing sync.WaitGroup
+	defer pausing.Wait()
+	done := make(chan struct{})
+	defer close(done)
+	pausing.Go(func() {
+		for {
+			select {
+			case <-l.failed:
+				if err := g.c.Pause(t.Context()); err != nil {
+					t.Error(err)
+				}
+				g.c.Resume()
+			case <-done:
+				return
+			}
+		}
+	})
+	const rounds, depth = 30, 40
+	for i := range rounds {
+		want := make(map[uint32]bool)
+		for j := range depth {
+			x, _ := g.block(mfi.CmdLDWrite, uint64(j), byte(i+j))
+			_, context := g.submit(x)
+			want[context] = true
+		}
+		for _, context := range g.collect(depth) {
+			if !want[context] {
+				t.Fatalf("context %d was answered twice, or was not asked for", context)
+			}
+			delete(want, context)
+		}
+		for j := range depth {
+			if got := d.data[j*512]; got != byte(i+j) {
+				t.Errorf("round %d: block %d has %#x, want %#x", i, j, got, byte(i+j))
+			}
+		}
 	}
 }

@@ -65,10 +65,11 @@ const drainPause = 200 * time.Microsecond
 
 // Pause ends what is being carried out, and what was posted, and makes it durable.
 // Frames that are posted from then on wait, and nothing is delivered, until Resume.
-// While there are Stalled frames, what can't be made durable is only logged: the pause
-// is there for somebody to help.
 // If ctx ends first it returns an error and the controller goes on. Pauses are not
 // counted: each needs a Resume before the next.
+//
+// While there are Stalled frames, what can't be made durable is only logged: the pause
+// is there for somebody to help.
 func (c *Controller) Pause(ctx context.Context) error {
 	x := &c.pausing
 	x.on.Store(true)
