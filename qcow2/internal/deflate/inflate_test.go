@@ -49,9 +49,10 @@ func streams(t testing.TB, src []byte) map[string][]byte {
 func TestDecode(t *testing.T) {
 	var d Decoder
 	for name, src := range inputs() {
+		src = src[:min(len(src), 150000)]
 		for by, stream := range streams(t, src) {
-			for _, behind := range []int{0, 1, 7, 100} {
-				for _, n := range []int{len(src), len(src) - 1, len(src) / 2, len(src) / 3} {
+			for _, behind := range []int{0, 7, 100} {
+				for _, n := range []int{len(src), len(src) - 1, len(src) / 3} {
 					dst := make([]byte, max(n, 0))
 					if err := d.Decode(dst, append(stream[:len(stream):len(stream)], make([]byte, behind)...)); err != nil {
 						t.Fatalf("%s, %s, %d of %d bytes: %v", name, by, n, len(src), err)
@@ -141,7 +142,7 @@ func TestDecodeDamaged(t *testing.T) {
 	for _, src := range inputs() {
 		src = src[:min(len(src), 3000)]
 		for _, stream := range streams(t, src) {
-			for range 100 {
+			for range 30 {
 				p := bytes.Clone(stream)
 				for range 1 + rng.IntN(3) {
 					p[rng.IntN(min(len(p), 1+rng.IntN(len(p))))] ^= 1 << rng.IntN(8)
