@@ -1,6 +1,10 @@
 package nbd
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"github.com/govmm/govmm/internal/nbdproto"
+)
 
 // startedPiece is what a long READ that has no company is cut into: one piece is sent
 // while the device reads the next.
@@ -26,8 +30,8 @@ type longPiece struct {
 // the result is false nothing was done.
 func (w *worker) startLong(rq request) bool {
 	c, n := w.c, int64(rq.length)
-	if n <= startedPiece || n > pieceSize || !c.structured || rq.flags&cmdFlagDF != 0 || c.starter == nil ||
-		c.underway.Load() > 0 || c.in.Buffered() >= requestSize || !c.budget.has(n) {
+	if n <= startedPiece || n > pieceSize || !c.structured || rq.flags&nbdproto.CmdFlagDF != 0 || c.starter == nil ||
+		c.underway.Load() > 0 || c.in.Buffered() >= nbdproto.RequestSize || !c.budget.has(n) {
 		return false
 	}
 	if hole, part, err := c.hole(int64(rq.off), n); hole || part < n || err != nil {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"testing"
+
+	"github.com/govmm/govmm/internal/nbdproto"
 )
 
 // TestStartedLongRead reads 1 MiB and some less by lone requests from a device that
@@ -25,17 +27,17 @@ func TestStartedLongRead(t *testing.T) {
 	be := binary.BigEndian
 	// read returns what came, and the kind of the last chunk.
 	read := func(n int) ([]byte, uint16) {
-		c.put(appendRequest(nil, cmdRead, 0, uint32(n)))
+		c.put(appendRequest(nil, nbdproto.CmdRead, 0, uint32(n)))
 		got, sum := make([]byte, pieceSize), 0
 		for {
-			h := c.get(chunkHeaderSize)
+			h := c.get(nbdproto.ChunkHeaderSize)
 			kind, length := be.Uint16(h[6:]), int(be.Uint32(h[16:]))
 			p := c.get(length)
-			if kind == chunkOffsetData {
+			if kind == nbdproto.ChunkOffsetData {
 				sum += copy(got[be.Uint64(p):], p[8:])
 			}
-			if be.Uint16(h[4:])&chunkFlagDone != 0 {
-				if kind != chunkError && sum != n {
+			if be.Uint16(h[4:])&nbdproto.ChunkFlagDone != 0 {
+				if kind != nbdproto.ChunkError && sum != n {
 					t.Fatalf("%d of %d bytes came", sum, n)
 				}
 				return got[:n], kind
@@ -45,7 +47,7 @@ func TestStartedLongRead(t *testing.T) {
 	for range 10 { // the device refuses another piece each time
 		for _, n := range []int{startedPiece + 512, pieceSize, pieceSize - 512} {
 			// One whose first piece the device refuses comes in one chunk.
-			if got, kind := read(n); kind == chunkError || !bytes.Equal(got, want[:n]) {
+			if got, kind := read(n); kind == nbdproto.ChunkError || !bytes.Equal(got, want[:n]) {
 				t.Fatalf("%d bytes: others came, or the last chunk is of kind %d", n, kind)
 			}
 		}
@@ -54,7 +56,7 @@ func TestStartedLongRead(t *testing.T) {
 		t.Errorf("%d transfers were started", d.started())
 	}
 	d.fail.Store(true)
-	if _, kind := read(pieceSize); kind != chunkError {
+	if _, kind := read(pieceSize); kind != nbdproto.ChunkError {
 		t.Errorf("a failed READ ends with a chunk of kind %d", kind)
 	}
 	d.fail.Store(false)

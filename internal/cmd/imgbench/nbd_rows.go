@@ -1,6 +1,10 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/govmm/govmm/internal/nbdproto"
+)
 
 // nbdRow is one line of the table of NBD servers.
 type nbdRow struct {
@@ -30,24 +34,24 @@ func nbdRows() []nbdRow {
 				list = append(list, nbdRow{r, command})
 			}
 			small, fresh, large, whole := nbdGoals(direct, depth)
-			add("4k read", nbdRead, small, row{image: full, count: 120000, size: 4 * kib, step: scatter4K})
-			add("4k write", nbdWrite, small, row{image: full, count: 80000, size: 4 * kib, step: scatter4K})
-			add("4k fresh write", nbdWrite, fresh, row{image: empty, count: 16000, size: 4 * kib, step: 64 * kib, fresh: true})
-			add("4k fresh write, scattered", nbdWrite, fresh, row{image: empty, count: 8000, size: 4 * kib, step: scatter64K, fresh: true})
-			add("64k read", nbdRead, large, row{image: full, count: 32000, size: 64 * kib})
-			add("64k write", nbdWrite, whole, row{image: full, count: 16000, size: 64 * kib})
-			add("1M read", nbdRead, large, row{image: full, count: 3000, size: mib})
-			add("1M write", nbdWrite, whole, row{image: full, count: 1500, size: mib})
+			add("4k read", nbdproto.CmdRead, small, row{image: full, count: 120000, size: 4 * kib, step: scatter4K})
+			add("4k write", nbdproto.CmdWrite, small, row{image: full, count: 80000, size: 4 * kib, step: scatter4K})
+			add("4k fresh write", nbdproto.CmdWrite, fresh, row{image: empty, count: 16000, size: 4 * kib, step: 64 * kib, fresh: true})
+			add("4k fresh write, scattered", nbdproto.CmdWrite, fresh, row{image: empty, count: 8000, size: 4 * kib, step: scatter64K, fresh: true})
+			add("64k read", nbdproto.CmdRead, large, row{image: full, count: 32000, size: 64 * kib})
+			add("64k write", nbdproto.CmdWrite, whole, row{image: full, count: 16000, size: 64 * kib})
+			add("1M read", nbdproto.CmdRead, large, row{image: full, count: 3000, size: mib})
+			add("1M write", nbdproto.CmdWrite, whole, row{image: full, count: 1500, size: mib})
 			// Long enough for the caches of tables to be full.
-			add("4k read of 2T, preallocated", nbdRead, small, row{image: huge, count: 60000, size: 4 * kib, step: scatterBig, seconds: 1})
-			add("4k read of 2T, sparse", nbdRead, small, row{image: sparse, count: 60000, size: 4 * kib, step: scatterSparse, seconds: 1})
-			add("4k read through a chain of 3", nbdRead, small, row{image: chain, count: 80000, size: 4 * kib, step: scatter4K})
-			add("64k write of zeroes", nbdWriteZeroes, fresh, row{image: allocated, count: 16000, size: 64 * kib, fresh: true})
-			add("64k trim", nbdTrim, fresh, row{image: allocated, count: 16000, size: 64 * kib, fresh: true})
+			add("4k read of 2T, preallocated", nbdproto.CmdRead, small, row{image: huge, count: 60000, size: 4 * kib, step: scatterBig, seconds: 1})
+			add("4k read of 2T, sparse", nbdproto.CmdRead, small, row{image: sparse, count: 60000, size: 4 * kib, step: scatterSparse, seconds: 1})
+			add("4k read through a chain of 3", nbdproto.CmdRead, small, row{image: chain, count: 80000, size: 4 * kib, step: scatter4K})
+			add("64k write of zeroes", nbdproto.CmdWriteZeroes, fresh, row{image: allocated, count: 16000, size: 64 * kib, fresh: true})
+			add("64k trim", nbdproto.CmdTrim, fresh, row{image: allocated, count: 16000, size: 64 * kib, fresh: true})
 			if !direct {
 				for _, i := range []image{compressed, compressedZstd} {
-					add("64k read, "+i.name, nbdRead, inflated, row{image: i, count: 8000, size: 64 * kib})
-					add("4k read, "+i.name, nbdRead, inflated, row{image: i, count: 60000, size: 4 * kib})
+					add("64k read, "+i.name, nbdproto.CmdRead, inflated, row{image: i, count: 8000, size: 64 * kib})
+					add("4k read, "+i.name, nbdproto.CmdRead, inflated, row{image: i, count: 60000, size: 4 * kib})
 				}
 			}
 		}
