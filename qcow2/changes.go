@@ -1,6 +1,10 @@
 package qcow2
 
-import "sync/atomic"
+import (
+	"cmp"
+	"slices"
+	"sync/atomic"
+)
 
 // tableChanges says what of a table kept in memory, L1 or refcount table, is
 // newer than the disk.
@@ -122,6 +126,7 @@ func (im *Image) reclaim() error {
 	if len(holes) == 0 {
 		return err
 	}
+	holes = joined(holes)
 	punched := holes[:0]
 	for _, r := range holes {
 		// A hole that can't be punched costs space on the host, nothing else, unless
@@ -137,6 +142,22 @@ func (im *Image) reclaim() error {
 		im.giveBack(r.cluster, r.count)
 	}
 	return err
+}
+
+// joined sorts a list of clusters and makes one of what lies side by side: clusters are
+// dropped in the order of the disk, and a hole costs the host as much as a small write.
+func joined(list []freeing) []freeing {
+	slices.SortFunc(list, func(a, b freeing) int { return cmp.Compare(a.cluster, b.cluster) })
+	n := 0
+	for _, r := range list {
+		if n > 0 && list[n-1].cluster+list[n-1].count == r.cluster {
+			list[n-1].count += r.count
+			continue
+		}
+		list[n] = r
+		n++
+	}
+	return list[:n]
 }
 
 // collectHoles lowers the refcounts of retired clusters that no request uses.

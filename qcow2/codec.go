@@ -1,13 +1,10 @@
 package qcow2
 
 import (
-	"bytes"
 	"fmt"
-	"io"
 	"sync"
 
 	"github.com/govmm/govmm/qcow2/internal/deflate"
-	"github.com/klauspost/compress/flate"
 )
 
 // Compression is how an image compresses clusters (compression_type of the
@@ -54,30 +51,17 @@ func newCodec(c Compression, clusterSize int64) codec {
 
 // deflateCodec is CompressionZlib.
 type deflateCodec struct {
-	readers sync.Pool // of *inflater
+	readers sync.Pool // of *deflate.Decoder
 	writers sync.Pool // of *deflate.Encoder
 }
 
-// inflater is a decompressor, used for one cluster after another.
-type inflater struct {
-	src bytes.Reader
-	r   io.Reader // also a flate.Resetter
-}
-
 func (d *deflateCodec) decode(dst, src []byte) error {
-	z, _ := d.readers.Get().(*inflater)
+	z, _ := d.readers.Get().(*deflate.Decoder)
 	if z == nil {
-		z = new(inflater)
-		z.r = flate.NewReader(&z.src)
+		z = new(deflate.Decoder)
 	}
 	defer d.readers.Put(z)
-	z.src.Reset(src)
-	defer z.src.Reset(nil)
-	if err := z.r.(flate.Resetter).Reset(&z.src, nil); err != nil {
-		return err
-	}
-	_, err := io.ReadFull(z.r, dst)
-	return err
+	return z.Decode(dst, src)
 }
 
 func (d *deflateCodec) encode(buf, src []byte) []byte {

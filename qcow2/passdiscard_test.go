@@ -75,10 +75,12 @@ func TestPassDiscard(t *testing.T) {
 type punches struct {
 	File
 	bytes int64
+	holes int
 }
 
 func (p *punches) PunchHole(off, n int64) error {
 	p.bytes += n
+	p.holes++
 	return p.File.PunchHole(off, n)
 }
 
@@ -92,5 +94,35 @@ func TestPassDiscardWith(t *testing.T) {
 		if tt.got != tt.want {
 			t.Errorf("%d: %d, want %d", i, tt.got, tt.want)
 		}
+	}
+}
+
+// TestHolesAreJoined drops a snapshot's clusters, which lie in another order than on the
+// disk: those that are side by side are one hole.
+func TestHolesAreJoined(t *testing.T) {
+	f := &punches{File: newImage(t, CreateOptions{Size: 64 * mib})}
+	im, err := Open(f, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer im.Close()
+	if _, err := im.CreateSnapshot(SnapshotOptions{Name: "old"}); err != nil {
+		t.Fatal(err)
+	}
+	const clusters = 100
+	for i := range int64(clusters) {
+		if err := im.WriteV(pattern(byte(i), 64*kib), (clusters-i)*64*kib); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.holes = 0
+	if err := im.ApplySnapshot("old"); err != nil {
+		t.Fatal(err)
+	}
+	if err := im.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if n := f.holes; n < 1 || n > 3 { // tables may lie between
+		t.Errorf("%d holes for %d clusters", n, clusters)
 	}
 }

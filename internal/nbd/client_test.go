@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/govmm/govmm/internal/nbdproto"
 )
 
 // start serves s on a Unix socket until the test ends. It returns the socket's
@@ -51,7 +53,7 @@ func dial(t testing.TB, path string) *client {
 	_ = nc.SetDeadline(time.Now().Add(time.Minute))
 	c := &client{t, nc}
 	hello := c.get(18)
-	if binary.BigEndian.Uint64(hello) != magicServer || binary.BigEndian.Uint16(hello[16:]) != 3 {
+	if binary.BigEndian.Uint64(hello) != nbdproto.MagicServer || binary.BigEndian.Uint16(hello[16:]) != 3 {
 		t.Fatalf("hello: %x", hello)
 	}
 	c.put(uint32(3))
@@ -100,16 +102,16 @@ func (c *client) closed() {
 // option sends an option and returns the replies up to the one that ends them.
 func (c *client) option(code uint32, data []byte) (replies []optionReply) {
 	c.t.Helper()
-	c.put(uint64(magicOption), code, uint32(len(data)), data)
+	c.put(uint64(nbdproto.MagicOption), code, uint32(len(data)), data)
 	for {
 		h := c.get(20)
 		r := optionReply{kind: binary.BigEndian.Uint32(h[12:])}
-		if binary.BigEndian.Uint64(h) != magicOptionReply || binary.BigEndian.Uint32(h[8:]) != code {
+		if binary.BigEndian.Uint64(h) != nbdproto.MagicOptionReply || binary.BigEndian.Uint32(h[8:]) != code {
 			c.t.Fatalf("option reply %x", h)
 		}
 		r.data = c.get(int(binary.BigEndian.Uint32(h[16:])))
 		replies = append(replies, r)
-		if r.kind == repAck || r.kind&repError != 0 {
+		if r.kind == nbdproto.RepAck || r.kind&nbdproto.RepError != 0 {
 			return replies
 		}
 	}
@@ -128,7 +130,7 @@ func str(s string) []byte {
 // accepted fails unless an option was acknowledged.
 func (c *client) accepted(replies []optionReply) {
 	c.t.Helper()
-	if last := replies[len(replies)-1]; last.kind != repAck {
+	if last := replies[len(replies)-1]; last.kind != nbdproto.RepAck {
 		c.t.Fatalf("refused: %#x %s", last.kind, last.data)
 	}
 }
@@ -137,29 +139,29 @@ func (c *client) accepted(replies []optionReply) {
 func (c *client) choose(name string, structured bool, contexts ...string) {
 	c.t.Helper()
 	if structured {
-		c.accepted(c.option(optStructuredReply, nil))
+		c.accepted(c.option(nbdproto.OptStructuredReply, nil))
 	}
 	if len(contexts) > 0 {
 		data := append(str(name), 0, 0, 0, byte(len(contexts)))
 		for _, q := range contexts {
 			data = append(data, str(q)...)
 		}
-		c.accepted(c.option(optSetMetaContext, data))
+		c.accepted(c.option(nbdproto.OptSetMetaContext, data))
 	}
-	c.accepted(c.option(optGo, append(str(name), 0, 0)))
+	c.accepted(c.option(nbdproto.OptGo, append(str(name), 0, 0)))
 }
 
 // request sends the header of a request.
 func (c *client) request(cmd command, flags uint16, cookie, off uint64, length uint32) {
 	c.t.Helper()
-	c.put(uint32(magicRequest), flags, uint16(cmd), cookie, off, length)
+	c.put(uint32(nbdproto.MagicRequest), flags, uint16(cmd), cookie, off, length)
 }
 
 // simple receives a simple reply and returns its error.
 func (c *client) simple(cookie uint64) uint32 {
 	c.t.Helper()
-	h := c.get(simpleReplySize)
-	if binary.BigEndian.Uint32(h) != magicSimpleReply || binary.BigEndian.Uint64(h[8:]) != cookie {
+	h := c.get(nbdproto.SimpleReplySize)
+	if binary.BigEndian.Uint32(h) != nbdproto.MagicSimpleReply || binary.BigEndian.Uint64(h[8:]) != cookie {
 		c.t.Fatalf("reply %x to %d", h, cookie)
 	}
 	return binary.BigEndian.Uint32(h[4:])
@@ -175,12 +177,12 @@ type chunkReply struct {
 
 func (c *client) chunk() chunkReply {
 	c.t.Helper()
-	h := c.get(chunkHeaderSize)
+	h := c.get(nbdproto.ChunkHeaderSize)
 	be := binary.BigEndian
-	if be.Uint32(h) != magicStructuredReply {
+	if be.Uint32(h) != nbdproto.MagicStructuredReply {
 		c.t.Fatalf("chunk %x", h)
 	}
-	return chunkReply{be.Uint16(h[6:]), be.Uint16(h[4:]) == chunkFlagDone, be.Uint64(h[8:]), c.get(int(be.Uint32(h[16:])))}
+	return chunkReply{be.Uint16(h[6:]), be.Uint16(h[4:]) == nbdproto.ChunkFlagDone, be.Uint64(h[8:]), c.get(int(be.Uint32(h[16:])))}
 }
 
 // answer receives the reply to a request on a connection with structured
@@ -195,13 +197,13 @@ func (c *client) answer(cookie, off uint64, into []byte) uint32 {
 		}
 		be := binary.BigEndian
 		switch ch.kind {
-		case chunkOffsetData:
+		case nbdproto.ChunkOffsetData:
 			filled += copy(into[be.Uint64(ch.data)-off:], ch.data[8:])
-		case chunkOffsetHole:
+		case nbdproto.ChunkOffsetHole:
 			n := int(be.Uint32(ch.data[8:]))
 			clear(into[be.Uint64(ch.data)-off:][:n])
 			filled += n
-		case chunkError:
+		case nbdproto.ChunkError:
 			if !ch.last || int(be.Uint16(ch.data[4:])) != len(ch.data)-6 {
 				c.t.Fatalf("error chunk %+v", ch)
 			}
@@ -220,7 +222,7 @@ func (c *client) answer(cookie, off uint64, into []byte) uint32 {
 func (c *client) read(off uint64, n int) []byte {
 	c.t.Helper()
 	b := bytes.Repeat([]byte{0xee}, n)
-	c.request(cmdRead, 0, off, off, uint32(n))
+	c.request(nbdproto.CmdRead, 0, off, off, uint32(n))
 	if code := c.answer(off, off, b); code != 0 {
 		c.t.Fatalf("read at %d: error %d", off, code)
 	}

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/govmm/govmm/internal/nbdproto"
 )
 
 const (
@@ -199,7 +201,7 @@ func (w *worker) next() bool {
 		w.done = true
 		return false
 	}
-	if (len(w.replies) > 0 || w.unsubmitted) && (c.in.Buffered() < requestSize || len(w.replies) >= maxCollected) {
+	if (len(w.replies) > 0 || w.unsubmitted) && (c.in.Buffered() < nbdproto.RequestSize || len(w.replies) >= maxCollected) {
 		w.flush()
 	}
 	rq, err := c.receive()
@@ -228,7 +230,7 @@ type request struct {
 
 // receive reads the header of a request. Preconditions: recv is held.
 func (c *conn) receive() (request, error) {
-	h, err := c.in.Peek(requestSize)
+	h, err := c.in.Peek(nbdproto.RequestSize)
 	if err != nil {
 		if len(h) > 0 && errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
@@ -236,7 +238,7 @@ func (c *conn) receive() (request, error) {
 		return request{}, err
 	}
 	be := binary.BigEndian
-	if m := be.Uint32(h); m != magicRequest {
+	if m := be.Uint32(h); m != nbdproto.MagicRequest {
 		return request{}, fmt.Errorf("%w: request magic %#x", errProtocol, m)
 	}
 	rq := request{
@@ -246,8 +248,8 @@ func (c *conn) receive() (request, error) {
 		off:    be.Uint64(h[16:]),
 		length: be.Uint32(h[24:]),
 	}
-	_, err = c.in.Discard(requestSize)
-	if err == nil && rq.cmd == cmdDisconnect {
+	_, err = c.in.Discard(nbdproto.RequestSize)
+	if err == nil && rq.cmd == nbdproto.CmdDisconnect {
 		err = io.EOF
 	}
 	return rq, err
@@ -260,7 +262,7 @@ func (c *conn) slow(rq *request) bool {
 	if c.in.Buffered() > 0 {
 		c.alone.Store(0)
 	}
-	if rq.length > smallRequest || rq.flags&cmdFlagFUA != 0 || rq.cmd == cmdFlush {
+	if rq.length > smallRequest || rq.flags&nbdproto.CmdFlagFUA != 0 || rq.cmd == nbdproto.CmdFlush {
 		return true
 	}
 	pace := time.Duration(c.pace[rq.cmd].Load())

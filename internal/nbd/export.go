@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 	"syscall"
+
+	"github.com/govmm/govmm/internal/nbdproto"
 )
 
 // Device is the storage behind an export. Offsets and lengths are in bytes; all
@@ -50,19 +52,19 @@ func (e *Export) readOnly() bool { return e.ReadOnly || e.Device.ReadOnly() }
 
 // flags are the transmission flags.
 func (e *Export) flags(structured bool) uint16 {
-	f := uint16(flagHasFlags | flagSendFlush | flagSendFUA | flagCanMultiConn | flagSendCache)
+	f := uint16(nbdproto.FlagHasFlags | nbdproto.FlagSendFlush | nbdproto.FlagSendFUA | nbdproto.FlagCanMultiConn | nbdproto.FlagSendCache)
 	if structured {
-		f |= flagSendDF
+		f |= nbdproto.FlagSendDF
 	}
 	if e.readOnly() {
-		return f | flagReadOnly
+		return f | nbdproto.FlagReadOnly
 	}
-	f |= flagSendWriteZeroes
+	f |= nbdproto.FlagSendWriteZeroes
 	if e.Device.CanDiscard() {
-		f |= flagSendTrim
+		f |= nbdproto.FlagSendTrim
 	}
 	if e.FastZero {
-		f |= flagSendFastZero
+		f |= nbdproto.FlagSendFastZero
 	}
 	return f
 }
@@ -98,13 +100,13 @@ func (e *Export) validate() error {
 func errno(err error) uint32 {
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EFBIG):
-		return errnoNoSpace
+		return nbdproto.ErrnoNoSpace
 	case errors.Is(err, syscall.ENOMEM):
-		return errnoNoMem
+		return nbdproto.ErrnoNoMem
 	case errors.Is(err, os.ErrPermission):
-		return errnoPerm
+		return nbdproto.ErrnoPerm
 	case errors.Is(err, errors.ErrUnsupported):
-		return errnoNotSup
+		return nbdproto.ErrnoNotSup
 	}
-	return errnoIO
+	return nbdproto.ErrnoIO
 }

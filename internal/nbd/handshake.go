@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/govmm/govmm/internal/nbdproto"
 )
 
 var (
@@ -18,9 +20,9 @@ var (
 // c.export set, or says why there will be none.
 func (c *conn) handshake() error {
 	be := binary.BigEndian
-	hello := be.AppendUint64(nil, magicServer)
-	hello = be.AppendUint64(hello, magicOption)
-	hello = be.AppendUint16(hello, handshakeFixedNewstyle|handshakeNoZeroes)
+	hello := be.AppendUint64(nil, nbdproto.MagicServer)
+	hello = be.AppendUint64(hello, nbdproto.MagicOption)
+	hello = be.AppendUint16(hello, nbdproto.HandshakeFixedNewstyle|nbdproto.HandshakeNoZeroes)
 	if _, err := c.nc.Write(hello); err != nil {
 		return err
 	}
@@ -29,10 +31,10 @@ func (c *conn) handshake() error {
 		return err
 	}
 	flags := be.Uint32(b[:])
-	if flags&^(handshakeFixedNewstyle|handshakeNoZeroes) != 0 {
+	if flags&^(nbdproto.HandshakeFixedNewstyle|nbdproto.HandshakeNoZeroes) != 0 {
 		return fmt.Errorf("%w: client flags %#x", errProtocol, flags)
 	}
-	c.noZeroes = flags&handshakeNoZeroes != 0
+	c.noZeroes = flags&nbdproto.HandshakeNoZeroes != 0
 	for range maxOptions {
 		if err := c.option(); err != nil || c.export != nil {
 			return err
@@ -51,19 +53,19 @@ func (c *conn) option() error {
 	if _, err := io.ReadFull(c.in, h[:]); err != nil {
 		return err
 	}
-	if m := be.Uint64(h[:]); m != magicOption {
+	if m := be.Uint64(h[:]); m != nbdproto.MagicOption {
 		return fmt.Errorf("%w: option magic %#x", errProtocol, m)
 	}
 	o := optionRequest{code: be.Uint32(h[8:])}
 	n := be.Uint32(h[12:])
 	if n > maxOptionData {
-		if o.code == optExportName {
+		if o.code == nbdproto.OptExportName {
 			return fmt.Errorf("%w: export name of %d bytes", errProtocol, n)
 		}
 		if _, err := io.CopyN(io.Discard, c.in, int64(n)); err != nil {
 			return err
 		}
-		return c.refuse(o, repErrTooBig, "option data is too long")
+		return c.refuse(o, nbdproto.RepErrTooBig, "option data is too long")
 	}
 	o.data = make([]byte, n)
 	if _, err := io.ReadFull(c.in, o.data); err != nil {
@@ -71,35 +73,35 @@ func (c *conn) option() error {
 	}
 	if c.srv.TLS != nil && !c.secure {
 		switch o.code {
-		case optStartTLS, optAbort:
-		case optExportName:
+		case nbdproto.OptStartTLS, nbdproto.OptAbort:
+		case nbdproto.OptExportName:
 			return fmt.Errorf("%w: export name before STARTTLS", errProtocol)
 		default:
-			return c.refuse(o, repErrTLSReqd, "TLS is required")
+			return c.refuse(o, nbdproto.RepErrTLSReqd, "TLS is required")
 		}
 	}
 	switch o.code {
-	case optExportName:
+	case nbdproto.OptExportName:
 		return c.exportName(o)
-	case optAbort:
-		_ = c.answer(o, repAck, nil)
+	case nbdproto.OptAbort:
+		_ = c.answer(o, nbdproto.RepAck, nil)
 		return errAborted
-	case optList:
+	case nbdproto.OptList:
 		return c.list(o)
-	case optStartTLS:
+	case nbdproto.OptStartTLS:
 		return c.startTLS(o)
-	case optInfo, optGo:
+	case nbdproto.OptInfo, nbdproto.OptGo:
 		return c.info(o)
-	case optStructuredReply:
+	case nbdproto.OptStructuredReply:
 		if len(o.data) != 0 {
-			return c.refuse(o, repErrInvalid, "STRUCTURED_REPLY has no data")
+			return c.refuse(o, nbdproto.RepErrInvalid, "STRUCTURED_REPLY has no data")
 		}
 		c.structured = true
-		return c.answer(o, repAck, nil)
-	case optListMetaContext, optSetMetaContext:
+		return c.answer(o, nbdproto.RepAck, nil)
+	case nbdproto.OptListMetaContext, nbdproto.OptSetMetaContext:
 		return c.metaContext(o)
 	}
-	return c.refuse(o, repErrUnsup, "option is not supported")
+	return c.refuse(o, nbdproto.RepErrUnsup, "option is not supported")
 }
 
 // optionRequest is an option as the client sent it.
@@ -111,7 +113,7 @@ type optionRequest struct {
 // answer sends one option reply.
 func (c *conn) answer(o optionRequest, kind uint32, data []byte) error {
 	be := binary.BigEndian
-	b := be.AppendUint64(nil, magicOptionReply)
+	b := be.AppendUint64(nil, nbdproto.MagicOptionReply)
 	b = be.AppendUint32(b, o.code)
 	b = be.AppendUint32(b, kind)
 	b = be.AppendUint32(b, uint32(len(data)))
@@ -154,31 +156,31 @@ func (c *conn) choose(e *Export) {
 
 func (c *conn) list(o optionRequest) error {
 	if len(o.data) != 0 {
-		return c.refuse(o, repErrInvalid, "LIST has no data")
+		return c.refuse(o, nbdproto.RepErrInvalid, "LIST has no data")
 	}
 	for _, e := range c.srv.Exports {
 		b := binary.BigEndian.AppendUint32(nil, uint32(len(e.Name)))
 		b = append(append(b, e.Name...), e.Description...)
-		if err := c.answer(o, repServer, b); err != nil {
+		if err := c.answer(o, nbdproto.RepServer, b); err != nil {
 			return err
 		}
 	}
-	return c.answer(o, repAck, nil)
+	return c.answer(o, nbdproto.RepAck, nil)
 }
 
 func (c *conn) startTLS(o optionRequest) error {
 	switch {
 	case len(o.data) != 0:
-		return c.refuse(o, repErrInvalid, "STARTTLS has no data")
+		return c.refuse(o, nbdproto.RepErrInvalid, "STARTTLS has no data")
 	case c.srv.TLS == nil:
-		return c.refuse(o, repErrPolicy, "TLS is not configured")
+		return c.refuse(o, nbdproto.RepErrPolicy, "TLS is not configured")
 	case c.secure:
-		return c.refuse(o, repErrInvalid, "TLS is on already")
+		return c.refuse(o, nbdproto.RepErrInvalid, "TLS is on already")
 	}
 	if c.in.Buffered() != 0 {
 		return fmt.Errorf("%w: %d bytes behind STARTTLS", errProtocol, c.in.Buffered())
 	}
-	if err := c.answer(o, repAck, nil); err != nil {
+	if err := c.answer(o, nbdproto.RepAck, nil); err != nil {
 		return err
 	}
 	t := tls.Server(c.nc, c.srv.TLS)
@@ -196,42 +198,42 @@ func (c *conn) startTLS(o optionRequest) error {
 func (c *conn) info(o optionRequest) error {
 	name, rest, ok := cutString(o.data)
 	if !ok || len(rest) < 2 || len(rest) != 2+2*int(binary.BigEndian.Uint16(rest)) {
-		return c.refuse(o, repErrInvalid, "malformed request")
+		return c.refuse(o, nbdproto.RepErrInvalid, "malformed request")
 	}
 	e := c.srv.find(name)
 	if e == nil {
-		return c.refuse(o, repErrUnknown, fmt.Sprintf("export %q is not served", name))
+		return c.refuse(o, nbdproto.RepErrUnknown, fmt.Sprintf("export %q is not served", name))
 	}
 	be := binary.BigEndian
-	texts := map[uint16]string{infoName: e.Name, infoDescription: e.Description}
+	texts := map[uint16]string{nbdproto.InfoName: e.Name, nbdproto.InfoDescription: e.Description}
 	for rest = rest[2:]; len(rest) > 0; rest = rest[2:] {
 		kind := be.Uint16(rest)
 		text, ok := texts[kind]
-		if !ok || kind == infoDescription && text == "" {
+		if !ok || kind == nbdproto.InfoDescription && text == "" {
 			continue
 		}
 		delete(texts, kind) // it is told once, however often it was asked for
-		if err := c.answer(o, repInfo, append(be.AppendUint16(nil, kind), text...)); err != nil {
+		if err := c.answer(o, nbdproto.RepInfo, append(be.AppendUint16(nil, kind), text...)); err != nil {
 			return err
 		}
 	}
-	b := be.AppendUint16(nil, infoBlockSize)
+	b := be.AppendUint16(nil, nbdproto.InfoBlockSize)
 	b = be.AppendUint32(b, 1)    // any offset and length is served,
 	b = be.AppendUint32(b, 4096) // pages best,
 	b = be.AppendUint32(b, MaxRequest)
-	if err := c.answer(o, repInfo, b); err != nil {
+	if err := c.answer(o, nbdproto.RepInfo, b); err != nil {
 		return err
 	}
-	b = be.AppendUint16(nil, infoExport)
+	b = be.AppendUint16(nil, nbdproto.InfoExport)
 	b = be.AppendUint64(b, uint64(e.Device.Size()))
 	b = be.AppendUint16(b, e.flags(c.structured))
-	if err := c.answer(o, repInfo, b); err != nil {
+	if err := c.answer(o, nbdproto.RepInfo, b); err != nil {
 		return err
 	}
-	if err := c.answer(o, repAck, nil); err != nil {
+	if err := c.answer(o, nbdproto.RepAck, nil); err != nil {
 		return err
 	}
-	if o.code == optGo {
+	if o.code == nbdproto.OptGo {
 		c.choose(e)
 	}
 	return nil
@@ -239,27 +241,27 @@ func (c *conn) info(o optionRequest) error {
 
 // metaContext answers LIST_META_CONTEXT and SET_META_CONTEXT.
 func (c *conn) metaContext(o optionRequest) error {
-	if o.code == optSetMetaContext {
+	if o.code == nbdproto.OptSetMetaContext {
 		c.contexts, c.contextsOf = nil, nil
 	}
 	if !c.structured {
-		return c.refuse(o, repErrInvalid, "structured replies are needed first")
+		return c.refuse(o, nbdproto.RepErrInvalid, "structured replies are needed first")
 	}
 	name, rest, ok := cutString(o.data)
 	if !ok || len(rest) < 4 {
-		return c.refuse(o, repErrInvalid, "malformed request")
+		return c.refuse(o, nbdproto.RepErrInvalid, "malformed request")
 	}
 	e := c.srv.find(name)
 	if e == nil {
-		return c.refuse(o, repErrUnknown, fmt.Sprintf("export %q is not served", name))
+		return c.refuse(o, nbdproto.RepErrUnknown, fmt.Sprintf("export %q is not served", name))
 	}
 	count := binary.BigEndian.Uint32(rest)
 	if count > maxQueries {
-		return c.refuse(o, repErrTooBig, fmt.Sprintf("more than %d queries", maxQueries))
+		return c.refuse(o, nbdproto.RepErrTooBig, fmt.Sprintf("more than %d queries", maxQueries))
 	}
 	rest = rest[4:]
 	chosen := make([]bool, len(e.Contexts))
-	if count == 0 && o.code == optListMetaContext {
+	if count == 0 && o.code == nbdproto.OptListMetaContext {
 		for i := range chosen {
 			chosen[i] = true
 		}
@@ -267,14 +269,14 @@ func (c *conn) metaContext(o optionRequest) error {
 	for range count {
 		var query string
 		if query, rest, ok = cutString(rest); !ok {
-			return c.refuse(o, repErrInvalid, "malformed query")
+			return c.refuse(o, nbdproto.RepErrInvalid, "malformed query")
 		}
 		for i := range e.Contexts {
-			chosen[i] = chosen[i] || matches(e.Contexts[i].Name, query, o.code == optListMetaContext)
+			chosen[i] = chosen[i] || matches(e.Contexts[i].Name, query, o.code == nbdproto.OptListMetaContext)
 		}
 	}
 	if len(rest) != 0 {
-		return c.refuse(o, repErrInvalid, "data behind the last query")
+		return c.refuse(o, nbdproto.RepErrInvalid, "data behind the last query")
 	}
 	var selected []selection
 	for i := range chosen {
@@ -284,18 +286,18 @@ func (c *conn) metaContext(o optionRequest) error {
 		s := selection{id: uint32(i + 1), context: &e.Contexts[i]}
 		selected = append(selected, s)
 		id := s.id
-		if o.code == optListMetaContext {
+		if o.code == nbdproto.OptListMetaContext {
 			id = 0 // only a selected context has one
 		}
 		b := binary.BigEndian.AppendUint32(nil, id)
-		if err := c.answer(o, repMetaContext, append(b, s.context.Name...)); err != nil {
+		if err := c.answer(o, nbdproto.RepMetaContext, append(b, s.context.Name...)); err != nil {
 			return err
 		}
 	}
-	if o.code == optSetMetaContext {
+	if o.code == nbdproto.OptSetMetaContext {
 		c.contexts, c.contextsOf = selected, e
 	}
-	return c.answer(o, repAck, nil)
+	return c.answer(o, nbdproto.RepAck, nil)
 }
 
 // matches reports whether a query means a context: by its full name or, when

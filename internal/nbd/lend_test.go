@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/govmm/govmm/internal/nbdproto"
 	"golang.org/x/sys/unix"
 )
 
@@ -103,8 +104,8 @@ func TestLentReads(t *testing.T) {
 						off &^= 4095
 					}
 					reads = append(reads, read{off, int64(n)})
-					out = be.AppendUint32(out, magicRequest)
-					out = be.AppendUint32(out, uint32(cmdRead))
+					out = be.AppendUint32(out, nbdproto.MagicRequest)
+					out = be.AppendUint32(out, uint32(nbdproto.CmdRead))
 					out = be.AppendUint64(out, uint64(i))
 					out = be.AppendUint64(out, uint64(off))
 					out = be.AppendUint32(out, n)
@@ -118,14 +119,14 @@ func TestLentReads(t *testing.T) {
 					var i uint64
 					var off, n int64
 					if structured {
-						h := c.get(chunkHeaderSize)
+						h := c.get(nbdproto.ChunkHeaderSize)
 						i, n = be.Uint64(h[8:]), int64(be.Uint32(h[16:]))-8
-						if kind := be.Uint16(h[6:]); kind != chunkOffsetData {
+						if kind := be.Uint16(h[6:]); kind != nbdproto.ChunkOffsetData {
 							t.Fatalf("chunk %d", kind)
 						}
 						off = int64(be.Uint64(c.get(8)))
 					} else {
-						h := c.get(simpleReplySize)
+						h := c.get(nbdproto.SimpleReplySize)
 						if i = be.Uint64(h[8:]); be.Uint32(h[4:]) != 0 {
 							t.Fatalf("reply %x", h)
 						}
@@ -153,8 +154,8 @@ func TestLentPagesAreHeldUntilTaken(t *testing.T) {
 	path, stop := start(t, &Server{Exports: []Export{{Name: "a", Device: d}}})
 	c := dial(t, path)
 	c.choose("a", true)
-	c.put(uint32(magicRequest), uint32(cmdRead), uint64(7), uint64(0), uint32(64<<10))
-	c.get(chunkHeaderSize + 8) // it is being sent
+	c.put(uint32(nbdproto.MagicRequest), uint32(nbdproto.CmdRead), uint64(7), uint64(0), uint32(64<<10))
+	c.get(nbdproto.ChunkHeaderSize + 8) // it is being sent
 	time.Sleep(3 * heldTick)
 	if d.held.Load() != 1 {
 		t.Error("what the client has not taken is not held")
@@ -181,7 +182,7 @@ func TestLentPagesOfAClientThatLeaves(t *testing.T) {
 	c := dial(t, path)
 	c.choose("a", true)
 	for i := range uint64(64) {
-		c.put(uint32(magicRequest), uint32(cmdRead), i, i<<16, uint32(64<<10))
+		c.put(uint32(nbdproto.MagicRequest), uint32(nbdproto.CmdRead), i, i<<16, uint32(64<<10))
 	}
 	c.get(1)
 	c.nc.Close()
@@ -202,9 +203,9 @@ func TestLentReadsDoNotAllocate(t *testing.T) {
 	c.choose("a", true)
 	var out []byte
 	for i := range uint64(8) {
-		out = appendRequest(out, cmdRead, i*16, 64<<10)
+		out = appendRequest(out, nbdproto.CmdRead, i*16, 64<<10)
 	}
-	in := make([]byte, 8*(chunkHeaderSize+8+64<<10))
+	in := make([]byte, 8*(nbdproto.ChunkHeaderSize+8+64<<10))
 	n := testing.AllocsPerRun(100, func() {
 		if _, err := c.nc.Write(out); err != nil {
 			t.Fatal(err)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/govmm/govmm/internal/nbdproto"
 )
 
 // carryOut carries out a request that was received. The worker holds the receive
@@ -12,7 +14,7 @@ import (
 func (w *worker) carryOut(rq request) {
 	c := w.c
 	code, text := w.check(&rq)
-	if rq.cmd == cmdWrite {
+	if rq.cmd == nbdproto.CmdWrite {
 		w.write(rq, code, text)
 		return
 	}
@@ -20,20 +22,20 @@ func (w *worker) carryOut(rq request) {
 		w.fail(rq, code, text)
 		return
 	}
-	if rq.cmd == cmdRead && (w.startRead(rq) || w.lendRead(rq)) {
+	if rq.cmd == nbdproto.CmdRead && (w.startRead(rq) || w.startLong(rq) || w.lendRead(rq)) {
 		return
 	}
 	w.submit()
-	if c.slow(&rq) && (rq.cmd != cmdRead || rq.length <= pieceSize) {
+	if c.slow(&rq) && (rq.cmd != nbdproto.CmdRead || rq.length <= pieceSize) {
 		w.release()
 	}
 	begun := time.Now()
 	switch rq.cmd {
-	case cmdRead:
+	case nbdproto.CmdRead:
 		w.read(rq)
-	case cmdBlockStatus:
+	case nbdproto.CmdBlockStatus:
 		w.blockStatus(rq)
-	case cmdCache:
+	case nbdproto.CmdCache:
 		w.finish(rq, c.warm(rq))
 	default:
 		w.finish(rq, c.change(rq))
@@ -61,30 +63,30 @@ func (w *worker) check(rq *request) (code uint32, text string) {
 	size := uint64(e.Device.Size())
 	inside := rq.off <= size && uint64(rq.length) <= size-rq.off
 	switch {
-	case rq.cmd >= commands || rq.cmd == cmdDisconnect:
-		return errnoInval, fmt.Sprintf("command %d is not known", rq.cmd)
+	case rq.cmd >= commands || rq.cmd == nbdproto.CmdDisconnect:
+		return nbdproto.ErrnoInval, fmt.Sprintf("command %d is not known", rq.cmd)
 	case rq.flags&^allowedFlags[rq.cmd] != 0:
-		return errnoInval, fmt.Sprintf("flags %#x are not allowed", rq.flags)
-	case rq.cmd == cmdFlush:
+		return nbdproto.ErrnoInval, fmt.Sprintf("flags %#x are not allowed", rq.flags)
+	case rq.cmd == nbdproto.CmdFlush:
 		return 0, ""
-	case (rq.cmd == cmdRead || rq.cmd == cmdWrite) && rq.length > MaxRequest:
-		return errnoInval, fmt.Sprintf("%d bytes (at most %d are allowed)", rq.length, MaxRequest)
-	case rq.cmd == cmdWrite && e.readOnly(), rq.cmd == cmdTrim && e.readOnly(), rq.cmd == cmdWriteZeroes && e.readOnly():
-		return errnoPerm, "export is read-only"
-	case !inside && (rq.cmd == cmdWrite || rq.cmd == cmdWriteZeroes):
-		return errnoNoSpace, "beyond the end of the export"
+	case (rq.cmd == nbdproto.CmdRead || rq.cmd == nbdproto.CmdWrite) && rq.length > MaxRequest:
+		return nbdproto.ErrnoInval, fmt.Sprintf("%d bytes (at most %d are allowed)", rq.length, MaxRequest)
+	case rq.cmd == nbdproto.CmdWrite && e.readOnly(), rq.cmd == nbdproto.CmdTrim && e.readOnly(), rq.cmd == nbdproto.CmdWriteZeroes && e.readOnly():
+		return nbdproto.ErrnoPerm, "export is read-only"
+	case !inside && (rq.cmd == nbdproto.CmdWrite || rq.cmd == nbdproto.CmdWriteZeroes):
+		return nbdproto.ErrnoNoSpace, "beyond the end of the export"
 	case !inside:
-		return errnoInval, "beyond the end of the export"
-	case rq.cmd == cmdTrim && !e.Device.CanDiscard():
-		return errnoInval, "TRIM is not offered"
-	case rq.flags&cmdFlagFastZero != 0 && !e.FastZero:
-		return errnoNotSup, "zeroes can't be written quickly"
-	case rq.flags&cmdFlagDF != 0 && !w.c.structured:
-		return errnoInval, "DF without structured replies"
-	case rq.flags&cmdFlagDF != 0 && rq.length > pieceSize:
-		return errnoOverflow, "too long for one chunk"
-	case rq.cmd == cmdBlockStatus && (len(w.c.contexts) == 0 || rq.length == 0):
-		return errnoInval, "no metadata context was selected, or nothing asked for"
+		return nbdproto.ErrnoInval, "beyond the end of the export"
+	case rq.cmd == nbdproto.CmdTrim && !e.Device.CanDiscard():
+		return nbdproto.ErrnoInval, "TRIM is not offered"
+	case rq.flags&nbdproto.CmdFlagFastZero != 0 && !e.FastZero:
+		return nbdproto.ErrnoNotSup, "zeroes can't be written quickly"
+	case rq.flags&nbdproto.CmdFlagDF != 0 && !w.c.structured:
+		return nbdproto.ErrnoInval, "DF without structured replies"
+	case rq.flags&nbdproto.CmdFlagDF != 0 && rq.length > pieceSize:
+		return nbdproto.ErrnoOverflow, "too long for one chunk"
+	case rq.cmd == nbdproto.CmdBlockStatus && (len(w.c.contexts) == 0 || rq.length == 0):
+		return nbdproto.ErrnoInval, "no metadata context was selected, or nothing asked for"
 	}
 	return 0, ""
 }
@@ -94,17 +96,17 @@ func (c *conn) change(rq request) error {
 	d := c.export.Device
 	var err error
 	switch rq.cmd {
-	case cmdFlush:
+	case nbdproto.CmdFlush:
 		if c.export.readOnly() {
 			return nil
 		}
 		return d.Flush()
-	case cmdTrim:
+	case nbdproto.CmdTrim:
 		err = d.Discard(int64(rq.off), int64(rq.length))
-	case cmdWriteZeroes:
-		err = d.WriteZeroes(int64(rq.off), int64(rq.length), rq.flags&cmdFlagNoHole == 0)
+	case nbdproto.CmdWriteZeroes:
+		err = d.WriteZeroes(int64(rq.off), int64(rq.length), rq.flags&nbdproto.CmdFlagNoHole == 0)
 	}
-	if err == nil && rq.flags&cmdFlagFUA != 0 {
+	if err == nil && rq.flags&nbdproto.CmdFlagFUA != 0 {
 		err = d.Flush()
 	}
 	return err
@@ -150,7 +152,7 @@ func (w *worker) read(rq request) {
 			}
 			continue
 		}
-		if w.c.structured && n >= holeSearch && rq.flags&cmdFlagDF == 0 {
+		if w.c.structured && n >= holeSearch && rq.flags&nbdproto.CmdFlagDF == 0 {
 			hole, part, err := w.c.hole(off, n)
 			if err != nil {
 				w.abandon(rq, err, begun)
@@ -201,7 +203,7 @@ func (w *worker) startRead(rq request) bool {
 	if n == 0 || n > pieceSize || !c.starts() || !c.budget.has(n) {
 		return false
 	}
-	if c.structured && n >= holeSearch && rq.flags&cmdFlagDF == 0 {
+	if c.structured && n >= holeSearch && rq.flags&nbdproto.CmdFlagDF == 0 {
 		if hole, part, err := c.hole(int64(rq.off), n); hole || part < n || err != nil {
 			return false // see read
 		}
@@ -297,10 +299,10 @@ func (w *worker) write(rq request, code uint32, text string) {
 		c.budget.give(b)
 		off += n
 	}
-	if failed == nil && rq.flags&cmdFlagFUA != 0 {
+	if failed == nil && rq.flags&nbdproto.CmdFlagFUA != 0 {
 		failed = c.export.Device.Flush()
 	} else if rq.length <= smallRequest {
-		c.learn(cmdWrite, time.Since(begun))
+		c.learn(nbdproto.CmdWrite, time.Since(begun))
 	}
 	w.finish(rq, failed)
 }
@@ -322,7 +324,7 @@ func (c *conn) outcome(rq request, err error) reply {
 	switch {
 	case err != nil:
 		return c.failure(rq, errno(err), err.Error())
-	case c.structured && rq.cmd == cmdRead:
+	case c.structured && rq.cmd == nbdproto.CmdRead:
 		return doneChunk(rq.cookie) // a READ may not get a simple reply any more
 	}
 	return simpleReply(rq.cookie, 0)

@@ -5,11 +5,13 @@ import (
 	"net"
 	"runtime"
 	"sync"
+
+	"github.com/govmm/govmm/internal/nbdproto"
 )
 
 // reply is a reply or a chunk of one on its way out.
 type reply struct {
-	head    [chunkHeaderSize + 8]byte
+	head    [nbdproto.ChunkHeaderSize + 8]byte
 	n       int    // bytes of head
 	tail    []byte // of chunks with short payloads
 	payload *buffer
@@ -19,9 +21,9 @@ type reply struct {
 }
 
 func simpleReply(cookie uint64, code uint32) reply {
-	r := reply{n: simpleReplySize}
+	r := reply{n: nbdproto.SimpleReplySize}
 	be := binary.BigEndian
-	be.PutUint32(r.head[:], magicSimpleReply)
+	be.PutUint32(r.head[:], nbdproto.MagicSimpleReply)
 	be.PutUint32(r.head[4:], code)
 	be.PutUint64(r.head[8:], cookie)
 	return r
@@ -29,11 +31,11 @@ func simpleReply(cookie uint64, code uint32) reply {
 
 // chunk is the header of a structured reply chunk with length bytes behind it.
 func chunk(cookie uint64, kind uint16, length int, last bool) reply {
-	r := reply{n: chunkHeaderSize}
+	r := reply{n: nbdproto.ChunkHeaderSize}
 	be := binary.BigEndian
-	be.PutUint32(r.head[:], magicStructuredReply)
+	be.PutUint32(r.head[:], nbdproto.MagicStructuredReply)
 	if last {
-		be.PutUint16(r.head[4:], chunkFlagDone)
+		be.PutUint16(r.head[4:], nbdproto.ChunkFlagDone)
 	}
 	be.PutUint16(r.head[6:], kind)
 	be.PutUint64(r.head[8:], cookie)
@@ -41,7 +43,7 @@ func chunk(cookie uint64, kind uint16, length int, last bool) reply {
 	return r
 }
 
-func doneChunk(cookie uint64) reply { return chunk(cookie, chunkNone, 0, true) }
+func doneChunk(cookie uint64) reply { return chunk(cookie, nbdproto.ChunkNone, 0, true) }
 
 func dataChunk(cookie uint64, off int64, b *buffer, last bool) reply {
 	r := dataChunkHeader(cookie, off, len(b.mem), last)
@@ -50,14 +52,14 @@ func dataChunk(cookie uint64, off int64, b *buffer, last bool) reply {
 }
 
 func dataChunkHeader(cookie uint64, off int64, n int, last bool) reply {
-	r := chunk(cookie, chunkOffsetData, 8+n, last)
+	r := chunk(cookie, nbdproto.ChunkOffsetData, 8+n, last)
 	binary.BigEndian.PutUint64(r.head[r.n:], uint64(off))
 	r.n += 8
 	return r
 }
 
 func holeChunk(cookie uint64, off, n int64, last bool) reply {
-	r := chunk(cookie, chunkOffsetHole, 12, last)
+	r := chunk(cookie, nbdproto.ChunkOffsetHole, 12, last)
 	binary.BigEndian.PutUint64(r.head[r.n:], uint64(off))
 	r.n += 8
 	r.tail = binary.BigEndian.AppendUint32(nil, uint32(n))
@@ -66,7 +68,7 @@ func holeChunk(cookie uint64, off, n int64, last bool) reply {
 
 func errorChunk(cookie uint64, code uint32, text string) reply {
 	text = text[:min(len(text), maxName)]
-	r := chunk(cookie, chunkError, 6+len(text), true)
+	r := chunk(cookie, nbdproto.ChunkError, 6+len(text), true)
 	r.tail = binary.BigEndian.AppendUint32(nil, code)
 	r.tail = binary.BigEndian.AppendUint16(r.tail, uint16(len(text)))
 	r.tail = append(r.tail, text...)

@@ -1,6 +1,10 @@
 package nbd
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/govmm/govmm/internal/nbdproto"
+)
 
 // Starter is a Device that can carry out transfers while a worker goes on with
 // the next request; qcow2.Starter, which is the same, says what the methods promise.
@@ -36,7 +40,7 @@ func (w *worker) start(rq request, b *buffer) bool {
 	s := startedPool.Get().(*started)
 	*s = started{c, rq, b}
 	begin := c.starter.StartReadV
-	if rq.cmd == cmdWrite {
+	if rq.cmd == nbdproto.CmdWrite {
 		begin = c.starter.StartWriteV
 	}
 	if begin(w.vectored(b), int64(rq.off), s) {
@@ -54,7 +58,7 @@ func (w *worker) start(rq request, b *buffer) bool {
 // starts reports whether start may do something. Preconditions: recv is held.
 func (c *conn) starts() bool {
 	n := c.underway.Load()
-	return c.starter != nil && n < maxUnderway && (n > 0 || c.in.Buffered() >= requestSize)
+	return c.starter != nil && n < maxUnderway && (n > 0 || c.in.Buffered() >= nbdproto.RequestSize)
 }
 
 // maxUnderway is how many requests of a connection are started at a time: each may take a
@@ -72,7 +76,7 @@ func (w *worker) submit() {
 // Ended implements Ended: it queues the reply, or, as it must not wait, leaves that to
 // who makes durable what was written.
 func (s *started) Ended(err error) {
-	if err == nil && s.rq.cmd == cmdWrite && s.rq.flags&cmdFlagFUA != 0 {
+	if err == nil && s.rq.cmd == nbdproto.CmdWrite && s.rq.flags&nbdproto.CmdFlagFUA != 0 {
 		go func() { s.reply(s.c.export.Device.Flush()) }()
 		return
 	}
@@ -83,7 +87,7 @@ func (s *started) reply(err error) {
 	c, b := s.c, s.b
 	r := c.outcome(s.rq, err)
 	switch {
-	case s.rq.cmd == cmdWrite || err != nil:
+	case s.rq.cmd == nbdproto.CmdWrite || err != nil:
 		c.budget.give(b)
 	case c.structured:
 		r = dataChunk(s.rq.cookie, int64(s.rq.off), b, true)

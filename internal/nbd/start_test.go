@@ -6,6 +6,8 @@ import (
 	"io"
 	"sync"
 	"testing"
+
+	"github.com/govmm/govmm/internal/nbdproto"
 )
 
 // starting is a device that starts transfers: they end, in the reverse order, after
@@ -72,7 +74,7 @@ func (d *starting) started() int {
 // appendRequest appends a request for block i, with i as its cookie.
 func appendRequest(out []byte, cmd command, i uint64, size uint32) []byte {
 	be := binary.BigEndian
-	out = be.AppendUint32(out, magicRequest)
+	out = be.AppendUint32(out, nbdproto.MagicRequest)
 	out = be.AppendUint32(out, uint32(cmd))
 	out = be.AppendUint64(out, i)
 	out = be.AppendUint64(out, i*ramBlock)
@@ -92,18 +94,18 @@ func TestStartedRequests(t *testing.T) {
 			c.choose("a", structured)
 			var out []byte
 			for i := range uint64(blocks) {
-				out = appendRequest(out, cmdWrite, i, ramBlock)
+				out = appendRequest(out, nbdproto.CmdWrite, i, ramBlock)
 				out = append(out, bytes.Repeat([]byte{byte(i + 1)}, ramBlock)...)
 				if i%50 == 49 {
-					out = appendRequest(out, cmdFlush, 1000+i, 0)
+					out = appendRequest(out, nbdproto.CmdFlush, 1000+i, 0)
 				}
 			}
 			go func() { _, _ = c.nc.Write(out) }()
 			seen := make(map[uint64]bool)
 			be := binary.BigEndian
 			for range blocks + blocks/50 {
-				h := c.get(simpleReplySize)
-				if be.Uint32(h) != magicSimpleReply || be.Uint32(h[4:]) != 0 {
+				h := c.get(nbdproto.SimpleReplySize)
+				if be.Uint32(h) != nbdproto.MagicSimpleReply || be.Uint32(h[4:]) != 0 {
 					t.Fatalf("reply %x", h)
 				}
 				seen[be.Uint64(h[8:])] = true
@@ -113,19 +115,19 @@ func TestStartedRequests(t *testing.T) {
 			}
 			out = out[:0]
 			for i := range uint64(blocks) {
-				out = appendRequest(out, cmdRead, i, ramBlock)
+				out = appendRequest(out, nbdproto.CmdRead, i, ramBlock)
 			}
 			go func() { _, _ = c.nc.Write(out) }()
 			for range blocks {
 				var cookie uint64
 				if structured {
-					h := c.get(chunkHeaderSize + 8)
+					h := c.get(nbdproto.ChunkHeaderSize + 8)
 					cookie = be.Uint64(h[8:])
-					if be.Uint16(h[4:]) != chunkFlagDone || be.Uint64(h[chunkHeaderSize:]) != cookie*ramBlock {
+					if be.Uint16(h[4:]) != nbdproto.ChunkFlagDone || be.Uint64(h[nbdproto.ChunkHeaderSize:]) != cookie*ramBlock {
 						t.Fatalf("chunk %x", h)
 					}
 				} else {
-					cookie = be.Uint64(c.get(simpleReplySize)[8:])
+					cookie = be.Uint64(c.get(nbdproto.SimpleReplySize)[8:])
 				}
 				if got := c.get(ramBlock); !bytes.Equal(got, bytes.Repeat([]byte{byte(cookie + 1)}, ramBlock)) {
 					t.Fatalf("block %d: % x...", cookie, got[:8])
@@ -135,17 +137,17 @@ func TestStartedRequests(t *testing.T) {
 				t.Errorf("%d of %d transfers were started", d.started(), 2*blocks)
 			}
 			d.fail.Store(true)
-			out = appendRequest(appendRequest(out[:0], cmdRead, 1, ramBlock), cmdRead, 2, ramBlock)
+			out = appendRequest(appendRequest(out[:0], nbdproto.CmdRead, 1, ramBlock), nbdproto.CmdRead, 2, ramBlock)
 			before := d.started()
 			c.put(out)
 			for range 2 {
 				if structured {
-					h := c.get(chunkHeaderSize)
-					if be.Uint16(h[6:]) != chunkError {
+					h := c.get(nbdproto.ChunkHeaderSize)
+					if be.Uint16(h[6:]) != nbdproto.ChunkError {
 						t.Errorf("chunk %x", h)
 					}
 					c.get(int(be.Uint32(h[16:])))
-				} else if h := c.get(simpleReplySize); be.Uint32(h[4:]) != errnoIO {
+				} else if h := c.get(nbdproto.SimpleReplySize); be.Uint32(h[4:]) != nbdproto.ErrnoIO {
 					t.Errorf("reply %x", h)
 				}
 			}
@@ -169,7 +171,7 @@ func TestEndFinishesWhatWasStarted(t *testing.T) {
 	c.choose("a", false)
 	var out []byte
 	for i := range uint64(8) {
-		out = appendRequest(out, cmdRead, i, ramBlock)
+		out = appendRequest(out, nbdproto.CmdRead, i, ramBlock)
 	}
 	c.put(out)
 	d.gate <- struct{}{} // the device works on them
@@ -181,7 +183,7 @@ func TestEndFinishesWhatWasStarted(t *testing.T) {
 		}
 	}()
 	for range 8 {
-		c.get(simpleReplySize + ramBlock)
+		c.get(nbdproto.SimpleReplySize + ramBlock)
 	}
 	if err := <-ended; err != nil || d.started() == 0 {
 		t.Errorf("%v, %d were started", err, d.started())
@@ -196,7 +198,7 @@ func TestStartedRepliesThatNobodyTakesAreBounded(t *testing.T) {
 	path, stop := start(t, &Server{Exports: []Export{{Name: "a", Device: d}}})
 	c := dial(t, path)
 	c.choose("a", true)
-	one := append(appendRequest(nil, cmdWrite, 1, 16), make([]byte, 16)...)
+	one := append(appendRequest(nil, nbdproto.CmdWrite, 1, 16), make([]byte, 16)...)
 	c.flood(one, 32<<20)
 	if err := stop(); err != nil {
 		t.Error(err)
@@ -234,9 +236,9 @@ func TestStartedRequestsDoNotAllocate(t *testing.T) {
 	c.choose("a", true)
 	var out []byte
 	for i := range uint64(32) {
-		out = appendRequest(out, cmdRead, i, ramBlock)
+		out = appendRequest(out, nbdproto.CmdRead, i, ramBlock)
 	}
-	in := make([]byte, 32*(chunkHeaderSize+8+ramBlock))
+	in := make([]byte, 32*(nbdproto.ChunkHeaderSize+8+ramBlock))
 	n := testing.AllocsPerRun(200, func() {
 		if _, err := c.nc.Write(out); err != nil {
 			t.Fatal(err)
@@ -260,13 +262,13 @@ func TestStartedWritesBecomeDurable(t *testing.T) {
 	c.choose("a", true)
 	var out []byte
 	for i := range uint64(n) {
-		h := appendRequest(nil, cmdWrite, i, ramBlock)
-		binary.BigEndian.PutUint16(h[4:], cmdFlagFUA)
+		h := appendRequest(nil, nbdproto.CmdWrite, i, ramBlock)
+		binary.BigEndian.PutUint16(h[4:], nbdproto.CmdFlagFUA)
 		out = append(append(out, h...), bytes.Repeat([]byte{byte(i + 1)}, ramBlock)...)
 	}
 	go func() { _, _ = c.nc.Write(out) }()
 	for range n {
-		h := c.get(simpleReplySize)
+		h := c.get(nbdproto.SimpleReplySize)
 		i := binary.BigEndian.Uint64(h[8:])
 		if binary.BigEndian.Uint32(h[4:]) != 0 || !d.holds(int(i)) || d.flushes.Load() == 0 {
 			t.Fatalf("reply %x", h)
@@ -276,10 +278,10 @@ func TestStartedWritesBecomeDurable(t *testing.T) {
 		t.Errorf("%d of %d writes were started, %d flushes", d.started(), n, d.flushes.Load())
 	}
 	d.fail.Store(true)
-	c.put(out[:2*(requestSize+ramBlock)])
+	c.put(out[:2*(nbdproto.RequestSize+ramBlock)])
 	for range 2 {
-		h := c.get(chunkHeaderSize)
-		if binary.BigEndian.Uint16(h[6:]) != chunkError {
+		h := c.get(nbdproto.ChunkHeaderSize)
+		if binary.BigEndian.Uint16(h[6:]) != nbdproto.ChunkError {
 			t.Errorf("reply %x to a write that failed", h)
 		}
 		c.get(int(binary.BigEndian.Uint32(h[16:])))
@@ -303,17 +305,17 @@ func TestStartedReadsSendNoHoles(t *testing.T) {
 	c.choose("a", true)
 	var out []byte
 	for i := range uint64(16) {
-		h := appendRequest(nil, cmdRead, i, size)
+		h := appendRequest(nil, nbdproto.CmdRead, i, size)
 		binary.BigEndian.PutUint64(h[16:], i*size)
 		out = append(out, h...)
 	}
 	c.put(out)
 	be := binary.BigEndian
 	for range 16 {
-		h := c.get(chunkHeaderSize)
+		h := c.get(nbdproto.ChunkHeaderSize)
 		i, kind := be.Uint64(h[8:]), be.Uint16(h[6:])
 		body := c.get(int(be.Uint32(h[16:])))
-		if hole := kind == chunkOffsetHole; hole != (i%2 == 1) {
+		if hole := kind == nbdproto.ChunkOffsetHole; hole != (i%2 == 1) {
 			t.Errorf("block %d: chunk %d", i, kind)
 		} else if !hole && !bytes.Equal(body[8:], bytes.Repeat([]byte{byte(i + 1)}, size)) {
 			t.Errorf("block %d: others", i)

@@ -3,6 +3,8 @@ package nbd
 import (
 	"encoding/binary"
 	"errors"
+
+	"github.com/govmm/govmm/internal/nbdproto"
 )
 
 // maxExtents is how many extents a reply to BLOCK_STATUS has at most, in all its
@@ -12,7 +14,7 @@ const maxExtents = 4096
 // blockStatus carries out BLOCK_STATUS: one chunk for each selected context.
 func (w *worker) blockStatus(rq request) {
 	limit := max(1, maxExtents/len(w.c.contexts))
-	if rq.flags&cmdFlagReqOne != 0 {
+	if rq.flags&nbdproto.CmdFlagReqOne != 0 {
 		limit = 1
 	}
 	var chunks []reply
@@ -22,7 +24,7 @@ func (w *worker) blockStatus(rq request) {
 			w.finish(rq, err)
 			return
 		}
-		r := chunk(rq.cookie, chunkBlockStatus, len(extents), i == len(w.c.contexts)-1)
+		r := chunk(rq.cookie, nbdproto.ChunkBlockStatus, len(extents), i == len(w.c.contexts)-1)
 		r.tail = extents
 		chunks = append(chunks, r)
 	}

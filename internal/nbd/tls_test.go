@@ -16,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/govmm/govmm/internal/nbdproto"
 )
 
 // credentials makes an authority, and a server's and a client's certificate of
@@ -65,7 +67,7 @@ func credentials(t *testing.T) (dir string) {
 // upgrade starts TLS on a connection.
 func (c *client) upgrade(config *tls.Config) error {
 	c.t.Helper()
-	c.accepted(c.option(optStartTLS, nil))
+	c.accepted(c.option(nbdproto.OptStartTLS, nil))
 	t := tls.Client(c.nc, config)
 	c.nc = t
 	return t.Handshake()
@@ -87,18 +89,18 @@ func TestTLS(t *testing.T) {
 	}
 
 	c := dial(t, path)
-	if r := c.option(optList, nil); r[0].kind != repErrTLSReqd {
+	if r := c.option(nbdproto.OptList, nil); r[0].kind != nbdproto.RepErrTLSReqd {
 		t.Errorf("LIST in the clear: %#x", r[0].kind)
 	}
 	if err := c.upgrade(&tls.Config{RootCAs: roots, ServerName: "localhost", Certificates: []tls.Certificate{pair}}); err != nil {
 		t.Fatal(err)
 	}
-	if r := c.option(optStartTLS, nil); r[0].kind != repErrInvalid {
+	if r := c.option(nbdproto.OptStartTLS, nil); r[0].kind != nbdproto.RepErrInvalid {
 		t.Errorf("STARTTLS again: %#x", r[0].kind)
 	}
 	c.choose("a", true)
 	data := bytes.Repeat([]byte("secret"), 500_000)
-	c.request(cmdWrite, 0, 1, 100, uint32(len(data)))
+	c.request(nbdproto.CmdWrite, 0, 1, 100, uint32(len(data)))
 	c.put(data)
 	if code := c.simple(1); code != 0 {
 		t.Fatal(code)
@@ -117,11 +119,11 @@ func TestTLS(t *testing.T) {
 	}
 
 	c = dial(t, path)
-	c.put(uint64(magicOption), uint32(optStartTLS), uint32(0), uint64(magicOption))
+	c.put(uint64(nbdproto.MagicOption), uint32(nbdproto.OptStartTLS), uint32(0), uint64(nbdproto.MagicOption))
 	c.closed()
 
 	c = dial(t, path)
-	c.put(uint64(magicOption), uint32(optExportName), uint32(1), "a")
+	c.put(uint64(nbdproto.MagicOption), uint32(nbdproto.OptExportName), uint32(1), "a")
 	c.closed()
 }
 

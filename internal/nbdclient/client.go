@@ -7,18 +7,12 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/govmm/govmm/internal/nbdproto"
 )
 
 // defaultMaxBlock is the most bytes of a READ or WRITE where the server says nothing.
 const defaultMaxBlock = 32 << 20
-
-// Transmission flags.
-const (
-	flagReadOnly        = 1 << 1
-	flagSendFlush       = 1 << 2
-	flagSendTrim        = 1 << 5
-	flagSendWriteZeroes = 1 << 6
-)
 
 // Client is an export of a server as a file of a fixed size. Its methods may be
 // called concurrently; requests are sent as they come, and wait for each other nowhere.
@@ -127,7 +121,7 @@ func (c *Client) current() export {
 }
 
 // ReadOnly reports whether the server refuses writes.
-func (c *Client) ReadOnly() bool { return c.current().flags&flagReadOnly != 0 }
+func (c *Client) ReadOnly() bool { return c.current().flags&nbdproto.FlagReadOnly != 0 }
 
 // Alignment is what offsets and lengths of requests must be multiples of, in bytes.
 func (c *Client) Alignment() int64 { return c.current().minBlock }
@@ -147,7 +141,7 @@ func (c *Client) ReadV(bufs [][]byte, off int64) error {
 			}
 			return fill(zeroes{}, part, have, n-have)
 		}
-		return c.do(&request{cmd: cmdRead, off: off, n: uint32(n), data: part})
+		return c.do(&request{cmd: nbdproto.CmdRead, off: off, n: uint32(n), data: part})
 	})
 }
 
@@ -158,16 +152,16 @@ func (c *Client) WriteV(bufs [][]byte, off int64) error {
 		if off > e.size-n {
 			return syscall.ENOSPC
 		}
-		return c.do(&request{cmd: cmdWrite, off: off, n: uint32(n), data: part})
+		return c.do(&request{cmd: nbdproto.CmdWrite, off: off, n: uint32(n), data: part})
 	})
 }
 
 // Sync implements qcow2.File.
 func (c *Client) Sync() error {
-	if c.current().flags&flagSendFlush == 0 {
+	if c.current().flags&nbdproto.FlagSendFlush == 0 {
 		return nil
 	}
-	return c.do(&request{cmd: cmdFlush})
+	return c.do(&request{cmd: nbdproto.CmdFlush})
 }
 
 // Truncate implements qcow2.File: the size is fixed.
@@ -187,16 +181,16 @@ func (errGrow) Unwrap() error { return errors.ErrUnsupported }
 
 // PunchHole implements qcow2.File.
 func (c *Client) PunchHole(off, n int64) error {
-	if c.current().flags&flagSendWriteZeroes == 0 {
+	if c.current().flags&nbdproto.FlagSendWriteZeroes == 0 {
 		return errors.ErrUnsupported
 	}
-	return c.pieces(cmdWriteZeroes, 0, off, n)
+	return c.pieces(nbdproto.CmdWriteZeroes, 0, off, n)
 }
 
 // ZeroRange implements qcow2.File.
 func (c *Client) ZeroRange(off, n int64) error {
-	if c.current().flags&flagSendWriteZeroes != 0 {
-		return c.pieces(cmdWriteZeroes, cmdFlagNoHole, off, n)
+	if c.current().flags&nbdproto.FlagSendWriteZeroes != 0 {
+		return c.pieces(nbdproto.CmdWriteZeroes, nbdproto.CmdFlagNoHole, off, n)
 	}
 	zero := make([]byte, min(n, 1<<20))
 	for n > 0 {
@@ -212,10 +206,10 @@ func (c *Client) ZeroRange(off, n int64) error {
 // Trim says that the contents of a range are not needed any more; what it reads as
 // from then on is not known.
 func (c *Client) Trim(off, n int64) error {
-	if c.current().flags&flagSendTrim == 0 {
+	if c.current().flags&nbdproto.FlagSendTrim == 0 {
 		return nil
 	}
-	return c.pieces(cmdTrim, 0, off, n)
+	return c.pieces(nbdproto.CmdTrim, 0, off, n)
 }
 
 // pieces sends a request without data, in parts that the protocol has room for.
@@ -247,7 +241,7 @@ func (c *Client) Status(off, n int64) (data, zero bool, length int64, err error)
 		return true, false, n, nil
 	}
 	ask := min(n, math.MaxInt32&^(e.minBlock-1))
-	r := request{cmd: cmdBlockStatus, flags: cmdFlagReqOne, off: off, n: uint32(ask)}
+	r := request{cmd: nbdproto.CmdBlockStatus, flags: nbdproto.CmdFlagReqOne, off: off, n: uint32(ask)}
 	if err := c.do(&r); err != nil {
 		return false, false, 0, err
 	}

@@ -9,35 +9,12 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/govmm/govmm/internal/nbdproto"
 )
 
-// Commands, their flags, replies.
-const (
-	cmdRead        = 0
-	cmdWrite       = 1
-	cmdDisconnect  = 2
-	cmdFlush       = 3
-	cmdTrim        = 4
-	cmdWriteZeroes = 6
-	cmdBlockStatus = 7
-
-	cmdFlagNoHole = 1 << 1
-	cmdFlagReqOne = 1 << 3
-
-	magicRequest         = 0x25609513
-	magicSimpleReply     = 0x67446698
-	magicStructuredReply = 0x668e33ef
-
-	chunkNone        = 0
-	chunkOffsetData  = 1
-	chunkOffsetHole  = 2
-	chunkBlockStatus = 5
-	chunkErrorBit    = 1 << 15
-	chunkErrorOffset = chunkErrorBit | 2
-	chunkFlagDone    = 1
-
-	maxErrorChunk = 8 << 10 // bytes
-)
+// maxErrorChunk is how many bytes a chunk with an error may have.
+const maxErrorChunk = 8 << 10
 
 // request is one request, while it is under way.
 type request struct {
@@ -117,14 +94,14 @@ func (c *conn) perform(r *request) error {
 	cookie := c.cookie
 	c.waiting[cookie] = r
 	c.mu.Unlock()
-	header := be.AppendUint32(make([]byte, 0, 28), magicRequest)
+	header := be.AppendUint32(make([]byte, 0, 28), nbdproto.MagicRequest)
 	header = be.AppendUint16(header, r.flags)
 	header = be.AppendUint16(header, r.cmd)
 	header = be.AppendUint64(header, cookie)
 	header = be.AppendUint64(header, uint64(r.off))
 	header = be.AppendUint32(header, r.n)
 	bufs := net.Buffers{header}
-	if r.cmd == cmdWrite {
+	if r.cmd == nbdproto.CmdWrite {
 		bufs = append(bufs, r.data...)
 	}
 	c.send.Lock()
@@ -193,12 +170,12 @@ func (c *conn) reply() error {
 		return err
 	}
 	switch be.Uint32(h[:]) {
-	case magicSimpleReply:
+	case nbdproto.MagicSimpleReply:
 		code := be.Uint32(h[4:])
-		if c.structured && r.cmd == cmdRead && code == 0 {
+		if c.structured && r.cmd == nbdproto.CmdRead && code == 0 {
 			return errors.New("simple reply to a READ")
 		}
-		if r.err = serverError(code); r.err == nil && r.cmd == cmdRead {
+		if r.err = serverError(code); r.err == nil && r.cmd == nbdproto.CmdRead {
 			if err := fill(c.r, r.data, 0, int64(r.n)); err != nil {
 				return err
 			}
@@ -206,7 +183,7 @@ func (c *conn) reply() error {
 		}
 		c.finish(cookie, r)
 		return nil
-	case magicStructuredReply:
+	case nbdproto.MagicStructuredReply:
 		if !c.structured {
 			return errors.New("structured reply that nobody asked for")
 		}
@@ -219,10 +196,10 @@ func (c *conn) reply() error {
 	if err := c.chunk(r, be.Uint16(h[6:]), be.Uint32(h[16:])); err != nil {
 		return err
 	}
-	if be.Uint16(h[4:])&chunkFlagDone == 0 {
+	if be.Uint16(h[4:])&nbdproto.ChunkFlagDone == 0 {
 		return nil
 	}
-	if r.err == nil && r.cmd == cmdRead && r.filled != int64(r.n) {
+	if r.err == nil && r.cmd == nbdproto.CmdRead && r.filled != int64(r.n) {
 		return fmt.Errorf("READ of %d bytes was answered with %d", r.n, r.filled)
 	}
 	c.finish(cookie, r)
@@ -232,15 +209,15 @@ func (c *conn) reply() error {
 // chunk receives the payload of a part of a structured reply.
 func (c *conn) chunk(r *request, kind uint16, n uint32) error {
 	switch {
-	case kind == chunkNone && n == 0:
+	case kind == nbdproto.ChunkNone && n == 0:
 		return nil
-	case kind == chunkOffsetData && r.cmd == cmdRead && n > 8:
+	case kind == nbdproto.ChunkOffsetData && r.cmd == nbdproto.CmdRead && n > 8:
 		at, err := c.place(r, int64(n-8))
 		if err != nil {
 			return err
 		}
 		return fill(c.r, r.data, at, int64(n-8))
-	case kind == chunkOffsetHole && r.cmd == cmdRead && n == 12:
+	case kind == nbdproto.ChunkOffsetHole && r.cmd == nbdproto.CmdRead && n == 12:
 		var b [12]byte
 		if _, err := io.ReadFull(c.r, b[:]); err != nil {
 			return err
@@ -250,7 +227,7 @@ func (c *conn) chunk(r *request, kind uint16, n uint32) error {
 			return err
 		}
 		return fill(zeroes{}, r.data, at, int64(be.Uint32(b[8:])))
-	case kind == chunkBlockStatus && r.cmd == cmdBlockStatus && n >= 12 && n%8 == 4:
+	case kind == nbdproto.ChunkBlockStatus && r.cmd == nbdproto.CmdBlockStatus && n >= 12 && n%8 == 4:
 		var b [12]byte
 		if _, err := io.ReadFull(c.r, b[:]); err != nil {
 			return err
@@ -261,7 +238,7 @@ func (c *conn) chunk(r *request, kind uint16, n uint32) error {
 		r.extent, r.extentFlags = be.Uint32(b[4:]), be.Uint32(b[8:])
 		_, err := c.r.Discard(int(n - 12))
 		return err
-	case kind&chunkErrorBit != 0 && n >= 6 && n <= maxErrorChunk:
+	case kind&nbdproto.ChunkErrorBit != 0 && n >= 6 && n <= maxErrorChunk:
 		b := make([]byte, n)
 		if _, err := io.ReadFull(c.r, b); err != nil {
 			return err
@@ -334,8 +311,8 @@ func serverError(code uint32) error {
 
 // disconnect ends the connection in the way of the protocol.
 func (c *conn) disconnect() {
-	header := be.AppendUint32(make([]byte, 0, 28), magicRequest)
-	header = be.AppendUint32(header, cmdDisconnect)
+	header := be.AppendUint32(make([]byte, 0, 28), nbdproto.MagicRequest)
+	header = be.AppendUint32(header, nbdproto.CmdDisconnect)
 	header = append(header, make([]byte, 20)...)
 	_ = c.nc.SetWriteDeadline(time.Now().Add(time.Second))
 	c.send.Lock()

@@ -7,45 +7,15 @@ import (
 	"fmt"
 	"io"
 	"net"
+
+	"github.com/govmm/govmm/internal/nbdproto"
 )
 
-// Magic numbers, options, replies and flags of the handshake.
-const (
-	magicServer      = 0x4e42444d41474943 // "NBDMAGIC"
-	magicOption      = 0x49484156454f5054 // "IHAVEOPT"
-	magicOld         = 0x00420281861253
-	magicOptionReply = 0x0003e889045565a9
-
-	fixedNewstyle = 1 << 0
-	noZeroes      = 1 << 1
-
-	optExportName      = 1
-	optAbort           = 2
-	optGo              = 7
-	optStructuredReply = 8
-	optSetMetaContext  = 10
-
-	repAck         = 1
-	repInfo        = 3
-	repMetaContext = 4
-	repError       = 1 << 31
-	repErrUnsup    = repError | 1
-	repErrPolicy   = repError | 2
-	repErrInvalid  = repError | 3
-	repErrPlatform = repError | 4
-	repErrTLSReqd  = repError | 5
-	repErrUnknown  = repError | 6
-	repErrShutdown = repError | 7
-	repErrBlocks   = repError | 8
-
-	infoExport    = 0
-	infoBlockSize = 3
-
-	maxOptionReply = 32 << 10 // bytes
-)
+// maxOptionReply is how many bytes a reply to an option may have.
+const maxOptionReply = 32 << 10
 
 var optionNames = map[uint32]string{
-	optExportName: "export name", optGo: "go", optStructuredReply: "structured reply", optSetMetaContext: "set meta context",
+	nbdproto.OptExportName: "export name", nbdproto.OptGo: "go", nbdproto.OptStructuredReply: "structured reply", nbdproto.OptSetMetaContext: "set meta context",
 }
 
 // export is what the handshake tells of an export.
@@ -78,13 +48,13 @@ var be = binary.BigEndian
 func negotiate(nc net.Conn, r *bufio.Reader, t *Target) (e export, err error) {
 	h := handshake{w: nc, r: r}
 	e = export{minBlock: 1, maxBlock: defaultMaxBlock}
-	if m := h.uint64(); h.err == nil && m != magicServer {
+	if m := h.uint64(); h.err == nil && m != nbdproto.MagicServer {
 		return e, fmt.Errorf("Bad initial magic received: 0x%x", m)
 	}
 	switch m := h.uint64(); {
 	case h.err != nil:
 		return e, h.failed()
-	case m == magicOld:
+	case m == nbdproto.MagicOld:
 		if t.Export != "" {
 			return e, errors.New("Server does not support non-empty export names")
 		}
@@ -93,20 +63,20 @@ func negotiate(nc net.Conn, r *bufio.Reader, t *Target) (e export, err error) {
 		h.bytes(124)
 		e.flags = uint16(flags)
 		return e, h.complete(&e)
-	case m != magicOption:
+	case m != nbdproto.MagicOption:
 		return e, fmt.Errorf("Bad server magic received: 0x%x", m)
 	}
 	flags := h.uint16()
-	h.send(be.AppendUint32(nil, uint32(flags&(fixedNewstyle|noZeroes))))
-	if flags&fixedNewstyle != 0 {
+	h.send(be.AppendUint32(nil, uint32(flags&(nbdproto.HandshakeFixedNewstyle|nbdproto.HandshakeNoZeroes))))
+	if flags&nbdproto.HandshakeFixedNewstyle != 0 {
 		done, err := h.fixed(t, &e)
 		if err != nil || done {
 			return e, errors.Join(err, h.complete(&e))
 		}
 	}
-	h.option(optExportName, []byte(t.Export))
+	h.option(nbdproto.OptExportName, []byte(t.Export))
 	e.size, e.flags = int64(h.uint64()), h.uint16()
-	if flags&noZeroes == 0 {
+	if flags&nbdproto.HandshakeNoZeroes == 0 {
 		h.bytes(124)
 	}
 	return e, h.complete(&e)
@@ -158,7 +128,7 @@ func (h *handshake) complete(e *export) error {
 }
 
 func (h *handshake) option(code uint32, data []byte) {
-	b := be.AppendUint64(nil, magicOption)
+	b := be.AppendUint64(nil, nbdproto.MagicOption)
 	b = be.AppendUint32(b, code)
 	b = be.AppendUint32(b, uint32(len(data)))
 	h.send(append(b, data...))
@@ -170,7 +140,7 @@ func (h *handshake) reply(code uint32) (kind uint32, data []byte) {
 	kind, n := h.uint32(), h.uint32()
 	switch {
 	case h.err != nil:
-	case magic != magicOptionReply:
+	case magic != nbdproto.MagicOptionReply:
 		h.err = errors.New("Unexpected option reply magic")
 	case option != code:
 		h.err = fmt.Errorf("Unexpected option type %d (%s), expected %d (%s)", option, optionNames[option], code, optionNames[code])
@@ -185,34 +155,34 @@ func (h *handshake) reply(code uint32) (kind uint32, data []byte) {
 // fixed enters the transmission phase by GO; done is false if the server does not
 // know that.
 func (h *handshake) fixed(t *Target, e *export) (done bool, err error) {
-	h.option(optStructuredReply, nil)
-	if kind, _ := h.reply(optStructuredReply); h.err == nil && kind == repAck {
+	h.option(nbdproto.OptStructuredReply, nil)
+	if kind, _ := h.reply(nbdproto.OptStructuredReply); h.err == nil && kind == nbdproto.RepAck {
 		e.structured = true
 		if err := h.context(t, e); err != nil {
 			return false, err
 		}
 	}
 	data := be.AppendUint32(nil, uint32(len(t.Export)))
-	data = append(append(data, t.Export...), 0, 1, 0, infoBlockSize)
-	h.option(optGo, data)
+	data = append(append(data, t.Export...), 0, 1, 0, nbdproto.InfoBlockSize)
+	h.option(nbdproto.OptGo, data)
 	seen := false
 	for h.err == nil {
-		kind, data := h.reply(optGo)
+		kind, data := h.reply(nbdproto.OptGo)
 		switch {
 		case h.err != nil:
-		case kind == repErrUnsup:
+		case kind == nbdproto.RepErrUnsup:
 			return false, nil
-		case kind&repError != 0:
-			return false, h.refused(optGo, kind, data)
-		case kind == repAck && !seen:
+		case kind&nbdproto.RepError != 0:
+			return false, h.refused(nbdproto.OptGo, kind, data)
+		case kind == nbdproto.RepAck && !seen:
 			return false, errors.New("broken server omitted NBD_INFO_EXPORT")
-		case kind == repAck:
+		case kind == nbdproto.RepAck:
 			return true, nil
-		case kind != repInfo || len(data) < 2:
+		case kind != nbdproto.RepInfo || len(data) < 2:
 			return false, fmt.Errorf("unexpected reply type %d (%s)", kind, "option go")
-		case be.Uint16(data) == infoExport && len(data) == 12:
+		case be.Uint16(data) == nbdproto.InfoExport && len(data) == 12:
 			e.size, e.flags, seen = int64(be.Uint64(data[2:])), be.Uint16(data[10:]), true
-		case be.Uint16(data) == infoBlockSize && len(data) == 14:
+		case be.Uint16(data) == nbdproto.InfoBlockSize && len(data) == 14:
 			if err := e.blocks(be.Uint32(data[2:]), be.Uint32(data[10:])); err != nil {
 				return false, err
 			}
@@ -244,14 +214,14 @@ func (h *handshake) context(t *Target, e *export) error {
 	data = append(data, t.Export...)
 	data = be.AppendUint32(data, 1)
 	data = be.AppendUint32(data, uint32(len(name)))
-	h.option(optSetMetaContext, append(data, name...))
+	h.option(nbdproto.OptSetMetaContext, append(data, name...))
 	for h.err == nil {
-		kind, data := h.reply(optSetMetaContext)
+		kind, data := h.reply(nbdproto.OptSetMetaContext)
 		switch {
 		case h.err != nil:
-		case kind == repMetaContext && len(data) >= 4 && string(data[4:]) == name:
+		case kind == nbdproto.RepMetaContext && len(data) >= 4 && string(data[4:]) == name:
 			e.context, e.status = be.Uint32(data), true
-		case kind == repMetaContext:
+		case kind == nbdproto.RepMetaContext:
 			return fmt.Errorf("Failed to negotiate meta context '%s', server answered with different context", name)
 		case t.Context != "" && !e.status:
 			return fmt.Errorf("requested x-dirty-bitmap %s not found", name)
@@ -267,23 +237,23 @@ func (h *handshake) refused(code, kind uint32, data []byte) error {
 	o := fmt.Sprintf("option %d (%s)", code, optionNames[code])
 	text := ""
 	switch kind {
-	case repErrPolicy:
+	case nbdproto.RepErrPolicy:
 		text = "Denied by server for " + o
-	case repErrInvalid:
+	case nbdproto.RepErrInvalid:
 		text = "Invalid parameters for " + o
-	case repErrPlatform:
+	case nbdproto.RepErrPlatform:
 		text = "Server lacks support for " + o
-	case repErrTLSReqd:
+	case nbdproto.RepErrTLSReqd:
 		text = "TLS negotiation required before " + o
-	case repErrUnknown:
+	case nbdproto.RepErrUnknown:
 		text = "Requested export not available"
-	case repErrShutdown:
+	case nbdproto.RepErrShutdown:
 		text = "Server shutting down before " + o
-	case repErrBlocks:
+	case nbdproto.RepErrBlocks:
 		text = "Server requires INFO_BLOCK_SIZE for " + o
 	default:
 		text = "Unknown error code when asking for " + o
 	}
-	h.option(optAbort, nil)
+	h.option(nbdproto.OptAbort, nil)
 	return &OptionError{text, string(data)}
 }

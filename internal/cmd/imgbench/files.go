@@ -15,10 +15,10 @@ type fileSet struct {
 
 var (
 	nothing = fileSet{"nothing", func(*sides, string) error { return nil }}
-	// fullFiles are a disk of 1 GiB without a zero, sparseFiles one of 16 GiB with
+	// fullFiles are a disk of 512 MiB without a zero, sparseFiles one of 16 GiB with
 	// 64 KiB of data in each 16 MiB: raw and qcow2.
 	fullFiles = fileSet{"full", func(s *sides, dir string) error {
-		return s.bothFormats(dir, "1G", gib/mib, "1M", "1M")
+		return s.bothFormats(dir, "512M", 512, "1M", "1M")
 	}}
 	sparseFiles = fileSet{"sparse", func(s *sides, dir string) error {
 		return s.bothFormats(dir, "16G", kib, "64k", "16M")
@@ -112,25 +112,25 @@ func writeText(file string, mebibytes int) error {
 	return out.Close()
 }
 
-// makeOverlay makes a disk of 4 GiB with 256 MiB of data, an overlay that
+// makeOverlay makes a disk of 4 GiB with 128 MiB of data, an overlay that
 // changes a quarter of those and adds as much, and another base, which differs
-// from the first in 64 MiB.
+// from the first in 32 MiB.
 func makeOverlay(s *sides, dir string) error {
 	file := func(name string) string { return filepath.Join(dir, name) }
 	if err := s.create(file("base"), "4G"); err != nil {
 		return err
 	}
-	if err := s.fill(file("base"), "qcow2", 4096, "64k", "128k"); err != nil {
+	if err := s.fill(file("base"), "qcow2", 2048, "64k", "128k"); err != nil {
 		return err
 	}
 	if err := s.tool("cp", file("base"), file("other")); err != nil {
 		return err
 	}
-	if err := s.fill(file("other"), "qcow2", 64, "1M", "64M"); err != nil {
+	if err := s.fill(file("other"), "qcow2", 32, "1M", "64M"); err != nil {
 		return err
 	}
 	if err := s.tool("qemu-img", "create", "-q", "-f", "qcow2", "-b", "base", "-F", "qcow2", file("top")); err != nil {
 		return err
 	}
-	return s.fill(file("top"), "qcow2", 2048, "64k", "448k")
+	return s.fill(file("top"), "qcow2", 1024, "64k", "448k")
 }

@@ -24,13 +24,13 @@ func TestLine(t *testing.T) {
 	one := func(seconds float64, cpu time.Duration) sample {
 		return sample{seconds: seconds, cpu: cpu, peak: 10 * mib}
 	}
-	c := comparison{count: 1000, ways: append([]way{ours}, theirs(false)...), samples: [][]sample{
+	c := comparison{count: 1000, goal: goal{2, 0.2}, ways: append([]way{ours}, theirs(false)...), samples: [][]sample{
 		{one(1, time.Second), one(4, time.Second), one(1, time.Second)},
 		{one(9, time.Second), one(9, time.Second), one(9, time.Second)},
 		{one(2, 4*time.Second), one(8, 4*time.Second), one(2, 4*time.Second)},
 	}}
 	got := strings.Fields(c.line("name"))
-	want := strings.Fields("name 1000 500 (io_uring) 2.00 1000.0 4000.0 0.25 10 10")
+	want := strings.Fields("name 1000 500 (io_uring) 2.00 1000.0 4000.0 0.25 10 10 2.00/0.20 no: CPU")
 	if strings.Join(got, " ") != strings.Join(want, " ") {
 		t.Errorf("%q, want %q", got, want)
 	}

@@ -7,15 +7,8 @@ import (
 	"io"
 	"time"
 
+	"github.com/govmm/govmm/internal/nbdproto"
 	"golang.org/x/sys/unix"
-)
-
-// Commands of the NBD protocol that rows are made of.
-const (
-	nbdRead        = 0
-	nbdWrite       = 1
-	nbdTrim        = 4
-	nbdWriteZeroes = 6
 )
 
 // nbdClient is a client that costs as little as it can beside the server that it
@@ -105,21 +98,16 @@ func (c *nbdClient) send() error {
 
 // handshake chooses the default export, with structured replies.
 func (c *nbdClient) handshake() error {
-	const (
-		option          = 0x49484156454f5054 // "IHAVEOPT"
-		structuredReply = 8
-		gotoExport      = 7
-	)
 	be := binary.BigEndian
 	if _, err := c.fill(18); err != nil {
 		return err
 	}
-	hello := be.AppendUint32(nil, 3) // fixed newstyle, no zeroes
+	hello := be.AppendUint32(nil, nbdproto.HandshakeFixedNewstyle|nbdproto.HandshakeNoZeroes)
 	for _, o := range []struct {
 		code uint32
 		data []byte
-	}{{structuredReply, nil}, {gotoExport, make([]byte, 6)}} {
-		hello = be.AppendUint32(be.AppendUint64(hello, option), o.code)
+	}{{nbdproto.OptStructuredReply, nil}, {nbdproto.OptGo, make([]byte, 6)}} {
+		hello = be.AppendUint32(be.AppendUint64(hello, nbdproto.MagicOption), o.code)
 		hello = append(be.AppendUint32(hello, uint32(len(o.data))), o.data...)
 	}
 	c.iov = append(c.iov[:0], hello)
@@ -136,11 +124,11 @@ func (c *nbdClient) handshake() error {
 		switch {
 		case err != nil:
 			return err
-		case kind&(1<<31) != 0:
+		case kind&nbdproto.RepError != 0:
 			return fmt.Errorf("the server refused an option: %#x %s", kind, data)
-		case kind == 1:
+		case kind == nbdproto.RepAck:
 			acknowledged++
-		case kind == 3 && len(data) == 12 && be.Uint16(data) == 0:
+		case kind == nbdproto.RepInfo && len(data) == 12 && be.Uint16(data) == nbdproto.InfoExport:
 			c.size = int64(be.Uint64(data[2:]))
 		}
 	}
@@ -149,7 +137,7 @@ func (c *nbdClient) handshake() error {
 
 // run sends the requests of a row and returns how long they took.
 func (c *nbdClient) run(r *nbdRow) (time.Duration, error) {
-	if r.command == nbdWrite {
+	if r.command == nbdproto.CmdWrite {
 		c.data = make([]byte, r.size)
 		for i := range c.data {
 			c.data[i] = byte(i*7 + 1)
@@ -162,7 +150,7 @@ func (c *nbdClient) run(r *nbdRow) (time.Duration, error) {
 	}
 	for done := 0; done < r.count; {
 		ended := 0
-		for first := true; first || len(c.have) >= replySize; first = false {
+		for first := true; first || len(c.have) >= nbdproto.SimpleReplySize; first = false {
 			last, err := c.reply()
 			if err != nil {
 				return 0, err
@@ -183,50 +171,45 @@ func (c *nbdClient) run(r *nbdRow) (time.Duration, error) {
 
 // request sends n requests of a row, from one on.
 func (c *nbdClient) request(r *nbdRow, from, n int) error {
-	const size = 28
 	c.out, c.iov = c.out[:0], c.iov[:0]
 	be := binary.BigEndian
 	for i := from; i < from+n; i++ {
-		c.out = be.AppendUint32(c.out, 0x25609513)
+		c.out = be.AppendUint32(c.out, nbdproto.MagicRequest)
 		c.out = be.AppendUint32(c.out, uint32(r.command))
 		c.out = be.AppendUint64(c.out, uint64(i))
 		c.out = be.AppendUint64(c.out, uint64(int64(i)*r.step%c.size))
 		c.out = be.AppendUint32(c.out, uint32(r.size))
 	}
-	if r.command != nbdWrite {
+	if r.command != nbdproto.CmdWrite {
 		c.iov = append(c.iov, c.out)
 		return c.send()
 	}
 	for i := range n {
-		c.iov = append(c.iov, c.out[i*size:(i+1)*size], c.data)
+		c.iov = append(c.iov, c.out[i*nbdproto.RequestSize:(i+1)*nbdproto.RequestSize], c.data)
 	}
 	return c.send()
 }
 
-// replySize is the size of a simple reply, the smallest there is.
-const replySize = 16
-
 // reply takes a simple reply or one chunk, and reports whether a request ended
 // with it.
 func (c *nbdClient) reply() (last bool, err error) {
-	const simple, structured = 0x67446698, 0x668e33ef
 	be := binary.BigEndian
-	h, err := c.fill(replySize)
+	h, err := c.fill(nbdproto.SimpleReplySize)
 	if err != nil {
 		return false, err
 	}
 	switch magic := be.Uint32(h); magic {
-	case simple:
+	case nbdproto.MagicSimpleReply:
 		if code := be.Uint32(h[4:]); code != 0 {
 			return false, fmt.Errorf("request %d failed: error %d", be.Uint64(h[8:]), code)
 		}
 		return true, nil
-	case structured:
-		last, kind, cookie := h[5]&1 != 0, be.Uint16(h[6:]), be.Uint64(h[8:])
-		if h, err = c.fill(4); err != nil {
+	case nbdproto.MagicStructuredReply:
+		last, kind, cookie := h[5]&nbdproto.ChunkFlagDone != 0, be.Uint16(h[6:]), be.Uint64(h[8:])
+		if h, err = c.fill(nbdproto.ChunkHeaderSize - nbdproto.SimpleReplySize); err != nil {
 			return false, err
 		}
-		if kind&(1<<15) != 0 {
+		if kind&nbdproto.ChunkErrorBit != 0 {
 			return false, fmt.Errorf("request %d failed: chunk of kind %#x", cookie, kind)
 		}
 		return last, c.drop(int(be.Uint32(h)))

@@ -1,6 +1,10 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/govmm/govmm/internal/nbdproto"
+)
 
 // nbdRow is one line of the table of NBD servers.
 type nbdRow struct {
@@ -15,9 +19,9 @@ func nbdRows() []nbdRow {
 	for _, direct := range []bool{false, true} {
 		for _, depth := range []int{1, 32} {
 			where := map[bool]string{false: "cache", true: "direct"}[direct]
-			add := func(name string, command uint16, r row) {
+			add := func(name string, command uint16, g goal, r row) {
 				r.name = fmt.Sprintf("nbd: %s, %s, depth %d", name, where, depth)
-				r.direct, r.depth = direct, depth
+				r.direct, r.depth, r.goal = direct, depth, g
 				if r.step == 0 {
 					r.step = r.size
 				}
@@ -29,26 +33,44 @@ func nbdRows() []nbdRow {
 				}
 				list = append(list, nbdRow{r, command})
 			}
-			add("4k read", nbdRead, row{image: full, count: 120000, size: 4 * kib, step: scatter4K})
-			add("4k write", nbdWrite, row{image: full, count: 80000, size: 4 * kib, step: scatter4K})
-			add("4k fresh write", nbdWrite, row{image: empty, count: 16000, size: 4 * kib, step: 64 * kib, fresh: true})
-			add("4k fresh write, scattered", nbdWrite, row{image: empty, count: 8000, size: 4 * kib, step: scatter64K, fresh: true})
-			add("64k read", nbdRead, row{image: full, count: 32000, size: 64 * kib})
-			add("64k write", nbdWrite, row{image: full, count: 16000, size: 64 * kib})
-			add("1M read", nbdRead, row{image: full, count: 3000, size: mib})
-			add("1M write", nbdWrite, row{image: full, count: 1500, size: mib})
-			add("4k read of 2T, preallocated", nbdRead, row{image: huge, count: 60000, size: 4 * kib, step: scatterBig})
-			add("4k read of 2T, sparse", nbdRead, row{image: sparse, count: 60000, size: 4 * kib, step: scatterSparse})
-			add("4k read through a chain of 3", nbdRead, row{image: chain, count: 80000, size: 4 * kib, step: scatter4K})
-			add("64k write of zeroes", nbdWriteZeroes, row{image: allocated, count: 16000, size: 64 * kib, fresh: true})
-			add("64k trim", nbdTrim, row{image: allocated, count: 16000, size: 64 * kib, fresh: true})
+			small, fresh, large, whole := nbdGoals(direct, depth)
+			add("4k read", nbdproto.CmdRead, small, row{image: full, count: 120000, size: 4 * kib, step: scatter4K})
+			add("4k write", nbdproto.CmdWrite, small, row{image: full, count: 80000, size: 4 * kib, step: scatter4K})
+			add("4k fresh write", nbdproto.CmdWrite, fresh, row{image: empty, count: 16000, size: 4 * kib, step: 64 * kib, fresh: true})
+			add("4k fresh write, scattered", nbdproto.CmdWrite, fresh, row{image: empty, count: 8000, size: 4 * kib, step: scatter64K, fresh: true})
+			add("64k read", nbdproto.CmdRead, large, row{image: full, count: 32000, size: 64 * kib})
+			add("64k write", nbdproto.CmdWrite, whole, row{image: full, count: 16000, size: 64 * kib})
+			add("1M read", nbdproto.CmdRead, large, row{image: full, count: 3000, size: mib})
+			add("1M write", nbdproto.CmdWrite, whole, row{image: full, count: 1500, size: mib})
+			// Long enough for the caches of tables to be full.
+			add("4k read of 2T, preallocated", nbdproto.CmdRead, small, row{image: huge, count: 60000, size: 4 * kib, step: scatterBig, seconds: 1})
+			add("4k read of 2T, sparse", nbdproto.CmdRead, small, row{image: sparse, count: 60000, size: 4 * kib, step: scatterSparse, seconds: 1})
+			add("4k read through a chain of 3", nbdproto.CmdRead, small, row{image: chain, count: 80000, size: 4 * kib, step: scatter4K})
+			add("64k write of zeroes", nbdproto.CmdWriteZeroes, fresh, row{image: allocated, count: 16000, size: 64 * kib, fresh: true})
+			add("64k trim", nbdproto.CmdTrim, fresh, row{image: allocated, count: 16000, size: 64 * kib, fresh: true})
 			if !direct {
 				for _, i := range []image{compressed, compressedZstd} {
-					add("64k read, "+i.name, nbdRead, row{image: i, count: 8000, size: 64 * kib})
-					add("4k read, "+i.name, nbdRead, row{image: i, count: 60000, size: 4 * kib})
+					add("64k read, "+i.name, nbdproto.CmdRead, inflated, row{image: i, count: 8000, size: 64 * kib})
+					add("4k read, "+i.name, nbdproto.CmdRead, inflated, row{image: i, count: 60000, size: 4 * kib})
 				}
 			}
 		}
 	}
 	return list
+}
+
+// inflated is the goal for compressed clusters.
+var inflated = goal{1.5, 0.7}
+
+// nbdGoals are those for requests of 4 KiB in place, for such that change metadata, and for
+// larger READs and WRITEs. One direct request at a time takes as long as the device takes,
+// and large ones as long as it takes to move the bytes.
+func nbdGoals(direct bool, depth int) (small, fresh, read, write goal) {
+	switch {
+	case !direct:
+		return goal{1.5, 0.7}, goal{1.5, 0.7}, goal{1.5, 0.7}, goal{1, 1}
+	case depth == 1:
+		return goal{1, 0.7}, goal{1.5, 0.7}, goal{1, 1}, goal{1, 1}
+	}
+	return goal{2, 0.5}, goal{2, 0.5}, goal{1, 1}, goal{1, 1}
 }

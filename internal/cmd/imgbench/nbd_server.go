@@ -16,7 +16,7 @@ import (
 
 // compareNBD is compare for a row of the table of NBD servers.
 func (s *sides) compareNBD(r nbdRow, rounds int) (comparison, error) {
-	return s.takeTurns(r.row, rounds, func(w way) (sample, error) { return s.measureNBD(r, w) })
+	return takeTurns(r.row, rounds, func(part row, w way) (sample, error) { return s.measureNBD(nbdRow{part, r.command}, w) })
 }
 
 // serverCommand is what serves an image on a socket.

@@ -5,6 +5,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/govmm/govmm/internal/nbdproto"
 )
 
 // TestNBDRows runs the rows of servers whose images are quickly made once, a few
@@ -19,7 +21,7 @@ func TestNBDRows(t *testing.T) {
 	s := sides{ctx: t.Context(), dir: dir, govmm: buildGovmm(t, dir)}
 	list := nbdRows()
 	for _, size := range []int64{4 * kib, 64 * kib, mib} {
-		for _, command := range []uint16{nbdRead, nbdWrite} {
+		for _, command := range []uint16{nbdproto.CmdRead, nbdproto.CmdWrite} {
 			r := row{name: fmt.Sprintf("%d bytes by command %d", size, command), image: empty, depth: 32, size: size, step: size, fresh: true}
 			list = append(list, nbdRow{r, command})
 		}
@@ -51,7 +53,7 @@ func TestNBDClientReportsErrors(t *testing.T) {
 	}
 	dir := t.TempDir()
 	s := sides{ctx: t.Context(), dir: dir, govmm: buildGovmm(t, dir)}
-	r := nbdRow{row{name: "too long", image: empty, depth: 1, count: 1, size: 64 * mib, step: mib, fresh: true}, nbdRead}
+	r := nbdRow{row{name: "too long", image: empty, depth: 1, count: 1, size: 64 * mib, step: mib, fresh: true}, nbdproto.CmdRead}
 	if _, err := s.measureNBD(r, ours); err == nil || !strings.Contains(err.Error(), "request 0 failed") {
 		t.Errorf("a READ of 64 MiB: %v", err)
 	}

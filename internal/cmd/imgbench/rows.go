@@ -12,10 +12,13 @@ type row struct {
 	direct bool // past the page cache
 	write  bool
 	fresh  bool // each run has an image of its own
-	count  int
+	count  int  // at most
 	depth  int
 	size   int64 // of a request, in bytes
 	step   int64 // in bytes; the size of the disk is no multiple of it
+
+	seconds float64 // that a run takes at QEMU's side; 0: runTime
+	goal    goal
 }
 
 // args are what both programs are called with, the file and the way of I/O
@@ -32,6 +35,13 @@ func (r *row) args() []string {
 	}
 	return args
 }
+
+// goal is what a row is to reach: the rate of QEMU's times ratio, at no more than cpu of
+// its CPU time, and memoryOver more memory.
+type goal struct{ ratio, cpu float64 }
+
+// memoryOver is in MiB.
+const memoryOver = 8
 
 const (
 	kib = 1 << 10
@@ -60,6 +70,7 @@ func rows() []row {
 			add := func(name string, r row) {
 				r.name = fmt.Sprintf("%s, %s, depth %d", name, where, depth)
 				r.direct, r.depth = direct, depth
+				r.goal, _, _, _ = nbdGoals(direct, depth)
 				if r.step == 0 {
 					r.step = r.size
 				}

@@ -2,20 +2,23 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"slices"
+	"strings"
 )
 
 // comparison holds the samples of a row, by way and round; the first way is
 // ours.
 type comparison struct {
 	count   int // requests in a run
+	goal    goal
 	ways    []way
 	samples [][]sample
 }
 
 // header names the columns: requests per second and their ratio, CPU time per
-// request and its ratio, and the largest resident sizes.
-const header = "row                                        govmm/s    QEMU/s (way)      ratio   us CPU    QEMU  ratio    MiB  QEMU"
+// request and its ratio, and the largest resident sizes, and the goal for both ratios.
+const header = "row                                        govmm/s    QEMU/s (way)      ratio   us CPU    QEMU  ratio    MiB  QEMU  goal      met"
 
 // best is QEMU's fastest way by the median.
 func (c *comparison) best() int {
@@ -61,13 +64,43 @@ func (c *comparison) paired(way int, ratio func(ours, theirs sample) float64) fl
 
 func (c *comparison) line(name string) string {
 	b := c.best()
-	return fmt.Sprintf("%-40s %9.0f %9.0f %-10s %6.2f %8.1f %7.1f %6.2f %6.0f %5.0f", name,
-		c.rate(0), c.rate(b), "("+c.ways[b].name+")",
-		c.paired(b, func(o, t sample) float64 { return t.seconds / o.seconds }),
-		c.cpu(0), c.cpu(b),
-		c.paired(b, func(o, t sample) float64 { return float64(o.cpu) / float64(t.cpu) }),
-		c.peak(0), c.peak(b))
+	return fmt.Sprintf("%-40s %9.0f %9.0f %-10s %6.2f %8.1f %7.1f %6.2f %6.0f %5.0f  %v  %s", name,
+		c.rate(0), c.rate(b), "("+c.ways[b].name+")", c.ratio(b),
+		c.cpu(0), c.cpu(b), c.cpuRatio(b),
+		c.peak(0), c.peak(b), c.goal, c.verdict(b))
 }
+
+func (c *comparison) ratio(way int) float64 {
+	return c.paired(way, func(o, t sample) float64 { return t.seconds / o.seconds })
+}
+
+func (c *comparison) cpuRatio(way int) float64 {
+	return c.paired(way, func(o, t sample) float64 { return o.cpu.Seconds() / max(t.cpu.Seconds(), 1e-9) })
+}
+
+// String is the goal as the table has it.
+func (g goal) String() string { return fmt.Sprintf("%.2f/%.2f", g.ratio, g.cpu) }
+
+// verdict says whether the goal was reached, or what was not.
+func (c *comparison) verdict(way int) string {
+	var short []string
+	if round(c.ratio(way)) < c.goal.ratio {
+		short = append(short, "rate")
+	}
+	if round(c.cpuRatio(way)) > c.goal.cpu {
+		short = append(short, "CPU")
+	}
+	if c.peak(0) > c.peak(way)+memoryOver {
+		short = append(short, "memory")
+	}
+	if short != nil {
+		return "no: " + strings.Join(short, ", ")
+	}
+	return "yes"
+}
+
+// round is to what the table shows.
+func round(x float64) float64 { return math.Round(x*100) / 100 }
 
 // median of a list that is not empty.
 func median(list []float64) float64 {

@@ -20,6 +20,7 @@ type task struct {
 	makes   string   // a file that the command makes, removed after each run
 	changes bool     // the command changes its files: each run has a copy of them
 	repeat  int      // runs that one sample adds up; 0: one
+	goal    goal
 }
 
 // runs is how many runs there are in a sample.
@@ -31,7 +32,7 @@ func (s *sides) programs() [][]string { return [][]string{{s.govmm, "img"}, {"qe
 // compareTask measures a task: both programs in turn, as often as there are
 // rounds, after a run of each that does not count.
 func (s *sides) compareTask(t task, rounds int) (comparison, error) {
-	c := comparison{count: t.runs(), ways: []way{ours, {name: "qemu-img"}}, samples: make([][]sample, 2)}
+	c := comparison{count: t.runs(), goal: t.goal, ways: []way{ours, {name: "qemu-img"}}, samples: make([][]sample, 2)}
 	dir, err := s.directory(t.files)
 	if err != nil {
 		return c, err
@@ -116,22 +117,20 @@ func (one *sample) used(state *os.ProcessState) error {
 }
 
 // taskHeader names the columns of the second table: seconds and their ratio,
-// CPU seconds and their ratio, the largest resident sizes, and how much larger
-// the file is that was made.
-const taskHeader = "command                                     govmm s   QEMU s  ratio    CPU s    QEMU  ratio    MiB  QEMU   file"
+// CPU seconds and their ratio, the largest resident sizes, how much larger the file is
+// that was made, and the goal for both ratios.
+const taskHeader = "command                                     govmm s   QEMU s  ratio    CPU s    QEMU  ratio    MiB  QEMU   file  goal      met"
 
 func (c *comparison) taskLine(t task) string {
 	each := func(way int, of func(sample) float64) float64 { return median(c.each(way, of)) / float64(c.count) }
 	seconds := func(s sample) float64 { return s.seconds }
 	cpu := func(s sample) float64 { return s.cpu.Seconds() }
-	line := fmt.Sprintf("%-42s %8.3f %8.3f %6.2f %8.3f %7.3f %6.2f %6.0f %5.0f", t.name,
-		each(0, seconds), each(1, seconds),
-		c.paired(1, func(o, t sample) float64 { return t.seconds / o.seconds }),
-		each(0, cpu), each(1, cpu),
-		c.paired(1, func(o, t sample) float64 { return o.cpu.Seconds() / t.cpu.Seconds() }),
-		c.peak(0), c.peak(1))
+	file := "-"
 	if t.makes != "" {
-		line += fmt.Sprintf(" %6.3f", c.paired(1, func(o, t sample) float64 { return float64(o.size) / float64(t.size) }))
+		file = fmt.Sprintf("%.3f", c.paired(1, func(o, t sample) float64 { return float64(o.size) / float64(t.size) }))
 	}
-	return line
+	return fmt.Sprintf("%-42s %8.3f %8.3f %6.2f %8.3f %7.3f %6.2f %6.0f %5.0f %6s  %v  %s", t.name,
+		each(0, seconds), each(1, seconds), c.ratio(1),
+		each(0, cpu), each(1, cpu), c.cpuRatio(1),
+		c.peak(0), c.peak(1), file, c.goal, c.verdict(1))
 }

@@ -1,6 +1,9 @@
 package deflate
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"sync"
+)
 
 // Symbols of RFC 1951, 3.2.5 and 3.2.7.
 const (
@@ -30,12 +33,17 @@ type extent struct {
 	extra  uint8
 }
 
-var (
-	lengthOf   = lengths()                // by length - minMatch
-	distanceOf = distances()              // by distance - 1
-	fixed      = fixedCodes()             // RFC 1951, 3.2.6
-	fixedDist  = codesOf(repeated(5, 30)) // likewise
-)
+// symbolTables are what all encoders look up.
+type symbolTables struct {
+	length    [maxMatch - minMatch + 1]extent // by length - minMatch
+	distance  [Window]extent                  // by distance - 1
+	fixed     []code                          // RFC 1951, 3.2.6
+	fixedDist []code                          // likewise
+}
+
+var symbols = sync.OnceValue(func() *symbolTables {
+	return &symbolTables{lengths(), distances(), fixedCodes(), codesOf(repeated(5, 30))}
+})
 
 func lengths() (t [maxMatch - minMatch + 1]extent) {
 	symbol, base := firstLength, minMatch
@@ -96,16 +104,17 @@ type lenSymbol struct{ symbol, value, extra uint8 }
 // write writes the tokens of src in a block, or several if they are stored, and reports
 // whether there was room for them.
 func (b *block) write(w *bitWriter, tokens []token, src []byte, last bool) bool {
+	t := symbols()
 	clear(b.literals[:])
 	clear(b.dists[:])
 	extra := 0
-	for _, t := range tokens {
-		if t&tokenMatch == 0 {
-			b.literals[t]++
+	for _, k := range tokens {
+		if k&tokenMatch == 0 {
+			b.literals[k]++
 			continue
 		}
-		l := &lengthOf[uint32(t&^tokenMatch)>>tokenLength-minMatch]
-		d := &distanceOf[uint32(t)&0xffff-1]
+		l := &t.length[uint32(k&^tokenMatch)>>tokenLength-minMatch]
+		d := &t.distance[uint32(k)&0xffff-1]
 		b.literals[l.symbol]++
 		b.dists[d.symbol]++
 		extra += int(l.extra) + int(d.extra)
@@ -119,11 +128,11 @@ func (b *block) write(w *bitWriter, tokens []token, src []byte, last bool) bool 
 	dynamic, fix := 3+headerBits+extra, 3+extra
 	for i, n := range b.literals[:numLiterals] {
 		dynamic += int(n) * int(b.literalBits[i])
-		fix += int(n) * int(fixed[i].n)
+		fix += int(n) * int(t.fixed[i].n)
 	}
 	for i, n := range b.dists[:numDists] {
 		dynamic += int(n) * int(b.distBits[i])
-		fix += int(n) * int(fixedDist[i].n)
+		fix += int(n) * int(t.fixedDist[i].n)
 	}
 	stored := (len(src) + 5*(len(src)/maxStored+1)) * 8
 	least := min(dynamic, fix, stored)
@@ -140,7 +149,7 @@ func (b *block) write(w *bitWriter, tokens []token, src []byte, last bool) bool 
 		return true
 	case fix:
 		w.put(final|1<<1, 3)
-		b.body(w, tokens, fixed, fixedDist)
+		b.body(w, tokens, t, t.fixed, t.fixedDist)
 		return true
 	}
 	w.put(final|2<<1, 3)
@@ -155,7 +164,7 @@ func (b *block) write(w *bitWriter, tokens []token, src []byte, last bool) bool 
 	}
 	assign(b.literalCode[:numL], b.literalBits[:numL])
 	assign(b.distCode[:numD], b.distBits[:numD])
-	b.body(w, tokens, b.literalCode[:], b.distCode[:])
+	b.body(w, tokens, t, b.literalCode[:], b.distCode[:])
 	return true
 }
 
@@ -220,22 +229,22 @@ func (b *block) describe(numL, numD int) (size, numC int) {
 }
 
 // body writes the tokens of a block and its end.
-func (b *block) body(w *bitWriter, tokens []token, literals, dists []code) {
+func (b *block) body(w *bitWriter, tokens []token, t *symbolTables, literals, dists []code) {
 	literals, dists = literals[:numLiterals], dists[:numDists]
-	for _, t := range tokens {
-		if t&tokenMatch == 0 {
-			c := literals[t&0xff]
+	for _, k := range tokens {
+		if k&tokenMatch == 0 {
+			c := literals[k&0xff]
 			w.put(uint64(c.bits), uint(c.n))
 			continue
 		}
-		length, dist := uint32(t&^tokenMatch)>>tokenLength, uint32(t)&0xffff
-		l, d := &lengthOf[length-minMatch], &distanceOf[dist-1]
-		c, k := literals[l.symbol], dists[d.symbol]
+		length, dist := uint32(k&^tokenMatch)>>tokenLength, uint32(k)&0xffff
+		l, d := &t.length[length-minMatch], &t.distance[dist-1]
+		c, cd := literals[l.symbol], dists[d.symbol]
 		v, n := uint64(c.bits), uint(c.n)
 		v |= uint64(length-uint32(l.base)) << n
 		n += uint(l.extra)
-		v |= uint64(k.bits) << n
-		n += uint(k.n)
+		v |= uint64(cd.bits) << n
+		n += uint(cd.n)
 		v |= uint64(dist-uint32(d.base)) << n
 		w.put(v, n+uint(d.extra)) // 46 bits at most
 	}
