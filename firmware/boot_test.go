@@ -59,21 +59,46 @@ func TestBoot(t *testing.T) {
 		t.Skip("qemu-system-x86 not installed")
 	}
 	eachKernel(t, func(t *testing.T, path string) {
-		console := boot(t, qemu, openKernel(t, path))
-		if !strings.Contains(console, "the first process runs") {
-			t.Fatalf("the first process does not run; console:\n%s", console)
+		kernel := openKernel(t, path)
+		t.Run("itself", func(t *testing.T) { checkBoot(t, qemu, oldProcessor, LoadConfig{Kernel: kernel}) })
+		p, err := OpenPayload(kernel)
+		if err != nil {
+			return
 		}
-		for line := range strings.Lines(console) {
-			if complaint.MatchString(line) {
-				t.Errorf("complaint: %s", strings.TrimSpace(line))
-			}
+		out, err := p.Unpack()
+		if err != nil {
+			t.Fatal(err)
 		}
+		unpacked := bytes.NewReader(out)
+		t.Run("unpacked", func(t *testing.T) {
+			checkBoot(t, qemu, oldProcessor, LoadConfig{Kernel: kernel, Unpacked: unpacked})
+		})
+		t.Run("unpacked with LA57", func(t *testing.T) {
+			checkBoot(t, qemu, oldProcessor+",+la57", LoadConfig{Kernel: kernel, Unpacked: unpacked, LA57: true})
+		})
 	})
 }
 
-// boot runs a kernel until it switches the machine off, and returns what was
-// on its console.
-func boot(t *testing.T, qemu string, kernel Source) string {
+// oldProcessor is one of QEMU's. QEMU 7.2 leaves garbage in EFLAGS now and then where a
+// kernel uses CMPXCHG16B, as Linux 6.12's allocator does.
+const oldProcessor = "EPYC,-cx16"
+
+// checkBoot boots a kernel.
+func checkBoot(t *testing.T, qemu, processor string, config LoadConfig) {
+	console := boot(t, qemu, processor, config)
+	if !strings.Contains(console, "the first process runs") {
+		t.Fatalf("the first process does not run; console:\n%s", console)
+	}
+	for line := range strings.Lines(console) {
+		if complaint.MatchString(line) {
+			t.Errorf("complaint: %s", strings.TrimSpace(line))
+		}
+	}
+}
+
+// boot runs a kernel on a processor of QEMU's until it switches the machine off, and
+// returns what was on its console.
+func boot(t *testing.T, qemu, processor string, config LoadConfig) string {
 	l := mustLayout(t, 512*mib)
 	c := acpi.I440FX()
 	c.Base = TablesBase
@@ -85,14 +110,17 @@ func boot(t *testing.T, qemu string, kernel Source) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &windowed{ram: ram{}}
-	e, err := Load(m, LoadConfig{
-		Layout: l, Kernel: kernel, Initrd: bytes.NewReader(initramfs()), RSDP: tables.RSDP,
-		Cmdline: "console=ttyS0 loglevel=5 panic=-1 reboot=a mitigations=off", Seed: make([]byte, 32),
-	})
+	m := make(flat, 512*mib)
+	config.Layout, config.Initrd, config.RSDP = l, bytes.NewReader(initramfs()), tables.RSDP
+	config.Cmdline, config.Seed = "console=ttyS0 loglevel=5 panic=-1 reboot=a mitigations=off", make([]byte, 32)
+	e, err := Load(m, config)
 	if err != nil {
 		t.Fatal(err)
 	}
+	if e.Declined != nil {
+		t.Fatalf("the kernel was to unpack itself: %v", e.Declined)
+	}
+	t.Logf("%s at %v, entry %#x, CR4 %#x", e.Format, e.Kernel, e.RIP, e.CR4)
 
 	rom := bytes.Clone(resetImage)
 	if _, err := binary.Encode(rom[resetParamsAt:], binary.LittleEndian, resetParams{
@@ -112,9 +140,7 @@ func boot(t *testing.T, qemu string, kernel Source) string {
 		return name
 	}
 	args := []string{
-		// QEMU 7.2 leaves garbage in EFLAGS now and then where a kernel uses
-		// CMPXCHG16B, as Linux 6.12's allocator does.
-		"-accel", "tcg,thread=single", "-M", "pc", "-cpu", "EPYC,-cx16", "-smp", "2", "-m", "512", "-nodefaults", "-no-reboot",
+		"-accel", "tcg,thread=single", "-M", "pc", "-cpu", processor, "-smp", "2", "-m", "512", "-nodefaults", "-no-reboot",
 		"-display", "none", "-serial", "stdio", "-bios", file("rom", append(make([]byte, 64<<10-len(rom)), rom...)),
 	}
 	put := func(name string, addr uint64, p []byte) {

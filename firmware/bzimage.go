@@ -24,6 +24,7 @@ const (
 	hdrRamdiskSize   = 0x21C // u32
 	hdrCmdLinePtr    = 0x228 // u32
 	hdrInitrdAddrMax = 0x22C // u32: highest address of the initrd's last byte
+	hdrAlignment     = 0x230 // u32: of the address that a relocatable kernel runs at
 	hdrRelocatable   = 0x234 // u8
 	hdrXLoadFlags    = 0x236 // u16
 	hdrCmdlineSize   = 0x238 // u32: longest command line without NUL
@@ -39,8 +40,10 @@ const (
 	protocolMin      = 0x020A // the first that says where the kernel unpacks itself
 	protocol64       = 0x020C // the first with a 64-bit entry
 	loadedHigh       = 1 << 0 // loadflags
+	kaslrDone        = 1 << 1 // loadflags: the kernel runs at a random address
 	xlf64Bit         = 1 << 0 // xloadflags: 64-bit entry exists
 	xlfAbove4G       = 1 << 1 // xloadflags: kernel, initrd and so on may lie above 4 GiB
+	xlf5Level        = 1 << 6 // xloadflags: page tables of five levels are used where the processor has them
 	entry64Offset    = 0x200  // of the 64-bit entry in the protected-mode code
 	bzImageBase      = 0x100000
 	vidModeNormal    = 0xFFFF
@@ -64,6 +67,7 @@ type bzImage struct {
 	runs        Range  // where it unpacks the kernel and runs it
 	initrdLimit uint64
 	cmdlineSize uint32
+	relocatable bool
 	entry64     bool // or in 32-bit protected mode, at the start of the code
 	high        bool // the initrd may lie above 4 GiB
 }
@@ -118,7 +122,7 @@ func openBzImage(src Source, head []byte) (*bzImage, error) {
 	if b.runs.Base < bzImageBase || b.runs.Base >= LowRAMMax || b.runs.Base%pageSize != 0 {
 		return nil, fmt.Errorf("bad bzImage: its preferred address is %#x", b.runs.Base)
 	}
-	if head[hdrRelocatable] != 0 {
+	if b.relocatable = head[hdrRelocatable] != 0; b.relocatable {
 		b.loadAddr = b.runs.Base
 	}
 	var err error

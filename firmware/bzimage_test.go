@@ -23,6 +23,8 @@ type fakeBzImage struct {
 	initSize      uint32
 	version       string
 	code          []byte
+	alignment     uint32
+	payload       Range // in code
 }
 
 // newFakeBzImage is like Debian 6.1's kernel, but small.
@@ -56,6 +58,9 @@ func makeBzImage(f fakeBzImage) []byte {
 	le.PutUint16(b[hdrXLoadFlags:], f.xloadFlags)
 	le.PutUint32(b[hdrCmdlineSize:], f.cmdlineSize)
 	le.PutUint64(b[hdrSetupData:], 0xDEAD)
+	le.PutUint32(b[hdrAlignment:], f.alignment)
+	le.PutUint32(b[hdrPayloadOffset:], uint32(f.payload.Base))
+	le.PutUint32(b[hdrPayloadLength:], uint32(f.payload.Size))
 	le.PutUint64(b[hdrPrefAddress:], f.prefAddress)
 	le.PutUint32(b[hdrInitSize:], f.initSize)
 	if f.version != "" {

@@ -28,14 +28,20 @@ type compression struct {
 
 func nothing() {}
 
+// Names of compressions that are treated specially somewhere.
+const (
+	gzipName = "gzip"
+	xzName   = "xz"
+)
+
 // compressions are known by their first bytes. The lz4 of Linux's build is the
 // older of the two formats.
 var compressions = [...]compression{
-	{"gzip", "\x1f\x8b", func(src io.Reader) (io.Reader, func(), error) {
+	{gzipName, "\x1f\x8b", func(src io.Reader) (io.Reader, func(), error) {
 		r, err := gzip.NewReader(src)
 		return r, nothing, err
 	}},
-	{"xz", "\xfd7zXZ\x00", func(src io.Reader) (io.Reader, func(), error) {
+	{xzName, "\xfd7zXZ\x00", func(src io.Reader) (io.Reader, func(), error) {
 		r, err := xz.NewReader(src)
 		return r, nothing, err
 	}},
@@ -63,8 +69,8 @@ func compressionOf(head []byte) *compression {
 }
 
 // unpack reads all of a compressed file into memory.
-func (c *compression) unpack(src Source) (Source, error) {
-	if c.name == "xz" {
+func (c *compression) unpack(src Source) ([]byte, error) {
+	if c.name == xzName {
 		if err := checkDictionary(src); err != nil {
 			return nil, err
 		}
@@ -82,7 +88,7 @@ func (c *compression) unpack(src Source) (Source, error) {
 	case err != nil:
 		return nil, c.failed(err)
 	}
-	return bytes.NewReader(data.Bytes()), nil
+	return data.Bytes(), nil
 }
 
 // failed says in one line why unpacking failed.

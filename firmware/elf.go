@@ -27,6 +27,7 @@ const (
 // elfImage is an x86-64 kernel as the linker made it.
 type elfImage struct {
 	src      Source
+	header   elf.Header64
 	segments []elf.ProgHeader // PT_LOAD with a size, all inside 32 bits
 	span     Range
 	entry    uint64 // physical, in 64-bit mode
@@ -48,7 +49,7 @@ func openELF(src Source, head []byte) (*elfImage, error) {
 	if err := readFull(src, table, int64(h.Phoff)); err != nil {
 		return nil, err
 	}
-	img := &elfImage{src: src}
+	img := &elfImage{src: src, header: h}
 	for i := range int(h.Phnum) {
 		p := parseProgHeader(table[i*elfProgSize:])
 		switch p.Type {

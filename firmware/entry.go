@@ -23,9 +23,10 @@ type Format string
 
 // The kinds of kernel that Load can start.
 const (
-	BzImage Format = "bzImage"
-	PVH     Format = "ELF with PVH note"
-	ELF64   Format = "ELF64"
+	BzImage  Format = "bzImage"
+	Unpacked Format = "bzImage, unpacked"
+	PVH      Format = "ELF with PVH note"
+	ELF64    Format = "ELF64"
 )
 
 // Segment is the visible selector and the hidden descriptor of a segment
@@ -69,4 +70,6 @@ type Entry struct {
 	// Where things were put, for logs: Kernel includes the memory that the
 	// kernel needs before it knows its memory map. Initrd is empty without one.
 	Kernel, Initrd, Cmdline Range
+	// Declined is why LoadConfig.Unpacked was not used, or nil.
+	Declined error
 }

@@ -69,6 +69,20 @@ func (m *windowed) Append(dst [][]byte, addr, n uint64) ([][]byte, error) {
 	return dst, nil
 }
 
+// flat is memory from address 0 on in one piece.
+type flat []byte
+
+func (m flat) WriteAt(p []byte, addr uint64) error {
+	copy(m[addr:], p)
+	return nil
+}
+
+func (m flat) Append(dst [][]byte, addr, n uint64) ([][]byte, error) {
+	return append(dst, m[addr:addr+n:addr+n]), nil
+}
+
+func (m flat) read(addr, n uint64) []byte { return bytes.Clone(m[addr : addr+n]) }
+
 // pattern is n bytes that differ from page to page.
 func pattern(n int) []byte {
 	p := make([]byte, n)

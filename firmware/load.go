@@ -1,6 +1,7 @@
 package firmware
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -44,6 +45,13 @@ type LoadConfig struct {
 	Kernel  Source
 	Initrd  Source // nil: none
 	Cmdline string // without a terminating NUL
+	// Unpacked is what the Payload of Kernel unpacks to, or nil. With it the kernel is
+	// put where it runs, at random addresses if it has relocations and the command
+	// line allows it, and entered there. Where that is not sure to have the same
+	// result, the kernel unpacks itself as without, and Entry.Declined says why.
+	Unpacked Source
+	// LA57 says that the processor has page tables of five levels.
+	LA57 bool
 	// RSDP is the address of the ACPI root pointer, 0 if there is none.
 	RSDP uint64
 	// Seed is entropy for the guest's random number generator, at most
@@ -79,6 +87,13 @@ func Load(mem Memory, c LoadConfig) (Entry, error) {
 		return Entry{}, err
 	}
 
+	var declined error
+	if b, ok := img.(*bzImage); ok && c.Unpacked != nil {
+		var u *unpackedKernel
+		if u, declined = openUnpacked(b, mem, c, initrd); declined == nil {
+			img = u
+		}
+	}
 	g := &guest{mem: mem, ram: c.Layout.LowRAM(), high: c.Layout.HighRAM()}
 	if err := img.load(g); err != nil {
 		return Entry{}, about("kernel", c.Kernel, err)
@@ -105,7 +120,7 @@ func Load(mem Memory, c LoadConfig) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	e.Kernel, e.Initrd, e.Cmdline = img.extent(), initrd, cmdline
+	e.Kernel, e.Initrd, e.Cmdline, e.Declined = img.extent(), initrd, cmdline, declined
 	return e, nil
 }
 
@@ -176,11 +191,11 @@ func openImage(src Source, unpacked bool) (image, error) {
 	if unpacked {
 		return nil, fmt.Errorf("not a kernel but %s data inside of other compressed data", c.name)
 	}
-	src, err := c.unpack(src)
+	data, err := c.unpack(src)
 	if err != nil {
 		return nil, err
 	}
-	return openImage(src, true)
+	return openImage(bytes.NewReader(data), true)
 }
 
 // place finds the memory of the initial RAM disk: as high as it may lie, so
@@ -223,4 +238,4 @@ func place(img image, c LoadConfig) (Range, error) {
 	return Range{(end - size) &^ (pageSize - 1), size}, nil
 }
 
-func pageUp(n uint64) uint64 { return (n + pageSize - 1) &^ (pageSize - 1) }
+func pageUp(n uint64) uint64 { return alignUp(n, pageSize) }

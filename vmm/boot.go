@@ -7,6 +7,7 @@ import (
 	"github.com/govmm/govmm/firmware"
 	"github.com/govmm/govmm/firmware/acpi"
 	"github.com/govmm/govmm/pci"
+	"github.com/govmm/govmm/vmm/kvm"
 )
 
 // seedSize is how many bytes of entropy the guest starts with.
@@ -59,15 +60,20 @@ func (m *Machine) bootKernel() error {
 	seed := make([]byte, seedSize)
 	rand.Read(seed) // never fails
 	entry, err := firmware.Load(m.ram, firmware.LoadConfig{
-		Layout:  m.layout,
-		Kernel:  m.config.Kernel,
-		Initrd:  m.config.Initrd,
-		Cmdline: m.config.Cmdline,
-		RSDP:    tables.RSDP,
-		Seed:    seed,
+		Layout:   m.layout,
+		Kernel:   m.config.Kernel,
+		Unpacked: m.config.Unpacked,
+		LA57:     kvm.HasLA57(m.leaves),
+		Initrd:   m.config.Initrd,
+		Cmdline:  m.config.Cmdline,
+		RSDP:     tables.RSDP,
+		Seed:     seed,
 	})
 	if err != nil {
 		return err
+	}
+	if entry.Declined != nil {
+		m.log.Debug("the kernel unpacks itself", "because", entry.Declined)
 	}
 	m.log.Debug("kernel loaded", "format", entry.Format, "version", entry.Version, "mode", entry.Mode,
 		"entry", fmt.Sprintf("%#x", entry.RIP), "kernel", entry.Kernel, "initrd", entry.Initrd)

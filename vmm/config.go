@@ -26,6 +26,9 @@ type Config struct {
 	// its command line. Package firmware says which kernels are understood.
 	Kernel, Initrd firmware.Source
 	Cmdline        string
+	// Unpacked is what the firmware.Payload of Kernel unpacks to, or nil. With it the
+	// kernel need not unpack itself.
+	Unpacked firmware.Source
 	// BIOS is what is started if there is no Kernel.
 	BIOS *BIOS
 	// Serial has up to two serial ports: COM1 and COM2.

@@ -28,6 +28,10 @@ func (s *machineSpec) findBIOS() error {
 	switch {
 	case s.initrd != "":
 		return fmt.Errorf("--initrd %s: is for a kernel, and there is no --kernel", s.initrd)
+	case s.kernelCache != "":
+		return fmt.Errorf("--kernel-cache %s: is for a kernel, and there is no --kernel", s.kernelCache)
+	case s.unpacked != "":
+		return fmt.Errorf("--kernel-unpacked %s: is for a kernel, and there is no --kernel", s.unpacked)
 	case s.cmdline != defaultCmdline:
 		return fmt.Errorf("--append %q: is for a kernel, and there is no --kernel", s.cmdline)
 	}
@@ -71,6 +75,11 @@ func (c *closers) openBoot(config *vmm.Config, spec machineSpec) error {
 		return err
 	}
 	config.Kernel, config.Cmdline = kernel, spec.cmdline
+	if spec.unpacked != "" {
+		if config.Unpacked, err = c.openSource(spec.unpacked); err != nil {
+			config.Logger.Debug("no unpacked kernel", "because", err) // it has left the cache again
+		}
+	}
 	if spec.initrd == "" {
 		return nil
 	}

@@ -42,8 +42,9 @@ func TestConfigKeepsAllFlags(t *testing.T) {
 	}), rapid.StringMatching(`[ -~]{0,12}`))
 	size := rapid.SampledFrom([]string{"16", "1G", "1.5G", "16777217B", "20000001B", "64M,hugepages", "64M,shared,prealloc"})
 	flags := map[string]*rapid.Generator[string]{
-		"append":   text,
-		"initrd":   path,
+		"append":       text,
+		"initrd":       path,
+		"kernel-cache": rapid.SampledFrom([]string{"none", file}), "kernel-unpacked": path,
 		"firmware": path, "bios-debug": rapid.Just(output),
 		"boot": rapid.SampledFrom([]string{"order=1", "order=cd,1"}),
 		"disk": rapid.SampledFrom([]string{
@@ -70,8 +71,8 @@ func TestConfigKeepsAllFlags(t *testing.T) {
 		"log-format":       rapid.SampledFrom([]string{"text", "json"}),
 		"nest-dir":         path,
 	}
-	kernel := []string{"append", "initrd"}                        // only with --kernel
-	bios := []string{"firmware", "bios-debug", "boot", "display"} // only without
+	kernel := []string{"append", "initrd", "kernel-cache", "kernel-unpacked"} // only with --kernel
+	bios := []string{"firmware", "bios-debug", "boot", "display"}             // only without
 	repeated := map[string]int{"disk": 3, "serial": 2}
 	var f runFlags
 	cmd := &cobra.Command{}

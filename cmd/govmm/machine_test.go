@@ -20,9 +20,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The test binary is started as the guard of a terminal, and as an NBD server.
+// The test binary is started as the guard of a terminal, as an NBD server, and to unpack a kernel.
 func TestMain(m *testing.M) {
-	if len(os.Args) == 2 && os.Args[1] == terminalGuardName || len(os.Args) > 1 && os.Args[1] == "nbd" {
+	if len(os.Args) == 2 && os.Args[1] == terminalGuardName || len(os.Args) > 1 && os.Args[1] == kernelUnpackName || len(os.Args) > 1 && os.Args[1] == "nbd" {
 		os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}
 	os.Exit(m.Run())

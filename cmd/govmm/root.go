@@ -108,6 +108,7 @@ driver.`,
 		a.nestInitCommand(),
 		a.nestExecCommand(),
 		a.terminalGuardCommand(),
+		a.kernelUnpackCommand(),
 	)
 	return root
 }

@@ -21,6 +21,7 @@ const defaultCmdline = "console=ttyS0 quiet loglevel=4 panic=-1 reboot=a tsc=rel
 // runFlags are the flags of govmm run.
 type runFlags struct {
 	kernel, initrd, cmdline string
+	kernelCache, unpacked   string
 	firmware, biosDebug     string
 	boot                    bootFlag
 	disks                   []string
@@ -51,7 +52,9 @@ func (a *app) runCommand() *cobra.Command {
 off. Its disks are behind a MegaRAID SAS 9260-8i controller: /dev/sda is the
 first --disk, /dev/sdb the second.
 
-With --kernel it starts a Linux kernel directly. Without, it starts a BIOS, which
+With --kernel it starts a Linux kernel directly. A bzImage is unpacked into
+--kernel-cache meanwhile, and the next machine need not wait until its kernel has
+unpacked itself; where its addresses are random they are so either way. Without --kernel, it starts a BIOS, which
 boots from the first disk that has a boot loader, in the order in which they are
 given, or that --boot says; the --cdrom comes last. The BIOS is SeaBIOS, which has a driver for the
 controller; --firmware names another build of it than the one that is installed
@@ -205,6 +208,8 @@ func (f *runFlags) register(cmd *cobra.Command) {
 	fl.StringVarP(&f.file, machineFile, "f", "", "read flags from this YAML `FILE`: their names, without dashes, and values")
 	fl.StringVar(&f.kernel, "kernel", "", "kernel to boot: a bzImage or an ELF vmlinux, compressed or not, or \"host\" for the one that runs here")
 	fl.StringVar(&f.initrd, "initrd", "", "initial RAM disk")
+	fl.StringVar(&f.kernelCache, "kernel-cache", "", "keep unpacked kernels in this `DIR`, for the next start with the same one, or \"none\" (default: ~/.cache/govmm/kernels)")
+	fl.StringVar(&f.unpacked, "kernel-unpacked", "", "what the kernel unpacks to")
 	fl.StringVar(&f.cmdline, "append", defaultCmdline, "kernel command line")
 	fl.StringVar(&f.firmware, "firmware", "", "BIOS to start if there is no kernel (default: SeaBIOS where it is installed)")
 	fl.Var(&f.boot, "boot", "disks to boot from first, by number: the first --disk is 1, the --cdrom is cd")
@@ -225,6 +230,9 @@ func (f *runFlags) register(cmd *cobra.Command) {
 	f.log.register(cmd)
 	f.nest.register(cmd)
 	f.complete(cmd)
+	if err := fl.MarkHidden("kernel-unpacked"); err != nil { // for the nested machine
+		panic(err) // no such flag: known at the first run
+	}
 }
 
 // complete registers what shells can complete beyond file names.
@@ -264,6 +272,9 @@ func (a *app) run(ctx context.Context, f runFlags) error {
 			return err
 		}
 		fmt.Fprintln(a.stderr, "govmm:", why)
+	}
+	if err := a.findUnpacked(&spec); err != nil {
+		return err
 	}
 	if accel == accelNested {
 		a.warnNestedUEFI(spec)
@@ -333,6 +344,7 @@ func (a *app) runNested(ctx context.Context, spec machineSpec, cfg nest.Config) 
 		return err
 	}
 	defer relay()
+	spec.kernelCache = kernelCacheNone // it was looked into on this side, which is faster
 	command.Args = append([]string{nest.Self, "run", "--accel", accelKVM}, spec.args()...)
 	err = a.inNest(ctx, cfg, command)
 	var exit *exitError

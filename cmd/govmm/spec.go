@@ -14,6 +14,8 @@ import (
 // means the same in the nested machine.
 type machineSpec struct {
 	kernel, initrd, cmdline string // files; no initrd if empty
+	kernelCache             string // directory of unpacked kernels, none, or empty for the usual one
+	unpacked                string // file with the unpacked kernel, or empty
 	bios                    string // file that is started if there is no kernel
 	biosDebug               string // file, or empty
 	vga                     string // BIOS of the adapter whose screen is shown, or empty
@@ -48,6 +50,7 @@ func (f *runFlags) machine() (machineSpec, error) {
 func (f *runFlags) resolve() (machineSpec, error) {
 	spec := machineSpec{
 		kernel: f.kernel, initrd: f.initrd, cmdline: f.cmdline,
+		kernelCache: f.kernelCache, unpacked: f.unpacked,
 		bios: f.firmware, biosDebug: f.biosDebug, boot: f.boot,
 		controller: f.controller,
 		memory:     f.memory.bytes,
@@ -199,6 +202,12 @@ func (s *machineSpec) args() []string {
 		args = append(args, "--kernel", s.kernel, "--append", s.cmdline)
 	} else {
 		args = append(args, "--firmware", s.bios)
+	}
+	if s.kernelCache != "" {
+		args = append(args, "--kernel-cache", s.kernelCache)
+	}
+	if s.unpacked != "" {
+		args = append(args, "--kernel-unpacked", s.unpacked)
 	}
 	if len(s.boot.order) > 0 {
 		args = append(args, "--boot", s.boot.String())

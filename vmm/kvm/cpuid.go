@@ -58,6 +58,7 @@ const (
 	feature1EDXHTT         = 1 << 28
 	feature6EAXARAT        = 1 << 2
 	feature7EBXSGX         = 1 << 2
+	feature7ECXLA57        = 1 << 16
 	feature7ECXSGXLC       = 1 << 30
 	featureExtECXLegacy    = 1 << 1 // AMD: the logical processors are cores
 	featureExtECXSVM       = 1 << 2
@@ -149,6 +150,16 @@ func ExtendedStates(supported []CPUIDEntry) uint64 {
 		}
 	}
 	return 0
+}
+
+// HasLA57 reports whether the processor has page tables of five levels.
+func HasLA57(leaves []CPUIDEntry) bool {
+	for _, e := range leaves {
+		if e.Function == leafExtFeatures && e.Index == 0 {
+			return e.Ecx&feature7ECXLA57 != 0
+		}
+	}
+	return false
 }
 
 // describe finds the highest basic leaf and the maker of the processor.

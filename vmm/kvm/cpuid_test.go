@@ -146,6 +146,17 @@ func TestGuestCPUIDKeepsTheHostsList(t *testing.T) {
 	}
 }
 
+func TestHasLA57(t *testing.T) {
+	for want, leaves := range map[bool][]CPUIDEntry{
+		false: append(hostLeaves(), CPUIDEntry{Function: 7, Index: 1, Ecx: 1 << 16}),
+		true:  {{Function: 7, Ecx: 1<<16 | 1}},
+	} {
+		if got := HasLA57(leaves); got != want {
+			t.Errorf("got %v, want %v", got, want)
+		}
+	}
+}
+
 func TestWhatTheHostSupports(t *testing.T) {
 	if n := PhysBits(hostLeaves()); n != 48 {
 		t.Errorf("%d address bits, want 48", n)

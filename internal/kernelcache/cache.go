@@ -1,0 +1,177 @@
+// Package kernelcache keeps unpacked kernels in a directory, so that a kernel has to be
+// unpacked once only.
+//
+// An entry is a file that is named after what was unpacked, by firmware.Payload.ID, and
+// has what came out. It is written under another name, made durable, and then renamed,
+// so that it is whole or not there. As its content becomes a guest's kernel, it is used
+// only if nobody but this user can have written it: the directory and the file are the
+// user's, and nobody else may write to them.
+//
+// The methods may be called by several processes and goroutines at the same time.
+package kernelcache
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Cache is a directory of unpacked kernels.
+type Cache struct{ dir string }
+
+const (
+	// MaxKernels is how many kernels are kept, those used last.
+	MaxKernels = 8
+
+	temporary    = ".unpacking-" // begins the names of files that are being written
+	temporaryAge = time.Hour     // after which their writer is gone
+	touchAfter   = time.Hour     // an entry's time is when it was used last, as exactly as this
+	lockName     = ".lock"
+	othersWrite  = 0o022
+)
+
+// Open opens the cache in a directory, which is made if it is not there.
+func Open(dir string) (*Cache, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		return nil, &fs.PathError{Op: "open", Path: dir, Err: unix.ENOTDIR}
+	}
+	if err := trusted(info); err != nil {
+		return nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	return &Cache{dir}, nil
+}
+
+// trusted refuses what somebody else can have written.
+func trusted(info fs.FileInfo) error {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	switch {
+	case info.Mode()&othersWrite != 0:
+		return fmt.Errorf("others may write to it (mode %v)", info.Mode())
+	case ok && int(stat.Uid) != os.Geteuid():
+		return fmt.Errorf("it belongs to user %d", stat.Uid)
+	}
+	return nil
+}
+
+// Path is the path of an entry of so many bytes. If there is none, the error is
+// fs.ErrNotExist.
+func (c *Cache) Path(id string, size int64) (string, error) {
+	path := filepath.Join(c.dir, id)
+	info, err := os.Lstat(path)
+	if err != nil {
+		return "", err
+	}
+	if !info.Mode().IsRegular() || info.Size() != size {
+		return "", fmt.Errorf("%s: not a file of %d bytes", path, size)
+	}
+	if err := trusted(info); err != nil {
+		return "", fmt.Errorf("%s: %w", path, err)
+	}
+	if now := time.Now(); now.Sub(info.ModTime()) > touchAfter {
+		_ = os.Chtimes(path, now, now) // or it counts as older than it is
+	}
+	return path, nil
+}
+
+// Lock reserves the cache to a process that fills it, without waiting: ok is false if
+// there is one already.
+func (c *Cache) Lock() (unlock func(), ok bool, err error) {
+	f, err := os.OpenFile(filepath.Join(c.dir, lockName), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, false, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = nil
+		}
+		return nil, false, err
+	}
+	return func() { f.Close() }, true, nil
+}
+
+// Store makes an entry, and removes those that are too many.
+func (c *Cache) Store(id string, data []byte) error {
+	f, err := os.CreateTemp(c.dir, temporary)
+	if err != nil {
+		return err
+	}
+	err = errors.Join(writeSparse(f, data), f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), filepath.Join(c.dir, id))
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return c.prune(time.Now())
+}
+
+// writeSparse writes data, but leaves holes where it is zero.
+func writeSparse(f *os.File, data []byte) error {
+	const block = 64 << 10
+	var zero [block]byte
+	for off := 0; off < len(data); off += block {
+		p := data[off:min(off+block, len(data))]
+		if string(p) == string(zero[:len(p)]) {
+			continue
+		}
+		if _, err := f.WriteAt(p, int64(off)); err != nil {
+			return err
+		}
+	}
+	return f.Truncate(int64(len(data)))
+}
+
+// prune removes all but the entries that were used last, and what writers left behind
+// that did not finish.
+func (c *Cache) prune(now time.Time) error {
+	list, err := os.ReadDir(c.dir)
+	if err != nil {
+		return err
+	}
+	type entry struct {
+		name string
+		used time.Time
+	}
+	var entries []entry
+	var errs []error
+	remove := func(name string) {
+		if err := os.Remove(filepath.Join(c.dir, name)); !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	for _, d := range list {
+		info, err := d.Info()
+		if err != nil || !info.Mode().IsRegular() {
+			continue
+		}
+		switch name := d.Name(); {
+		case strings.HasPrefix(name, temporary):
+			if now.Sub(info.ModTime()) > temporaryAge {
+				remove(name)
+			}
+		case !strings.HasPrefix(name, "."):
+			entries = append(entries, entry{name, info.ModTime()})
+		}
+	}
+	slices.SortFunc(entries, func(a, b entry) int { return b.used.Compare(a.used) })
+	for _, e := range entries[min(MaxKernels, len(entries)):] {
+		remove(e.name)
+	}
+	return errors.Join(errs...)
+}
