@@ -162,14 +162,14 @@ func (im *Image) addRefBlock(bi int64) error {
 	}
 	if im.hasBlock(own) {
 		if err := im.takeOne(c); err != nil {
-			return err
+			return allocationOf("refcount block", err)
 		}
 		im.linkRefBlock(bi, c)
 		return nil
 	}
 	// The block counts itself: link it first.
-	if k := im.meta[c]; k != 0 {
-		return overlaps(k, "refcounts call cluster %#x free, which holds %v", c<<im.g.clusterBits, k)
+	if err := im.checkFree(c); err != nil {
+		return allocationOf("refcount block", err)
 	}
 	im.linkRefBlock(own, c)
 	delete(im.meta, c)

@@ -103,12 +103,12 @@ func (e *bitmapEntry) marshal(b []byte) []byte {
 func parseBitmapEntry(dir []byte) (e bitmapEntry, n int, err error) {
 	be := binary.BigEndian
 	if len(dir) < bitmapEntryMinSize {
-		return e, 0, fmt.Errorf("%w: the bitmap directory ends in an entry", ErrInvalid)
+		return e, 0, invalid(brokenDirectory, "it ends in an entry")
 	}
 	nameLen, extraLen := uint64(be.Uint16(dir[18:])), uint64(be.Uint32(dir[20:]))
 	need := (bitmapEntryMinSize + nameLen + extraLen + 7) &^ 7
 	if need > uint64(len(dir)) {
-		return e, 0, fmt.Errorf("%w: entry of %d bytes exceeds the bitmap directory", ErrInvalid, need)
+		return e, 0, invalid(brokenDirectory, "an entry of %d bytes exceeds it", need)
 	}
 	rest := dir[bitmapEntryMinSize:]
 	e = bitmapEntry{
@@ -123,18 +123,25 @@ func parseBitmapEntry(dir []byte) (e bitmapEntry, n int, err error) {
 	}
 	switch {
 	case dir[16] != bitmapDirtyTracking:
-		err = fmt.Errorf("%w: bitmap %.80q has type %d (%d is known)", ErrInvalid, e.name, dir[16], bitmapDirtyTracking)
+		err = e.refuse("type %d (%d is known)", dir[16], bitmapDirtyTracking)
 	case e.flags&^bitmapFlags != 0:
-		err = fmt.Errorf("%w: bitmap %.80q has unknown flags: %#x", ErrInvalid, e.name, e.flags)
+		err = e.refuse("unknown flags: %#x", e.flags)
 	case e.granularity < minGranularityBits || e.granularity > maxGranularityBits:
-		err = fmt.Errorf("%w: bitmap %.80q has granularity 2^%d (2^%d to 2^%d are allowed)",
-			ErrInvalid, e.name, e.granularity, minGranularityBits, maxGranularityBits)
+		err = e.refuse("granularity 2^%d (2^%d to 2^%d are allowed)", e.granularity, minGranularityBits, maxGranularityBits)
 	case nameLen == 0 || nameLen > maxBitmapName:
-		err = fmt.Errorf("%w: bitmap name of %d bytes (1 to %d are allowed)", ErrInvalid, nameLen, maxBitmapName)
+		err = e.refuse("a name of %d bytes (1 to %d are allowed)", nameLen, maxBitmapName)
 	case e.table == 0 || e.entries == 0:
-		err = fmt.Errorf("%w: bitmap %.80q has no table", ErrInvalid, e.name)
+		err = e.refuse("no table")
 	}
 	return e, int(need), err
+}
+
+// brokenDirectory is the problem with a directory that is not a list of entries.
+const brokenDirectory = "Broken bitmap directory"
+
+// refuse says why a bitmap can't be as its entry has it.
+func (e *bitmapEntry) refuse(detail string, args ...any) error {
+	return invalid(fmt.Sprintf("Bitmap '%.1023s' doesn't satisfy the constraints", printable(e.name)), detail, args...)
 }
 
 // usable reports whether the bits on disk are right and may be relied on.
@@ -164,27 +171,30 @@ func readBitmapDirectory(f File, h *header) ([]bitmapEntry, error) {
 	var list []bitmapEntry
 	names := make(map[string]bool)
 	for i := range ext.count {
+		if len(dir) == 0 {
+			return nil, invalid("Less bitmaps found than specified in header extension", "%d instead of %d", i, ext.count)
+		}
 		e, n, err := parseBitmapEntry(dir)
 		if err != nil {
 			return nil, fmt.Errorf("bitmap directory entry %d of %d: %w", i, ext.count, err)
 		}
-		if err := h.checkTable(fmt.Sprintf("table of bitmap %.80q", e.name), e.table, uint64(e.entries)*8, maxBitmapTable*8); err != nil {
-			return nil, err
+		if err := h.checkTable("Bitmap table", e.table, uint64(e.entries)*8, maxBitmapTable*8); err != nil {
+			return nil, e.refuse("%v", err)
 		}
 		if int64(e.entries)<<g.clusterBits > maxBitmapBytes {
-			return nil, fmt.Errorf("%w: bitmap %.80q of %d clusters (at most %d bytes)", ErrInvalid, e.name, e.entries, maxBitmapBytes)
+			return nil, e.refuse("%d clusters (at most %d bytes)", e.entries, maxBitmapBytes)
 		}
 		if need := g.bitmapEntries(size, e.granularity); e.flags&bitmapInUse == 0 && need != int64(e.entries) {
-			return nil, fmt.Errorf("%w: bitmap %.80q has %d table entries (a disk of %d bytes needs %d)", ErrInvalid, e.name, e.entries, size, need)
+			return nil, e.refuse("%d table entries (a disk of %d bytes needs %d)", e.entries, size, need)
 		}
 		if names[e.name] {
-			return nil, fmt.Errorf("%w: two bitmaps are named %.80q", ErrInvalid, e.name)
+			return nil, e.refuse("another one has the same name")
 		}
 		names[e.name] = true
 		list, dir = append(list, e), dir[n:]
 	}
 	if len(dir) != 0 {
-		return nil, fmt.Errorf("%w: the bitmap directory goes on for %d bytes after its %d entries", ErrInvalid, len(dir), ext.count)
+		return nil, invalid("More bitmaps found than specified in header extension", "%d bytes of them after %d", len(dir), ext.count)
 	}
 	return list, nil
 }

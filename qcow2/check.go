@@ -44,6 +44,15 @@ type CheckResult struct {
 // Clean reports whether nothing is wrong, leaks included.
 func (r *CheckResult) Clean() bool { return r.Corruptions == 0 && r.Leaks == 0 && r.CheckErrors == 0 }
 
+// SnapshotTableError means that a check can't read the snapshot table, which a repair of all
+// could make good by losing a part of it.
+type SnapshotTableError struct{ Err error }
+
+func (e *SnapshotTableError) Error() string { return "read the snapshot table: " + e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *SnapshotTableError) Unwrap() error { return e.Err }
+
 // Check counts every reference in the image and compares the counts with the
 // refcounts on disk. Other requests wait meanwhile. Repair needs an image
 // opened for writing; when no error is left, it also clears the dirty and the
@@ -65,12 +74,17 @@ func (im *Image) Check(o CheckOptions) (CheckResult, error) {
 		}
 	}
 	if o.Repair != RepairAll && im.snapTable.broken != nil {
-		if o.Report != nil {
-			o.Report(fmt.Sprintf("ERROR failed to read the snapshot table: %v", im.snapTable.broken))
+		return CheckResult{CheckErrors: 1}, &SnapshotTableError{im.snapTable.broken}
+	}
+	im.reportSnapshotTable(&o)
+	var dropped CheckResult
+	if o.Repair == RepairAll {
+		if err := im.dropOverhang(&dropped); err != nil {
+			return CheckResult{}, err
 		}
-		return CheckResult{CheckErrors: 1}, im.snapTable.broken
 	}
 	res, err := im.check(o)
+	res.CorruptionsFixed += dropped.CorruptionsFixed
 	if err == nil {
 		err = im.checkSnapshotTable(&o, &res)
 	}
@@ -114,7 +128,7 @@ func (im *Image) check(o CheckOptions) (CheckResult, error) {
 
 // reload reads the metadata again after a repair.
 func (im *Image) reload() error {
-	h, err := readHeader(im.f)
+	h, err := readHeaderFor(im.f, true)
 	if err != nil {
 		return err
 	}
@@ -166,13 +180,17 @@ type checker struct {
 	manyWrong bool             // there are too many of them to keep
 	block     []byte           // the refcount block at blockAt, see onDisk; nil: none
 	blockAt   int64
-	look      bool            // refcounts are compared, and nothing is done about them
-	uncopied  bool            // some entry of the active disk has a cluster, but no COPIED flag
-	rebuild   int64           // errors that only a rebuild of refcount structures can fix
-	badBlocks map[int64]bool  // indices of refcount table entries that are no good
-	l2seen    map[int64]int64 // references to each L2 table
-	active    map[int64]bool  // L2 tables of the active disk
-	res       CheckResult
+	look      bool        // refcounts are compared, and nothing is done about them
+	uncopied  bool        // some entry of the active disk has a cluster, but no COPIED flag
+	rebuild   int64       // errors that only a rebuild of refcount structures can fix
+	seen      CheckResult // the errors and leaks among refcounts that a look finds
+	unread    bool        // a table is damaged, so that references may be missing
+
+	badStructures int64           // errors in the refcount table
+	badBlocks     map[int64]bool  // indices of refcount table entries that are no good
+	l2seen        map[int64]int64 // references to each L2 table
+	active        map[int64]bool  // L2 tables of the active disk
+	res           CheckResult
 }
 
 // corruption reports an error in the image.
@@ -197,15 +215,11 @@ func (c *checker) run() error {
 	if err := c.countReferences(); err != nil {
 		return err
 	}
+	c.unread = c.res.Corruptions > 0
 	c.countRefBlocks()
 	c.res.TotalClusters = c.g.clusters(int64(c.h.size))
 	if err := c.compare(); err != nil {
 		return err
-	}
-	if c.rebuild > 0 && c.o.Repair == RepairAll {
-		if err := c.rebuildRefcounts(); err != nil {
-			return fmt.Errorf("rebuild refcounts: %w", err)
-		}
 	}
 	if n := len(c.snaps); n > 0 && c.g.dataFile {
 		c.corruption("ERROR %d snapshots in image with data file", n)

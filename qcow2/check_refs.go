@@ -307,6 +307,7 @@ func (c *checker) countRefBlocks() {
 func (c *checker) badBlock(bi int, format string, args ...any) {
 	c.corruption(format, args...)
 	c.badBlocks[int64(bi)] = true
+	c.badStructures++
 	c.rebuild++
 }
 

@@ -105,8 +105,11 @@ func (o *CreateOptions) header() (*header, error) {
 		return nil, fmt.Errorf("backing format %q (at most 15 bytes)", o.BackingFormat)
 	}
 	if o.Encryption != nil {
-		if o.Preallocation != PreallocateOff || o.DataFileRaw {
-			return nil, fmt.Errorf("preallocation of an encrypted disk: storage that was never written does not decrypt to zeroes")
+		if o.DataFileRaw {
+			return nil, fmt.Errorf("raw external data of an encrypted disk: it would not read as the disk does")
+		}
+		if o.Preallocation != PreallocateOff && version < 3 {
+			return nil, fmt.Errorf("%w: %w", ErrUnsupported, errNoiseAhead)
 		}
 		if err := o.Encryption.validate(); err != nil {
 			return nil, err
@@ -183,7 +186,7 @@ func fillNew(f File, o CreateOptions, h *header, size int64) error {
 	if err != nil {
 		return err
 	}
-	if err := im.grow(size, im.needsPreallocation(o.Preallocation)); err != nil {
+	if err := im.growWith(size, preallocation{mode: im.needsPreallocation(o.Preallocation), sealed: o.Encryption != nil}); err != nil {
 		return err
 	}
 	if o.Encryption != nil {
@@ -231,10 +234,14 @@ func writeSkeleton(f File, h *header, g *geometry) error {
 // grow makes the disk larger: a longer L1 table first, then what is to be there
 // in advance, then the size. Preconditions: nobody else uses the image.
 func (im *Image) grow(size int64, mode Preallocation) error {
+	return im.growWith(size, preallocation{mode: mode, sealed: im.encrypted()})
+}
+
+func (im *Image) growWith(size int64, p preallocation) error {
 	if err := im.growL1(im.g.l1Entries(size)); err != nil {
 		return err
 	}
-	if err := im.preallocate(im.Size(), size, mode); err != nil {
+	if err := im.preallocateWith(p, im.Size(), size); err != nil {
 		return err
 	}
 	if err := im.drain(); err != nil {

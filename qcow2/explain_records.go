@@ -69,7 +69,7 @@ func (e *explainer) walkSnapshots(visit func(i, at int64, b []byte, s *snapshot)
 		if err == nil {
 			whole := append(append([]byte(nil), b...), make([]byte, 8)...)
 			be.PutUint32(whole[36:], uint32(len(head)))
-			s, err = readSnapshot(bytes.NewReader(whole), e.h.size, true)
+			s, err = readSnapshot(bytes.NewReader(whole), e.h.size)
 		}
 		if err != nil {
 			return fmt.Errorf("can't read record %d at %#x: %w", i, at, err)

@@ -19,6 +19,7 @@ const (
 	hdrSize      = 24 // disk size, 8 bytes
 	hdrL1        = 36 // L1 entries (4), L1 offset (8)
 	hdrRefTable  = 48 // refcount table offset (8), its clusters (4)
+	hdrSnapshots = 60 // number of snapshots, 4 bytes
 	hdrIncompat  = 72 // incompatible features, 8 bytes
 	hdrCompat    = 80 // compatible features, 8 bytes
 	hdrAutoclear = 88 // autoclear features, 8 bytes
@@ -57,7 +58,11 @@ type header struct {
 }
 
 // readHeader reads and validates the header of the image in f.
-func readHeader(f File) (*header, error) {
+func readHeader(f File) (*header, error) { return readHeaderFor(f, false) }
+
+// readHeaderFor is readHeader, or if it is to be repaired takes a header that counts more
+// snapshots than there may be.
+func readHeaderFor(f File, repair bool) (*header, error) {
 	fixed := make([]byte, headerSizeV3)
 	if err := readFull(f, fixed, 0); err != nil {
 		return nil, fmt.Errorf("read qcow2 header: %w", err)
@@ -70,7 +75,7 @@ func readHeader(f File) (*header, error) {
 	if err := readFull(f, first, 0); err != nil {
 		return nil, fmt.Errorf("read qcow2 header: %w", err)
 	}
-	return parseHeader(first)
+	return parseHeaderFor(first, repair)
 }
 
 // checkPreamble validates what must hold before the first cluster can be read,
@@ -91,7 +96,9 @@ func checkPreamble(b []byte) (int64, error) {
 }
 
 // parseHeader decodes the first cluster of an image.
-func parseHeader(b []byte) (*header, error) {
+func parseHeader(b []byte) (*header, error) { return parseHeaderFor(b, false) }
+
+func parseHeaderFor(b []byte, repair bool) (*header, error) {
 	be := binary.BigEndian
 	if len(b) < 1<<minClusterBits {
 		return nil, ErrFormat
@@ -123,7 +130,10 @@ func parseHeader(b []byte) (*header, error) {
 			return nil, err
 		}
 	}
-	return h, h.parseTrailer(b, length)
+	if err := h.parseTrailer(b, length); err != nil {
+		return nil, err
+	}
+	return h, h.validate(repair)
 }
 
 // parseV3 decodes the fields that version 3 added and returns the header length.
@@ -149,7 +159,7 @@ func (h *header) parseV3(b []byte) (uint32, error) {
 	return length, nil
 }
 
-// parseTrailer decodes extensions and backing file name, then validates.
+// parseTrailer decodes extensions and backing file name.
 func (h *header) parseTrailer(b []byte, length uint32) error {
 	be := binary.BigEndian
 	nameOff, nameLen := be.Uint64(b[8:]), be.Uint32(b[16:])
@@ -170,15 +180,15 @@ func (h *header) parseTrailer(b []byte, length uint32) error {
 			return err
 		}
 	}
-	return h.validate()
+	return nil
 }
 
 // validate refuses what is impossible or not built. Every later computation
 // with header fields relies on it: no table is larger than its limit, every
-// offset is aligned and below 2^63.
-func (h *header) validate() error {
+// offset is aligned and below 2^63. A header to be repaired may count too many snapshots.
+func (h *header) validate(repair bool) error {
 	if h.compression > CompressionZstd {
-		return &ImageError{ErrUnsupported, fmt.Sprintf("qcow2: unknown compression type: %d", uint8(h.compression)), "0, zlib, and 1, zstd, are supported"}
+		return unknownKind(fmt.Sprintf("qcow2: unknown compression type: %d", uint8(h.compression)), "0, zlib, and 1, zstd, are supported")
 	}
 	if h.compression != CompressionZlib != (h.incompatible&incompatCompression != 0) {
 		return invalid("qcow2: Compression type incompatible feature bit must "+map[bool]string{true: "not be set", false: "be set"}[h.compression == CompressionZlib], "the type is %v", h.compression)
@@ -201,10 +211,10 @@ func (h *header) validate() error {
 	if err := h.checkTable("Reference count table", h.refTable, uint64(h.refClusters)<<h.clusterBits, maxRefTableBytes); err != nil {
 		return err
 	}
-	if h.snapshotCount > maxSnapshots {
+	if h.snapshotCount > maxSnapshots && !repair {
 		return invalid("Snapshot table too large", "%d snapshots (at most %d)", h.snapshotCount, maxSnapshots)
 	}
-	if err := h.checkTable("Snapshot table", h.snapshots, uint64(h.snapshotCount)*snapshotMinSize, maxSnapshotBytes); err != nil {
+	if err := h.checkTable("Snapshot table", h.snapshots, uint64(min(h.snapshotCount, maxSnapshots))*snapshotMinSize, maxSnapshotBytes); err != nil {
 		return err
 	}
 	if err := h.checkTable("Active L1 table", h.l1Offset, uint64(h.l1Size)*8, maxL1Bytes); err != nil {

@@ -144,12 +144,12 @@ type Image struct {
 // (dirty bit) and clears the feature bits that a writer without that feature
 // has to clear.
 func Open(f File, o Options) (*Image, error) {
-	h, err := readHeader(f)
+	h, err := readHeaderFor(f, o.ForRepair)
 	if err != nil {
 		return nil, err
 	}
 	if h.incompatible&incompatCorrupt != 0 && !o.ReadOnly && !o.ForRepair {
-		return nil, &ImageError{ErrCorrupt, "qcow2: Image is corrupt; cannot be opened read/write", "it was marked so earlier; it can be repaired"}
+		return nil, corrupt("qcow2: Image is corrupt; cannot be opened read/write", "it was marked so earlier; it can be repaired")
 	}
 	if h.refClusters == 0 && !o.ForRepair {
 		return nil, invalid("Image does not contain a reference count table", "a repair makes one")

@@ -16,6 +16,8 @@ type ImageError struct {
 	Problem string
 	// Detail is the value that was found, and what is allowed.
 	Detail string
+	// Hint is what can be done about it, a sentence without a full stop; it may be empty.
+	Hint string
 }
 
 func (e *ImageError) Error() string {
@@ -37,23 +39,35 @@ func (e *ImageError) Unwrap() error { return e.Kind }
 
 // invalid makes an ImageError of kind ErrInvalid.
 func invalid(problem, detail string, args ...any) error {
-	return &ImageError{ErrInvalid, problem, fmt.Sprintf(detail, args...)}
+	return &ImageError{Kind: ErrInvalid, Problem: problem, Detail: fmt.Sprintf(detail, args...)}
 }
 
 // unknownKind makes an ImageError of kind ErrUnsupported. Its problem begins with
 // "Unsupported".
 func unknownKind(problem, detail string, args ...any) error {
-	return &ImageError{ErrUnsupported, problem, fmt.Sprintf(detail, args...)}
+	return &ImageError{Kind: ErrUnsupported, Problem: problem, Detail: fmt.Sprintf(detail, args...)}
 }
 
 // corrupt makes an ImageError of kind ErrCorrupt.
 func corrupt(problem, detail string, args ...any) error {
-	return &ImageError{ErrCorrupt, problem, fmt.Sprintf(detail, args...)}
+	return &ImageError{Kind: ErrCorrupt, Problem: problem, Detail: fmt.Sprintf(detail, args...)}
 }
 
 // overlaps says that a write would hit metadata of kind k.
 func overlaps(k metaKind, detail string, args ...any) error {
 	return corrupt("Preventing invalid write on metadata (overlaps with "+k.area()+")", detail, args...)
+}
+
+// headerTaken is the problem with refcounts that call the header's cluster free.
+var headerTaken = "Preventing invalid write on metadata (overlaps with " + metaHeader.area() + ")"
+
+// allocationOf names what clusters were to be taken for in the error of taking the header's.
+func allocationOf(what string, err error) error {
+	var e *ImageError
+	if errors.As(err, &e) && e.Problem == headerTaken {
+		return corrupt("Preventing invalid allocation of "+what+" at offset 0", "%s", e.Detail)
+	}
+	return err
 }
 
 // area is QEMU's name of what metadata of a kind is in.

@@ -6,7 +6,7 @@ package qcow2
 type allocation struct {
 	first, count int64 // guest clusters, by number
 	host         int64 // offset of the run in the file
-	kept         bool  // host was theirs before: zero clusters with storage
+	kept         bool  // host was theirs before: zero clusters with storage, maybe data between them
 	clean        bool  // host was never written: it reads as zeroes
 
 	lo, hi     int64   // guest bytes that are filled before the clusters are linked
@@ -15,6 +15,12 @@ type allocation struct {
 	index      int64   // of the first entry in page
 
 	gone chan struct{} // closed when it ends; made by the first who waits
+}
+
+// keepsData reports whether a cluster of the run, with the given entry before, holds data that
+// stays where it is. Preconditions: the image has no subclusters.
+func (a *allocation) keepsData(e l2Entry) bool {
+	return a.kept && e.word&entryCopied != 0 && e.word&entryZero == 0
 }
 
 // conflict looks at the allocations in flight that overlap guest clusters

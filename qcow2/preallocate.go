@@ -1,6 +1,7 @@
 package qcow2
 
 import (
+	"errors"
 	"fmt"
 	"math"
 )
@@ -61,16 +62,18 @@ func (im *Image) needsPreallocation(mode Preallocation) Preallocation {
 
 // preallocation is one run of preallocate.
 type preallocation struct {
-	im   *Image
-	mode Preallocation
-	area int64 // where the next data goes; 0: wherever clusters are free
-	left int64 // clusters of the area that are not mapped yet
-	end  int64 // end of the data in the file
+	im     *Image
+	mode   Preallocation
+	sealed bool  // the disk is encrypted, or will be
+	area   int64 // where the next data goes; 0: wherever clusters are free
+	left   int64 // clusters of the area that are not mapped yet
+	end    int64 // end of the data in the file
 }
 
 // preallocate maps all clusters between guest offsets off and end that have no
 // host cluster, and provides for their storage as mode says. They read as
-// zeroes, or as the backing file where entries have subclusters. Where they have
+// zeroes, or as the backing file where entries have subclusters; those of an encrypted disk are
+// clusters of zeroes with storage. Where they have
 // none, a cluster in which off lies stays as it is if there is a backing file. An external data
 // file becomes as long as end, whatever the mode.
 //
@@ -79,7 +82,17 @@ type preallocation struct {
 // Preconditions: the L1 table covers the range; no request touches it, as when
 // it lies behind the end of the disk; mu and commitMu are not held.
 func (im *Image) preallocate(off, end int64, mode Preallocation) error {
-	p := &preallocation{im: im, mode: mode}
+	return im.preallocateWith(preallocation{mode: mode, sealed: im.encrypted()}, off, end)
+}
+
+// errNoiseAhead is why storage of an encrypted disk can't be there in advance in version 2:
+// without clusters of zeroes it would read as noise.
+var errNoiseAhead = errors.New("preallocation of an encrypted disk of version 2")
+
+// preallocateWith is preallocate with the mode that is in p.
+func (im *Image) preallocateWith(with preallocation, off, end int64) error {
+	p, mode := &with, with.mode
+	p.im = im
 	if off >= end {
 		return nil
 	}
@@ -96,8 +109,8 @@ func (im *Image) preallocate(off, end int64, mode Preallocation) error {
 	} else {
 		off &^= im.g.clusterSize - 1
 	}
-	if im.encrypted() {
-		return fmt.Errorf("%w: preallocation of an encrypted disk", ErrUnsupported)
+	if p.sealed && im.g.version < 3 {
+		return fmt.Errorf("%w: %w", ErrUnsupported, errNoiseAhead)
 	}
 	if !im.g.dataFile && mode != PreallocateMetadata {
 		defer p.giveBackArea()
@@ -172,7 +185,7 @@ func (p *preallocation) placeArea(off, end int64) error {
 	if err := im.reclaim(); err != nil {
 		return err
 	}
-	if p.mode == PreallocateFalloc && p.area < used {
+	if p.mode == PreallocateFalloc && p.area < used && !p.sealed {
 		if err := im.zeroData(p.area, off, min(used, p.end)-p.area); err != nil {
 			return err
 		}
@@ -246,7 +259,7 @@ func (p *preallocation) newTable(off, end int64) error {
 			break
 		}
 		for i := range n {
-			im.g.setEntry(*buf, index+done+i, mapped(host+i<<im.g.clusterBits))
+			im.g.setEntry(*buf, index+done+i, p.mapped(host+i<<im.g.clusterBits))
 		}
 		runs = append(runs, freeing{cluster: host >> im.g.clusterBits, count: n})
 		done += n
@@ -320,7 +333,7 @@ func (p *preallocation) unmapped(e l2Entry) bool {
 // mappedOver is the entry of a cluster at host in place of one that is unmapped. What was
 // zero still is: by the flags, unless the storage is known to hold zeroes.
 func (p *preallocation) mappedOver(e l2Entry, host int64) l2Entry {
-	now := mapped(host)
+	now := p.mapped(host)
 	now.bitmap = e.bitmap
 	if !p.im.g.extended() && p.mode == PreallocateMetadata {
 		now.word |= e.word & entryZero
@@ -329,8 +342,15 @@ func (p *preallocation) mappedOver(e l2Entry, host int64) l2Entry {
 }
 
 // mapped is the entry of a preallocated cluster at host: subclusters of it have
-// storage, but no data yet.
-func mapped(host int64) l2Entry { return l2Entry{word: uint64(host) | entryCopied} }
+// storage, but no data yet. Storage that was never written does not decrypt to zeroes: it is that
+// of a cluster of zeroes.
+func (p *preallocation) mapped(host int64) l2Entry {
+	e := l2Entry{word: uint64(host) | entryCopied}
+	if p.sealed && !p.im.g.extended() {
+		e.word |= entryZero
+	}
+	return e
+}
 
 // place returns where up to count clusters from guest offset off go, and how
 // many of them are there. What was in these host clusters before is gone.
@@ -351,7 +371,7 @@ func (p *preallocation) place(off, count int64) (host, n int64, err error) {
 	if host, err = im.allocate(n); err != nil {
 		return 0, 0, err
 	}
-	if host < clean {
+	if host < clean && !p.sealed {
 		old := min(clean-host, n<<im.g.clusterBits)
 		if err := im.zeroData(host, off, old); err != nil {
 			im.giveBack(host>>im.g.clusterBits, n)

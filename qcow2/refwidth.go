@@ -115,8 +115,8 @@ func (w *widening) missing() ([]int64, error) {
 				continue
 			}
 			if count > w.g.maxRefcount() {
-				return nil, &ImageError{ErrTooLarge, fmt.Sprintf("Cannot decrease refcount entry width to %d bits: Cluster at offset %#x has a refcount of %d",
-					1<<w.g.refcountOrder, (c+i)<<im.g.clusterBits, count), ""}
+				return nil, &ImageError{Kind: ErrTooLarge, Problem: fmt.Sprintf("Cannot decrease refcount entry width to %d bits: Cluster at offset %#x has a refcount of %d",
+					1<<w.g.refcountOrder, (c+i)<<im.g.clusterBits, count)}
 			}
 			bi := (c + i) >> w.g.refBlockBits
 			if _, ok := w.blocks[bi]; !ok && (len(list) == 0 || list[len(list)-1] != bi) {

@@ -310,7 +310,16 @@ func (im *Image) compact() error {
 	if err != nil {
 		return err
 	}
-	if used <= last {
+	// What is moved leaves refcount blocks behind that count nothing more, and those go with the
+	// next change: once, as they lie behind all else then.
+	for again := range 2 {
+		idle, err := im.idleRefBlock()
+		if err != nil {
+			return err
+		}
+		if !idle && (again > 0 || used > last) {
+			break
+		}
 		move := func(r *rootChange) error { return r.gather(used << im.g.clusterBits) }
 		if err := im.changeRootPaused(move); err != nil {
 			return err
@@ -318,7 +327,7 @@ func (im *Image) compact() error {
 		if err := im.drain(); err != nil {
 			return err
 		}
-		if last, _, err = im.usage(); err != nil {
+		if last, used, err = im.usage(); err != nil {
 			return err
 		}
 	}
@@ -333,6 +342,28 @@ func (im *Image) compact() error {
 	defer im.mu.Unlock()
 	im.alloc.end, im.alloc.dataEnd = end, min(im.alloc.dataEnd, end)
 	return nil
+}
+
+// idleRefBlock reports whether there is a refcount block that counts nothing. A change of the
+// root leaves it out.
+func (im *Image) idleRefBlock() (bool, error) {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	perPage := im.countsPerPage()
+	for bi := range im.refTable {
+		idle, first := im.hasBlock(int64(bi)), int64(bi)<<im.g.refBlockBits
+		for c := first; idle && c < first+1<<im.g.refBlockBits; c += perPage {
+			p, _, err := im.refPage(c)
+			if err != nil {
+				return false, err
+			}
+			idle = allZero(p.buf)
+		}
+		if idle {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // gather moves the L1 table, and the L2 tables behind end that no snapshot

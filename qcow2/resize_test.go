@@ -1,6 +1,7 @@
 package qcow2
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -295,6 +296,39 @@ func TestShrinkGivesStorageBack(t *testing.T) {
 	}
 	if err := consistent(f.reopened(), Options{}); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestShrinkDropsIdleRefBlocks leaves no refcount block that counts nothing.
+func TestShrinkDropsIdleRefBlocks(t *testing.T) {
+	for _, bits := range []int{1, 16, 64} {
+		f := new(memFile)
+		if err := Create(f, CreateOptions{Size: 4 * mib, ClusterSize: 512, RefcountBits: bits}); err != nil {
+			t.Fatal(err)
+		}
+		im, err := Open(f, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := im.WriteV(pattern(1, 4*mib), 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := im.Resize(200 * kib); err != nil {
+			t.Fatal(err)
+		}
+		if idle, err := im.idleRefBlock(); err != nil || idle {
+			t.Errorf("%d bits: an idle block is left, %v", bits, err)
+		}
+		got := make([]byte, 200*kib)
+		if err := im.ReadV([][]byte{got}, 0); err != nil || !bytes.Equal(got, pattern(1, 200*kib)[0]) {
+			t.Errorf("%d bits: other data, %v", bits, err)
+		}
+		if err := errors.Join(im.WriteV(pattern(2, 100*kib), 0), im.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if err := consistent(f.reopened(), Options{}); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -99,8 +99,8 @@ func (im *Image) newRootChange() *rootChange {
 	return r
 }
 
-// moveRefBlocks copies every refcount block to a new place. From then on
-// refcounts change there only.
+// moveRefBlocks copies every refcount block that counts something to a new place. From then
+// on refcounts change there only.
 func (r *rootChange) moveRefBlocks() error {
 	im := r.im
 	buf := im.clusterBuffer()
@@ -114,11 +114,19 @@ func (r *rootChange) moveRefBlocks() error {
 		if _, _, err := im.refPage(int64(bi) << im.g.refBlockBits); err != nil {
 			return err
 		}
+		if err := im.readRefBlock(*buf, old); err != nil {
+			return err
+		}
+		if allZero(*buf) {
+			im.refs.dropTable(old, im.g.clusterSize)
+			im.refTable[bi] = 0
+			continue
+		}
 		host, err := im.allocate(1)
 		if err != nil {
 			return err
 		}
-		if err := im.readRefBlock(*buf, old); err != nil {
+		if err := im.readRefBlock(*buf, old); err != nil { // it may count the new place
 			return err
 		}
 		if err := writeFull(im.f, *buf, host); err != nil {

@@ -42,9 +42,12 @@ func readSnapshots(f File, h *header) ([]snapshot, error) {
 	r := newTableReader(f, h)
 	var list []snapshot
 	for i := range h.snapshotCount {
-		s, err := readSnapshot(r, h.size, false)
+		s, err := readSnapshot(r, h.size)
+		if s.extra > maxSnapshotExtra { // whether it could be read or not
+			return nil, longEntry(&s, i)
+		}
 		if err != nil {
-			return nil, fmt.Errorf("snapshot table entry %d: %w", i, err)
+			return nil, unreadEntry(err, h, i)
 		}
 		list = append(list, s)
 	}
@@ -75,11 +78,12 @@ func newTableReader(f File, h *header) io.Reader {
 }
 
 // readSnapshot decodes the next record. Disk size is that of a snapshot which
-// does not tell. Too much extra data is an error, or cut if that is said.
-func readSnapshot(r io.Reader, diskSize uint64, cut bool) (snapshot, error) {
+// does not tell. Of extra data no more is kept than there may be. An error that wraps io.EOF
+// or io.ErrUnexpectedEOF means that the table is too big.
+func readSnapshot(r io.Reader, diskSize uint64) (snapshot, error) {
 	var fixed [snapshotMinSize]byte
 	if _, err := io.ReadFull(r, fixed[:]); err != nil {
-		return snapshot{}, tableTooBig(err)
+		return snapshot{}, err
 	}
 	be := binary.BigEndian
 	s := snapshot{
@@ -95,22 +99,19 @@ func readSnapshot(r io.Reader, diskSize uint64, cut bool) (snapshot, error) {
 	idLen, nameLen := int64(be.Uint16(fixed[12:])), int64(be.Uint16(fixed[14:]))
 	extra := int64(be.Uint32(fixed[36:]))
 	s.extra = extra
-	if extra > maxSnapshotExtra && !cut {
-		return s, fmt.Errorf("%w: too much extra metadata: %d bytes (at most %d)", ErrInvalid, extra, maxSnapshotExtra)
-	}
 	used := snapshotMinSize + extra + idLen + nameLen
 	s.record = (used + 7) &^ 7
 	kept := make([]byte, min(extra, maxSnapshotExtra))
 	if _, err := io.ReadFull(r, kept); err != nil {
-		return s, tableTooBig(err)
+		return s, err
 	}
 	s.parseExtra(kept)
 	if err := skip(r, extra-int64(len(kept))); err != nil {
-		return s, tableTooBig(err)
+		return s, err
 	}
 	rest := make([]byte, s.record-snapshotMinSize-extra)
 	if _, err := io.ReadFull(r, rest); err != nil {
-		return s, tableTooBig(err)
+		return s, err
 	}
 	s.id = string(rest[:idLen])
 	s.name = string(rest[idLen : idLen+nameLen])
@@ -179,11 +180,25 @@ func marshalSnapshots(list []snapshot) ([]byte, error) {
 	return b, nil
 }
 
-func tableTooBig(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("%w: snapshot table is too big (at most %d bytes)", ErrInvalid, maxSnapshotBytes)
+// unreadEntry is the error of reading entry i of the snapshot table: err, or that the table has
+// more bytes than it may.
+func unreadEntry(err error, h *header, i uint32) error {
+	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("snapshot table entry %d: %w", i, err)
 	}
-	return err
+	return &ImageError{
+		Kind: ErrInvalid, Problem: "Snapshot table is too big", Detail: fmt.Sprintf("entry %d ends behind byte %d", i, maxSnapshotBytes),
+		Hint: fmt.Sprintf("You can force-remove all %d overhanging snapshots with qemu-img check -r all", h.snapshotCount-i),
+	}
+}
+
+// longEntry says that entry i of the snapshot table has too much extra data.
+func longEntry(s *snapshot, i uint32) error {
+	return &ImageError{
+		Kind: ErrInvalid, Problem: fmt.Sprintf("Too much extra metadata in snapshot table entry %d", i),
+		Detail: fmt.Sprintf("%d bytes (at most %d)", s.extra, maxSnapshotExtra),
+		Hint:   "You can force-remove this extra metadata with qemu-img check -r all",
+	}
 }
 
 // snapshotTableSize is the length of the snapshot table in bytes.

@@ -170,7 +170,7 @@ func TestSnapshotRecordIsKept(t *testing.T) {
 		vmState: 1 << 33, diskSize: 5 << 20, icount: 6, laterData: []byte("a field of the future"),
 	}
 	b := s.marshal(nil)
-	got, err := readSnapshot(strings.NewReader(string(b)), 0, false)
+	got, err := readSnapshot(strings.NewReader(string(b)), 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -159,6 +159,13 @@ func (g *geometry) extendedRun(page []byte, i, off, n int64) (mapping, error) {
 func (g *geometry) fillRange(a *allocation, off, end int64) (lo, hi int64) {
 	lo, hi = a.first<<g.clusterBits, (a.first+a.count)<<g.clusterBits
 	if !g.extended() {
+		// Clusters of data between those of zeroes keep what is not written.
+		if a.keepsData(a.head) {
+			lo = off
+		}
+		if a.keepsData(a.tail) {
+			hi = end
+		}
 		return lo, hi
 	}
 	return max(lo, g.fillFrom(a, off)), min(hi, g.fillTo(a, end))

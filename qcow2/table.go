@@ -43,7 +43,7 @@ func (im *Image) emptyL2(off int64) (int64, error) {
 	clean := im.alloc.end
 	table, err := im.allocate(1)
 	if err != nil {
-		return 0, err
+		return 0, allocationOf("L2 table", err)
 	}
 	if table < clean {
 		im.l2.insertTable(table, im.g.clusterSize, nil)
@@ -63,7 +63,7 @@ func (im *Image) emptyL2(off int64) (int64, error) {
 func (im *Image) newL2(l1i int64, contents []byte) (int64, error) {
 	table, err := im.allocate(1)
 	if err != nil {
-		return 0, err
+		return 0, allocationOf("L2 table", err)
 	}
 	im.l2.insertTable(table, im.g.clusterSize, contents)
 	im.linkL2(l1i, table)

@@ -143,6 +143,16 @@ func anyNonzero(p []uint8) bool {
 	return false
 }
 
+// free is the first of n clusters in a row, from cluster c on, that nothing refers to.
+func (t *tally) free(c, n int64) int64 {
+	for run := int64(0); run < n; c++ {
+		if run++; t.count(c) != 0 {
+			run = 0
+		}
+	}
+	return c - n
+}
+
 // last is the highest cluster that is referred to, -1 if none.
 func (t *tally) last() int64 {
 	last := int64(-1)

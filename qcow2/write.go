@@ -20,12 +20,18 @@ func (im *Image) write(rq *request, off, n int64) error {
 	for n > 0 {
 		im.mu.RLock()
 		m, miss, err := im.lookup(off, n)
+		joins := false
 		if err == nil && miss == 0 && m.inPlace() {
 			err = im.checkData(m.host, m.length)
+			joins = m.length < n && im.storageFollows(&m, off, n)
 		}
 		im.mu.RUnlock()
 		done := int64(0)
+		if joins && err == nil {
+			done, behind, err = im.writeNew(rq, off, n, behind)
+		}
 		switch {
+		case done > 0:
 		case err != nil:
 		case miss != 0:
 			if err = im.fetch(miss); err != nil {
@@ -44,6 +50,18 @@ func (im *Image) write(rq *request, off, n int64) error {
 		off, n = off+done, n-done
 	}
 	return nil
+}
+
+// storageFollows reports whether the storage behind m, of the n bytes at off that are
+// written, is that of clusters which read as zeroes: one write fills both.
+// Preconditions: mu is held; m is in place and shorter than n.
+func (im *Image) storageFollows(m *mapping, off, n int64) bool {
+	next := off + m.length
+	if im.g.extended() || im.g.dataFile || next>>im.g.clusterBits&(im.g.entriesPerPage()-1) == 0 {
+		return false // one allocation is not for two pages
+	}
+	z, miss, err := im.lookup(next, n-m.length)
+	return err == nil && miss == 0 && z.kind == kindZeroAlloc && z.copied && z.host == m.host+m.length
 }
 
 // writeNew writes to clusters that can't be overwritten in place: as many as
@@ -66,7 +84,8 @@ func (im *Image) writeNew(rq *request, off, n, behind int64) (done, end int64, e
 type span struct{ off, end, behind int64 }
 
 // reserve takes host clusters for a write of n bytes at off and enters them in
-// the in-flight list. It returns nil if the first cluster needs none any more.
+// the in-flight list. It returns nil if the first cluster needs none any more, and no
+// storage of clusters that read as zeroes goes on behind it.
 // It waits for requests in flight to the same cluster.
 func (im *Image) reserve(off, n, behind int64) (*allocation, error) {
 	g := &im.g
@@ -99,26 +118,18 @@ func (im *Image) reserveRun(p *page, index, first, count int64, w span) (*alloca
 		return nil, fmt.Errorf("%w (guest offset %#x)", err, first<<g.clusterBits)
 	}
 	owned := e.word&entryCopied != 0
-	switch {
-	case !g.extended():
-		if kind == kindNormal && owned {
-			return nil, nil
-		}
-	case kind == kindNormal && owned:
+	if kind == kindNormal && owned && g.extended() {
 		if e.alloc()>>g.sub(w.off)&1 != 0 {
 			return nil, nil
 		}
 		kind = kindZeroAlloc // or unallocated, as far as this write goes
 	}
 	a := &allocation{first: first, count: 1, head: e, page: p, index: index}
-	if kind == kindZeroAlloc && owned {
+	if owned && (kind == kindZeroAlloc || kind == kindNormal) {
 		a.kept = true
 		a.host = int64(e.word & entryOffset)
-		for next := e.word + uint64(g.clusterSize); a.count < count && g.word(p.buf, index+a.count) == next; a.count++ {
-			if _, err := im.checkEntry(g.entry(p.buf, index+a.count), first+a.count); err != nil {
-				break // it is reported when it is the first
-			}
-			next += uint64(g.clusterSize)
+		if a.count = im.ownedRun(p, index, first, count); a.count == 0 {
+			return nil, nil
 		}
 		err = im.checkData(a.host, a.count<<g.clusterBits)
 	} else {
@@ -143,6 +154,32 @@ func (im *Image) reserveRun(p *page, index, first, count int64, w span) (*alloca
 	a.lo, a.hi = g.fillRange(a, w.off, min(w.end, (first+a.count)<<g.clusterBits))
 	im.fly(a)
 	return a, nil
+}
+
+// ownedRun is the number of entries in p, of the count from index on, whose clusters follow
+// each other in the file and may be written where they are; 0 if none of them reads as zeroes.
+// Of images with subclusters, those like the first count.
+// Preconditions: mu is held; the first entry is such a one.
+func (im *Image) ownedRun(p *page, index, first, count int64) int64 {
+	g := &im.g
+	flag, found, run := entryZero, g.extended(), int64(0)
+	if found {
+		flag = 0
+	}
+	for word := g.word(p.buf, index); run < count; run, word = run+1, word+uint64(g.clusterSize) {
+		now := g.word(p.buf, index+run)
+		if now&^flag != word&^flag {
+			break
+		}
+		if _, err := im.checkEntry(g.entry(p.buf, index+run), first+run); err != nil {
+			break // it is reported when it is the first
+		}
+		found = found || now&entryZero != 0
+	}
+	if !found {
+		return 0
+	}
+	return run
 }
 
 // checkEntry classifies the L2 entry of a guest cluster that is about to be

@@ -28,6 +28,9 @@ func (s *Session) openImage(o *openOptions) bool {
 		}
 		s.complain("can't open%s: %s", device, reason(err))
 		var image *qcow2.ImageError
+		if errors.As(err, &image) && image.Hint != "" {
+			fmt.Fprintln(s.Err, image.Hint)
+		}
 		if errors.As(err, &image) && image.Detail != "" && s.Name != qemuIO {
 			s.complain("%s", image.Detail)
 		}
@@ -81,8 +84,15 @@ func (s *Session) openDisk(o *openOptions) (*disk, error) {
 		defer os.RemoveAll(filepath.Dir(spec.Path)) // it is open by then
 	}
 	d.spec = spec
-	d.dev, err = block.Open(spec)
-	return d, err
+	if d.dev, err = block.Open(spec); err != nil {
+		return nil, err
+	}
+	if im, ok := d.dev.(*qcow2.Image); ok { // it could be read without them, but qemu-io does not
+		if _, err := im.Bitmaps(); err != nil {
+			return nil, errors.Join(err, d.dev.Close())
+		}
+	}
+	return d, nil
 }
 
 // overlay makes a temporary image on top of the one that spec describes, alone

@@ -28,6 +28,8 @@ func images(t *testing.T) *os.Root {
 		"create -q -f raw raw 1M",
 		"create -q -f qcow2 base 8M",
 		"create -q -f qcow2 -b base -F qcow2 top",
+		"create -q -f qcow2 short 1000k",
+		"create -q -f qcow2 -b short -F qcow2 over 1M",
 		"create -q -f qcow2 marked 8M",
 		"bitmap --add -f qcow2 marked b0",
 		"bitmap --add --disable -g 512 -f qcow2 marked b1",
@@ -152,6 +154,11 @@ func scripts() []script {
 		one("-f qcow2 top", "map", "alloc 1M 1M", "read -P 3 1M 1M", "write 1536k 1k", "map", "read -P 3 1M 512k", "write -z 1M 64k", "read -P 0 1M 64k"),
 		one("-f qcow2 marked", "info"),
 		one("-f qcow2 sub", "info", "write 1k 3k", "map", "write -z 32k 2k", "alloc 0 64k"),
+		// Zeroes behind the end of a backing file whose last cluster has data are written, as it may grow.
+		one("", "open -o driver=qcow2 short", "write -P 3 960k 40k", "close", "open -o driver=qcow2 over", "write -z 1010k 5k", "map", "read -P 0 1000k 24k", "read -P 3 960k 40k"),
+		// One write for data and the storage of zeroes between.
+		one("--image-opts driver=qcow2,file.driver=blkdebug,file.image.filename=a,file.set-state.0.event=write_aio,file.set-state.0.new_state=2,"+
+			"file.inject-error.0.event=write_aio,file.inject-error.0.state=2", "write -P 3 0 192k", "read -P 3 0 192k"),
 		// Zeroes in a part of a cluster are those of all of it, if the rest is known to be zero.
 		one("-f qcow2 top", "write -z 4097k 1k", "map", "write -z 1025k 1k", "map", "read -P 0 1025k 1k", "write -z 3100k 100k", "write -z -u 6143k 66k", "map"),
 		one("-f qcow2 sub", "write -z 20k 1k", "write -z 28k 100", "map", "write 64k 1k", "write -z 66k 1k", "write -z 127k 3k", "map"),

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 
 	"github.com/govmm/govmm/internal/block"
 	"github.com/govmm/govmm/qcow2"
@@ -85,6 +86,9 @@ func runCheck(t *Tool, a *arguments) error {
 	quiet := a.has("q")
 	report := func(text string) { fmt.Fprintln(t.Stderr, text) } // -q or not, as qemu-img
 	r, err := im.Check(qcow2.CheckOptions{Repair: repair, Report: report})
+	if err := t.unreadSnapshots(err); err != nil {
+		return err
+	}
 	if errors.Is(err, qcow2.ErrCorrupt) {
 		return fmt.Errorf("Check failed: %s", capital(err.Error()))
 	}
@@ -120,6 +124,22 @@ func runCheck(t *Tool, a *arguments) error {
 		return &statusError{code: exitLeaks}
 	}
 	return nil
+}
+
+// unreadSnapshots says of a check that could not read the snapshot table why, and returns what
+// is left to be said; nil if err is something else.
+func (t *Tool) unreadSnapshots(err error) error {
+	var unread *qcow2.SnapshotTableError
+	var image *qcow2.ImageError
+	if !errors.As(err, &unread) || !errors.As(err, &image) {
+		return nil
+	}
+	what := "failed to read the snapshot table: " + image.Problem
+	if image.Problem == qcow2.TooManySnapshots {
+		what = image.Problem
+	}
+	t.complain(hinted(errors.New("ERROR "+what), image.Hint))
+	return errors.New("Check failed: " + errnoText(syscall.EFBIG))
 }
 
 func checkDict(name string, r *qcow2.CheckResult) dict {

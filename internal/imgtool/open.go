@@ -76,7 +76,7 @@ func openError(name string, err error) error {
 	var image *qcow2.ImageError
 	switch {
 	case errors.As(err, &image):
-		return &restated{fmt.Sprintf("Could not open '%s': %s", name, image.Problem), err}
+		return hinted(&restated{fmt.Sprintf("Could not open '%s': %s", name, image.Problem), err}, image.Hint)
 	case errors.As(err, &option):
 		return fmt.Errorf("Could not open '%s': %w", name, option)
 	case errors.Is(err, qcow2.ErrNoSnapshot):
@@ -198,6 +198,11 @@ func (t *Tool) openSource(s source, o openOptions) (block.Device, error) {
 	d, err := block.Open(s.spec)
 	if err != nil {
 		return nil, openError(s.name, err)
+	}
+	if im, ok := d.(*qcow2.Image); ok { // it could be read without them, but qemu-img does not
+		if _, err := im.Bitmaps(); err != nil {
+			return nil, errors.Join(openError(s.name, err), d.Close())
+		}
 	}
 	if through {
 		d = block.WriteThrough(d)

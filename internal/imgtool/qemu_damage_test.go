@@ -105,6 +105,59 @@ var damageScripts = []script{
 		poke a 60 0 1 0 0
 		snapshot -c test a
 	`},
+	{"a snapshot table with too much in it", `
+		create -q -f qcow2 a 64M
+		io -f qcow2 -c "write 0 512" a
+		img snapshot -c test a
+		poke a 458788 0 0 16 0
+		info a
+		snapshot -l a
+		check a
+		check --output=json a
+		check -r leaks a
+		~check -r all a
+		~check a
+		same a
+		create -q -f qcow2 b 64M
+		poke b 60 0 2 0 0
+		poke b 64 0 0 0 0 0 16 0 0
+		info b
+		check b
+		check -r leaks b
+	`},
+	{"a refcount of 0", `
+		create -q -f qcow2 a 64M
+		io -f qcow2 -c "write -P 5 0 128k" a
+		poke a 131082 0 0
+		check a
+		check -r leaks a
+		check -r all a
+		check a
+		same a
+		create -q -f qcow2 -o cluster_size=512,refcount_bits=64 b 1M
+		io -f qcow2 -c "write -P 5 0 128k" b
+		poke b 512 0 0 0 0 0 0 0 0
+		~check b
+		~check -r all b
+		~check b
+		same b
+	`},
+	{"bitmaps that can't be", `
+		create -q -f qcow2 a 1M
+		img bitmap --add -f qcow2 a one
+		poke a 327695 66
+		info a
+		map a
+		resize a 2M
+		poke a 327695 2
+		info a
+		poke a 327697 77
+		info a
+		poke a 327697 16
+		poke a 327699 99
+		info a
+		convert -O raw a b
+	`},
 	{"a snapshot's L1 table out of place", `
 		create -q -f qcow2 a 64M
 		io -f qcow2 -c "write 0 512" a

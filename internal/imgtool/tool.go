@@ -171,6 +171,14 @@ func (e *hintError) Error() string { return e.err.Error() }
 
 func (e *hintError) Unwrap() error { return e.err }
 
+// hinted is err with a line of what can be done about it, if there is one.
+func hinted(err error, hint string) error {
+	if hint == "" {
+		return err
+	}
+	return &hintError{err, hint + "\n"}
+}
+
 // complain prints an error as qemu-img does.
 func (t *Tool) complain(err error) {
 	var hint *hintError
