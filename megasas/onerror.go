@@ -1,8 +1,10 @@
 package megasas
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"syscall"
 
 	"github.com/govmm/govmm/megasas/mfi"
@@ -168,7 +170,11 @@ func (r *request) member() uint16 {
 func (c *Controller) tellFailure(f mfi.Frame, x IOFailure) {
 	allowed := c.failures.Allow(c.now())
 	if allowed {
-		c.log.Error("I/O failed", "cmd", f.Cmd().String(), "target", f.Target(), "action", x.Action.String(), "err", x.Cause)
+		level := slog.LevelError
+		if x.Action == StopOnError { // who pauses the machine says so
+			level = slog.LevelInfo
+		}
+		c.log.Log(context.Background(), level, "I/O failed", "cmd", f.Cmd().String(), "target", f.Target(), "action", x.Action.String(), "err", x.Cause)
 	}
 	if c.listener != nil && (allowed || x.Action == StopOnError) {
 		c.listener.IOFailed(x)
