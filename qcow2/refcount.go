@@ -16,9 +16,9 @@ func (im *Image) refPage(c int64) (*page, int64, error) {
 	if block > maxHostOffset || !im.g.aligned(int64(block)) {
 		return nil, 0, corrupt(fmt.Sprintf("Refblock offset %s unaligned (reftable index: %s)", hex(block), hex(bi)), "")
 	}
-	perPage := im.countsPerPage()
+	perPage := im.countsPerPage() // a power of two, as is the page's size: dividing takes longer than all else here
 	i := c & (1<<im.g.refBlockBits - 1)
-	at := int64(block) + i/perPage*im.g.pageSize
+	at := int64(block) + i<<im.g.refcountOrder>>3&^(im.g.pageSize-1)
 	p := im.refs.again(at)
 	if p == nil {
 		im.at(EventRefblockLoad)
@@ -28,7 +28,7 @@ func (im *Image) refPage(c int64) (*page, int64, error) {
 		}
 		p = im.refs.insert(at, buf)
 	}
-	return p, i % perPage, nil
+	return p, i & (perPage - 1), nil
 }
 
 // countsPerPage is the number of refcounts in a page.

@@ -22,7 +22,7 @@ func (w *worker) carryOut(rq request) {
 		w.fail(rq, code, text)
 		return
 	}
-	if rq.cmd == nbdproto.CmdRead && (w.startRead(rq) || w.startLong(rq) || w.lendRead(rq)) {
+	if rq.cmd == nbdproto.CmdRead && (w.startRead(rq) || w.lendRead(rq)) {
 		return
 	}
 	w.submit()

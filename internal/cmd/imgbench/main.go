@@ -24,6 +24,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"syscall"
+	"time"
 )
 
 func main() {
@@ -59,10 +60,15 @@ func run(ctx context.Context) error {
 	}
 	defer os.RemoveAll(work)
 	s := sides{ctx: ctx, dir: work, govmm: program}
+	begun := time.Now()
 	if err := s.requests(match, *rounds, *all || *pattern != ""); err != nil {
 		return err
 	}
-	return s.commands(match, *rounds)
+	if err := s.commands(match, *rounds); err != nil {
+		return err
+	}
+	fmt.Printf("\n%d of %d goals met, in %v\n", s.met, s.lines, time.Since(begun).Round(time.Second))
+	return nil
 }
 
 // requests prints the first table, with or without the rows of img bench.
@@ -77,6 +83,7 @@ func (s *sides) requests(match *regexp.Regexp, rounds int, bench bool) error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		fmt.Println(c.line(name))
+		s.count(&c)
 		return nil
 	}
 	for _, r := range rows() {
@@ -107,6 +114,7 @@ func (s *sides) commands(match *regexp.Regexp, rounds int) error {
 			return fmt.Errorf("%s: %w", t.name, err)
 		}
 		fmt.Println(c.taskLine(t))
+		s.count(&c)
 	}
 	return nil
 }

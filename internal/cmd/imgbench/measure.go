@@ -17,6 +17,16 @@ type sides struct {
 	ctx   context.Context
 	dir   string // of the images
 	govmm string
+
+	lines, met int // of the tables, so far
+}
+
+// count enters a line that was printed.
+func (s *sides) count(c *comparison) {
+	s.lines++
+	if c.verdict(c.best()) == reached {
+		s.met++
+	}
 }
 
 // sample is one run of one program.

@@ -81,6 +81,9 @@ func (c *comparison) cpuRatio(way int) float64 {
 // String is the goal as the table has it.
 func (g goal) String() string { return fmt.Sprintf("%.2f/%.2f", g.ratio, g.cpu) }
 
+// reached is the verdict on a goal that was met.
+const reached = "yes"
+
 // verdict says whether the goal was reached, or what was not.
 func (c *comparison) verdict(way int) string {
 	var short []string
@@ -96,7 +99,7 @@ func (c *comparison) verdict(way int) string {
 	if short != nil {
 		return "no: " + strings.Join(short, ", ")
 	}
-	return "yes"
+	return reached
 }
 
 // round is to what the table shows.

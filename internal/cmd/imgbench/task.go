@@ -37,7 +37,8 @@ func (s *sides) compareTask(t task, rounds int) (comparison, error) {
 	if err != nil {
 		return c, err
 	}
-	for round := range rounds + 1 {
+	for round := 0; round <= rounds; round++ {
+		begun := time.Now()
 		for i, program := range s.programs() {
 			one, err := s.measureTask(t, dir, program)
 			if err != nil {
@@ -47,9 +48,18 @@ func (s *sides) compareTask(t task, rounds int) (comparison, error) {
 				c.samples[i] = append(c.samples[i], one)
 			}
 		}
+		if time.Since(begun) > longRound {
+			rounds = min(rounds, longRounds)
+		}
 	}
 	return c, nil
 }
+
+// Rounds that take longer than longRound are as steady as many short ones.
+const (
+	longRound  = 5 * time.Second
+	longRounds = 3
+)
 
 // measureTask runs a task in a directory, or in a copy of it.
 func (s *sides) measureTask(t task, dir string, program []string) (sum sample, err error) {

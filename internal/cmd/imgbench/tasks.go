@@ -13,7 +13,7 @@ func tasks() []task {
 		list = append(list, t)
 	}
 	// What copies data takes as long as that; what works on metadata, or compresses, does not.
-	copies, works, starts := goal{1, 1}, goal{2, 0.5}, goal{1.5, 1}
+	copies, works, starts := goal{1, 1}, goal{2, 0.7}, goal{1.5, 1}
 	makesOut := func(t *task) { t.makes = "out" }
 	changes := func(t *task) { t.changes = true }
 	times := func(n int) func(*task) { return func(t *task) { t.repeat = n } }
