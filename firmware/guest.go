@@ -31,6 +31,7 @@ func (g *guest) copyIn(src Source, off int64, addr, n uint64) error {
 	if err := g.check(Range{addr, n}); err != nil {
 		return err
 	}
+	hint(g.mem, addr, n)
 	if w, ok := g.mem.(Windows); ok {
 		windows, err := w.Append(nil, addr, n)
 		if err != nil {

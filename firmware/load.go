@@ -23,6 +23,19 @@ type Windows interface {
 	Append(dst [][]byte, addr, n uint64) ([][]byte, error)
 }
 
+// Hinter is what a Memory may offer besides, to make large writes cheaper.
+type Hinter interface {
+	// WillWrite says that n bytes at addr are about to be written.
+	WillWrite(addr, n uint64)
+}
+
+// hint gives a hint if the memory takes them.
+func hint(mem Memory, addr, n uint64) {
+	if h, ok := mem.(Hinter); ok {
+		h.WillWrite(addr, n)
+	}
+}
+
 // Source is a file in which to read at any offset: *bytes.Reader and
 // *io.SectionReader are Sources. One that has a method Name() string, too, is
 // called by that name in errors.

@@ -129,7 +129,8 @@ func (u *unpackedKernel) room() uint64 {
 func (u *unpackedKernel) extent() Range { return Range{u.at.physical, u.elf.span.Size} }
 
 // load reads the segments and relocates them.
-func (u *unpackedKernel) load(*guest) error {
+func (u *unpackedKernel) load(g *guest) error {
+	hint(g.mem, u.extent().Base, u.extent().Size)
 	for _, p := range u.elf.segments {
 		at := p.Paddr - u.runs.Base
 		if err := readFull(u.elf.src, u.window[at:at+p.Filesz], int64(p.Off)); err != nil {

@@ -154,9 +154,12 @@ func unpackKernel(dir, kernel string) error {
 	return cache.Store(id, data)
 }
 
-// beModest lets all other processes run before this one, which was started in a
+// beModest lets all other processes run before this one, if it was started in a
 // session of its own. It works as well if that is refused.
 func beModest() {
+	if unix.Getpgrp() != unix.Getpid() {
+		return // the priority would be that of others too
+	}
 	const least = 19
 	_ = unix.Setpriority(unix.PRIO_PGRP, 0, least)
 	_ = os.WriteFile("/proc/self/autogroup", []byte(fmt.Sprint(least)), 0)

@@ -22,6 +22,7 @@ type Guest struct {
 	Kernel string // path of a bzImage or of an ELF vmlinux
 	Initrd string // path of an initramfs
 	Append string // added to the kernel command line
+	KASLR  bool   // have the kernel at random addresses
 	Disks  []Disk
 	Memory string // as in "512M", which it is if empty
 	CPUs   int    // 1 if zero
@@ -35,17 +36,21 @@ type Disk struct {
 	Options  string // further ones of "govmm run --disk", as in "use=system"
 }
 
-// commandLine is the kernel command line of every guest: quiet, as a serial
+// commandLine is in the kernel command line of every guest: quiet, as a serial
 // console costs more than the boot; without what slows down an emulated
 // processor; without a watch over the clock, which complains where a busy host
 // stops the guest for a second; and ending the machine at once where the kernel
 // would hang.
-const commandLine = "console=ttyS0 quiet mitigations=off nokaslr nowatchdog audit=0 apparmor=0 " +
+const commandLine = "console=ttyS0 quiet mitigations=off nowatchdog audit=0 apparmor=0 " +
 	"cryptomgr.notests no_timer_check tsc=reliable random.trust_cpu=1 panic=-1 reboot=t"
 
 // CommandLine is the whole kernel command line.
 func (g Guest) CommandLine() string {
-	return fmt.Sprintf("%s govmm.disks=%d %s", commandLine, len(g.Disks), g.Append)
+	base := commandLine
+	if !g.KASLR {
+		base += " nokaslr"
+	}
+	return fmt.Sprintf("%s govmm.disks=%d %s", base, len(g.Disks), g.Append)
 }
 
 func (g Guest) memory() string {

@@ -185,6 +185,22 @@ func (m *Memory) advise(o Options) error {
 	return nil
 }
 
+// WillWrite tells the host that n bytes at addr are about to be written: what huge
+// pages can hold of it is better there, where the host leaves that to those who ask.
+// It is a hint only.
+func (m *Memory) WillWrite(addr, n uint64) {
+	for _, s := range m.slots {
+		if addr < s.Base || addr-s.Base > uint64(len(s.Mem)) || n > uint64(len(s.Mem))-(addr-s.Base) {
+			continue
+		}
+		// Host and guest addresses are equal modulo the size of a huge page.
+		from, to := (addr+hugePageSize-1)&^(hugePageSize-1), (addr+n)&^(hugePageSize-1)
+		if from < to {
+			_ = unix.Madvise(s.Mem[from-s.Base:to-s.Base], unix.MADV_HUGEPAGE) // a host without them has small pages
+		}
+	}
+}
+
 // Slots lists the RAM, by address.
 func (m *Memory) Slots() []Slot { return slices.Clone(m.slots) }
 

@@ -291,6 +291,27 @@ func TestNotInCoreDumps(t *testing.T) {
 	}
 }
 
+// What is about to be written is in huge pages where the host lets people choose; only
+// whole ones, and nothing else.
+func TestWillWrite(t *testing.T) {
+	const page = hugePageSize
+	m, err := New([]Range{{0, 16 << 20}}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	mem := m.Slots()[0].Mem
+	address := func(offset int) uintptr { return uintptr(unsafe.Pointer(&mem[offset])) }
+	for _, r := range []Range{{3 << 20, 6 << 20}, {0, 100}, {1 << 40, page}, {15 << 20, page}, {math.MaxUint64, 2}} {
+		m.WillWrite(r.Base, r.Size)
+	}
+	for offset, want := range map[int]bool{0: false, 3 << 20: false, 4 << 20: true, 8<<20 - 1: true, 8 << 20: false, 15 << 20: false} {
+		if got := slices.Contains(mappingFlags(t, address(offset)), "hg"); got != want {
+			t.Errorf("at %#x: huge pages are asked for: %v, want %v", offset, got, want)
+		}
+	}
+}
+
 // mappingFlags are the VmFlags of the mapping that contains an address
 // (Documentation/filesystems/proc.rst).
 func mappingFlags(t *testing.T, addr uintptr) []string {

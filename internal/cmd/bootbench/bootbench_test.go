@@ -68,7 +68,7 @@ func TestTableTakesRatiosOfRounds(t *testing.T) {
 		{{Up: 4e9, Exits: map[string]uint64{"exits": 20, "io_exits": 3}}, {Up: 40e9}, {Up: 4e9}},
 	}}
 	var out bytes.Buffer
-	r.write(&out, harness.AccelKVM)
+	r.write(&out, harness.AccelKVM, imageBz)
 	lines := strings.Split(out.String(), "\n")
 	want := strings.Fields("process start to user space, s 2.00 4.00 0.50")
 	if got := strings.Fields(lines[3]); strings.Join(got, " ") != strings.Join(want, " ") {

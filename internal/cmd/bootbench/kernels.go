@@ -37,7 +37,14 @@ type job struct {
 	Libraries      []string // of QEMU
 	Firmware       []string
 	Kernel, Initrd string
+	Cached         string // the unpacked kernel, as it is in the cache; empty for a vmlinux
 }
+
+// The forms of a kernel.
+const (
+	imageBz      = "bzImage" // as Debian ships it
+	imageVMLinux = "vmlinux" // taken out of that
+)
 
 // booted is a boot of a kernel.
 type booted struct {
@@ -56,13 +63,19 @@ type result struct {
 }
 
 // newJob gathers the files.
-func newJob(ctx context.Context, artefacts harness.Artefacts, govmm string, rounds int) (job, error) {
+func newJob(ctx context.Context, artefacts harness.Artefacts, govmm, image string, rounds int) (job, error) {
 	j := job{Rounds: rounds, Govmm: govmm}
 	tree, err := artefacts.Kernel(harness.Debian12)
 	if err != nil {
 		return j, err
 	}
 	j.Kernel = tree.VMLinux()
+	if image == imageBz {
+		j.Kernel = tree.Image()
+		if j.Cached, err = fillCache(ctx, artefacts.Build("bootbench"), govmm, j.Kernel); err != nil {
+			return j, err
+		}
+	}
 	if j.Initrd, err = artefacts.Initrd(ctx, tree); err != nil {
 		return j, err
 	}
@@ -84,6 +97,21 @@ func newJob(ctx context.Context, artefacts harness.Artefacts, govmm string, roun
 	return j, nil
 }
 
+// fillCache has a kernel in a cache of its own, and returns the path of its entry.
+func fillCache(ctx context.Context, dir, govmm, kernel string) (string, error) {
+	if err := os.RemoveAll(dir); err != nil {
+		return "", err
+	}
+	if out, err := exec.CommandContext(ctx, govmm, "kernel-unpack", dir, kernel).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("unpack %s: %w: %s", kernel, err, out)
+	}
+	entries, err := filepath.Glob(filepath.Join(dir, "[^.]*"))
+	if err != nil || len(entries) != 1 {
+		return "", fmt.Errorf("%s has the kernels %q, want one: %w", dir, entries, err)
+	}
+	return entries[0], nil
+}
+
 // nestMemory is for a guest, for the files and for QEMU.
 const nestMemory = guestMemory + 768<<20
 
@@ -91,12 +119,12 @@ const nestMemory = guestMemory + 768<<20
 const guestMemory = 512 << 20
 
 // benchKernels measures boots where KVM executes guests, and writes their lines.
-func benchKernels(ctx context.Context, govmm string, rounds int, out io.Writer) error {
+func benchKernels(ctx context.Context, govmm, image string, rounds int, out io.Writer) error {
 	artefacts, err := harness.FindArtefacts()
 	if err != nil {
 		return err
 	}
-	j, err := newJob(ctx, artefacts, govmm, rounds)
+	j, err := newJob(ctx, artefacts, govmm, image, rounds)
 	if err != nil {
 		return err
 	}
@@ -128,7 +156,7 @@ func benchKernels(ctx context.Context, govmm string, rounds int, out io.Writer) 
 	if err := json.Unmarshal(answer.Bytes(), &r); err != nil {
 		return fmt.Errorf("%w in %q", err, &answer)
 	}
-	r.write(out, accel)
+	r.write(out, accel, image)
 	return nil
 }
 
@@ -167,8 +195,14 @@ func kernelsRole(ctx context.Context, text string, out io.Writer) error {
 	}
 	guest := harness.Guest{Kernel: j.Kernel, Initrd: j.Initrd, Disks: []harness.Disk{{Path: disk, Format: "raw"}}}
 	qemu := harness.QEMU{Path: j.QEMU, Accel: "kvm", Args: []string{"-L", dir}}
-	vmms := []harness.VMM{harness.Govmm{Path: j.Govmm, Accel: "kvm"}, qemu}
+	none := harness.Govmm{Path: j.Govmm, Accel: "kvm", Args: []string{"--kernel-cache", "none"}}
+	vmms := []harness.VMM{none, qemu}
 	r := result{Names: []string{"govmm", "QEMU"}}
+	if j.Cached != "" {
+		cached := none
+		cached.Args = []string{"--kernel-cache", filepath.Dir(j.Cached)}
+		vmms, r.Names = []harness.VMM{cached, none, qemu}, []string{"govmm", "uncached", "QEMU"}
+	}
 	if rom := filepath.Join(dir, quickFirmware); exists(rom) {
 		qemu.Args = append(qemu.Args, "-bios", rom)
 		vmms, r.Names = append(vmms, qemu), append(r.Names, "QEMU, qboot")
@@ -202,6 +236,16 @@ func exists(path string) bool {
 func (j *job) stage(dir string) error {
 	for _, path := range append(j.Libraries, j.Firmware...) {
 		if _, err := stage(dir, path); err != nil {
+			return err
+		}
+	}
+	if j.Cached != "" {
+		cache := filepath.Join(dir, "cache")
+		err := os.Mkdir(cache, 0o700)
+		if err != nil {
+			return err
+		}
+		if j.Cached, err = stage(cache, j.Cached); err != nil {
 			return err
 		}
 	}

@@ -14,43 +14,57 @@ import (
 )
 
 // residentBeside is the resident memory of a process in bytes, but for that of a
-// guest with so much memory: what is in mappings of at least half of that.
+// guest with so much memory: what is in mappings of at least half of that. One mapping
+// becomes several, side by side and of one kind, where parts of it are treated
+// differently.
 func residentBeside(pid int, guest uint64) (uint64, error) {
 	f, err := os.Open(fmt.Sprintf("/proc/%d/smaps", pid))
 	if err != nil {
 		return 0, err
 	}
 	defer f.Close()
-	var total uint64
-	var large bool
+	var total, size, resident, end uint64 // size and resident are of mappings that end there
+	var kind string                       // of them
+	count := func() {
+		if size < guest/2 {
+			total += resident
+		}
+		size, resident = 0, 0
+	}
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		fields := strings.Fields(lines.Text())
 		switch {
-		case len(fields) > 1 && strings.Contains(fields[0], "-"):
-			large = mappingSize(fields[0]) >= guest/2
-		case len(fields) == 3 && fields[0] == "Rss:" && !large:
+		case len(fields) > 4 && strings.Contains(fields[0], "-"):
+			from, to := mappingRange(fields[0])
+			access, file := fields[1], fields[3:]
+			if k := fmt.Sprint(access, file); from != end || k != kind {
+				count()
+				kind = k
+			}
+			size, end = size+to-from, to
+		case len(fields) == 3 && fields[0] == "Rss:":
 			kib, err := strconv.ParseUint(fields[1], 10, 54)
 			if err != nil {
 				return 0, err
 			}
-			total += kib << 10
+			resident += kib << 10
 		}
 	}
+	count()
 	return total, nil
 }
 
-// mappingSize is the size of a range of addresses as smaps writes it.
-func mappingSize(text string) uint64 {
-	from, to, _ := strings.Cut(text, "-")
-	base, err := strconv.ParseUint(from, 16, 64)
+// mappingRange is a range of addresses as smaps writes it, empty if it is none.
+func mappingRange(text string) (from, to uint64) {
+	base, end, _ := strings.Cut(text, "-")
+	from, err := strconv.ParseUint(base, 16, 64)
 	if err != nil {
-		return 0
+		return 0, 0
 	}
-	end, err := strconv.ParseUint(to, 16, 64)
-	if err != nil || end < base {
-		return 0
+	if to, err = strconv.ParseUint(end, 16, 64); err != nil || to < from {
+		return 0, 0
 	}
-	return end - base
+	return from, to
 }
 
 // kvmStats is where KVM counts, a directory for each machine.

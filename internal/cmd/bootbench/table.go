@@ -36,9 +36,9 @@ func milliseconds(d time.Duration) float64 { return d.Seconds() * 1000 }
 
 // write writes the second table: a line for each figure, a column for each side,
 // and the ratios of ours to the others.
-func (r result) write(out io.Writer, accel harness.Accelerator) {
+func (r result) write(out io.Writer, accel harness.Accelerator, image string) {
 	fmt.Fprintf(out, "\n%v\n%s", accel, r.Starts)
-	fmt.Fprintf(out, "%-34s", "Debian's kernel")
+	fmt.Fprintf(out, "%-34s", "Debian's kernel, "+image)
 	for _, name := range r.Names {
 		fmt.Fprintf(out, " %12s", name)
 	}
