@@ -7,12 +7,12 @@
 // sides.
 //
 // Each line ends with what it is to reach, and whether it does: the ratio of the rates, that of
-// the CPU times, and QEMU's memory and 8 MiB.
+// the CPU times if there is one, and QEMU's memory and 8 MiB.
 //
 //	imgbench [-govmm FILE] [-rounds N] [-run REGEXP] [-all] [-dir DIR]
 //
-// Rows of `img bench` are measured with -all, or if -run names them. It needs qemu-img, qemu-io and qemu-nbd, and 20 GB in DIR. The images are removed at the
-// end.
+// Rows of `img bench` are measured with -all, or if -run names them. It needs qemu-img,
+// qemu-io and qemu-nbd, and 20 GB in DIR. The images are removed at the end.
 package main
 
 import (

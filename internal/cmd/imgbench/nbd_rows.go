@@ -33,21 +33,21 @@ func nbdRows() []nbdRow {
 				}
 				list = append(list, nbdRow{r, command})
 			}
-			small, fresh, large, whole := nbdGoals(direct, depth)
-			add("4k read", nbdproto.CmdRead, small, row{image: full, count: 120000, size: 4 * kib, step: scatter4K})
-			add("4k write", nbdproto.CmdWrite, small, row{image: full, count: 80000, size: 4 * kib, step: scatter4K})
-			add("4k fresh write", nbdproto.CmdWrite, fresh, row{image: empty, count: 16000, size: 4 * kib, step: 64 * kib, fresh: true})
-			add("4k fresh write, scattered", nbdproto.CmdWrite, fresh, row{image: empty, count: 8000, size: 4 * kib, step: scatter64K, fresh: true})
-			add("64k read", nbdproto.CmdRead, large, row{image: full, count: 32000, size: 64 * kib})
-			add("64k write", nbdproto.CmdWrite, whole, row{image: full, count: 16000, size: 64 * kib})
+			g := goalsOf(direct, depth)
+			add("4k read", nbdproto.CmdRead, g.read, row{image: full, count: 120000, size: 4 * kib, step: scatter4K})
+			add("4k write", nbdproto.CmdWrite, g.write, row{image: full, count: 80000, size: 4 * kib, step: scatter4K})
+			add("4k fresh write", nbdproto.CmdWrite, g.fresh, row{image: empty, count: 16000, size: 4 * kib, step: 64 * kib, fresh: true})
+			add("4k fresh write, scattered", nbdproto.CmdWrite, ahead, row{image: empty, count: 8000, size: 4 * kib, step: scatter64K, fresh: true})
+			add("64k read", nbdproto.CmdRead, ahead, row{image: full, count: 32000, size: 64 * kib})
+			add("64k write", nbdproto.CmdWrite, ahead, row{image: full, count: 16000, size: 64 * kib})
 			add("1M read", nbdproto.CmdRead, large, row{image: full, count: 3000, size: mib})
-			add("1M write", nbdproto.CmdWrite, whole, row{image: full, count: 1500, size: mib})
+			add("1M write", nbdproto.CmdWrite, large, row{image: full, count: 1500, size: mib})
 			// Long enough for the caches of tables to be full.
-			add("4k read of 2T, preallocated", nbdproto.CmdRead, small, row{image: huge, count: 60000, size: 4 * kib, step: scatterBig, seconds: 1})
-			add("4k read of 2T, sparse", nbdproto.CmdRead, small, row{image: sparse, count: 60000, size: 4 * kib, step: scatterSparse, seconds: 1})
-			add("4k read through a chain of 3", nbdproto.CmdRead, small, row{image: chain, count: 80000, size: 4 * kib, step: scatter4K})
-			add("64k write of zeroes", nbdproto.CmdWriteZeroes, fresh, row{image: allocated, count: 16000, size: 64 * kib, fresh: true})
-			add("64k trim", nbdproto.CmdTrim, fresh, row{image: allocated, count: 16000, size: 64 * kib, fresh: true})
+			add("4k read of 2T, preallocated", nbdproto.CmdRead, g.misses, row{image: huge, count: 60000, size: 4 * kib, step: scatterBig, seconds: 1})
+			add("4k read of 2T, sparse", nbdproto.CmdRead, g.misses, row{image: sparse, count: 60000, size: 4 * kib, step: scatterSparse, seconds: 1})
+			add("4k read through a chain of 3", nbdproto.CmdRead, ahead, row{image: chain, count: 80000, size: 4 * kib, step: scatter4K})
+			add("64k write of zeroes", nbdproto.CmdWriteZeroes, goal{3, 0.3}, row{image: allocated, count: 16000, size: 64 * kib, fresh: true})
+			add("64k trim", nbdproto.CmdTrim, goal{2, 0.7}, row{image: allocated, count: 16000, size: 64 * kib, fresh: true})
 			if !direct {
 				for _, i := range []image{compressed, compressedZstd} {
 					add("64k read, "+i.name, nbdproto.CmdRead, inflated, row{image: i, count: 8000, size: 64 * kib})
@@ -57,20 +57,4 @@ func nbdRows() []nbdRow {
 		}
 	}
 	return list
-}
-
-// inflated is the goal for compressed clusters.
-var inflated = goal{1.5, 0.7}
-
-// nbdGoals are those for requests of 4 KiB in place, for such that change metadata, and for
-// larger READs and WRITEs. One direct request at a time takes as long as the device takes,
-// and large ones as long as it takes to move the bytes.
-func nbdGoals(direct bool, depth int) (small, fresh, read, write goal) {
-	switch {
-	case !direct:
-		return goal{1.5, 0.7}, goal{1.5, 0.7}, goal{1.5, 0.7}, goal{1, 1}
-	case depth == 1:
-		return goal{1, 0.7}, goal{1.5, 0.7}, goal{1, 1}, goal{1, 1}
-	}
-	return goal{2, 0.5}, goal{2, 0.5}, goal{1, 1}, goal{1, 1}
 }

@@ -36,13 +36,6 @@ func (r *row) args() []string {
 	return args
 }
 
-// goal is what a row is to reach: the rate of QEMU's times ratio, at no more than cpu of
-// its CPU time, and memoryOver more memory.
-type goal struct{ ratio, cpu float64 }
-
-// memoryOver is in MiB.
-const memoryOver = 8
-
 const (
 	kib = 1 << 10
 	mib = 1 << 20
@@ -70,7 +63,7 @@ func rows() []row {
 			add := func(name string, r row) {
 				r.name = fmt.Sprintf("%s, %s, depth %d", name, where, depth)
 				r.direct, r.depth = direct, depth
-				r.goal, _, _, _ = nbdGoals(direct, depth)
+				r.goal = ahead
 				if r.step == 0 {
 					r.step = r.size
 				}

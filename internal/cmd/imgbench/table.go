@@ -78,9 +78,6 @@ func (c *comparison) cpuRatio(way int) float64 {
 	return c.paired(way, func(o, t sample) float64 { return o.cpu.Seconds() / max(t.cpu.Seconds(), 1e-9) })
 }
 
-// String is the goal as the table has it.
-func (g goal) String() string { return fmt.Sprintf("%.2f/%.2f", g.ratio, g.cpu) }
-
 // reached is the verdict on a goal that was met.
 const reached = "yes"
 
@@ -90,7 +87,7 @@ func (c *comparison) verdict(way int) string {
 	if round(c.ratio(way)) < c.goal.ratio {
 		short = append(short, "rate")
 	}
-	if round(c.cpuRatio(way)) > c.goal.cpu {
+	if c.goal.cpu > 0 && round(c.cpuRatio(way)) > c.goal.cpu {
 		short = append(short, "CPU")
 	}
 	if c.peak(0) > c.peak(way)+memoryOver {
