@@ -174,7 +174,7 @@ func TestHostileTables(t *testing.T) {
 		{"L1 entry unaligned, write", set64(atL1, 0x40200|entryCopied), write, "L2 table offset 0x40200 unaligned"},
 		{"L1 entry past the end, write", set64(atL1, 0xfff0000|entryCopied), write, "beyond the end"},
 		{"L2 entry unaligned, read", set64(atL2, 0x50200|entryCopied), read, "cluster allocation offset 0x50200 unaligned (L2 offset: 0x40000, L2 index: 0)"},
-		{"L2 entry unaligned, write", set64(atL2, 0x50200|entryCopied), write, "cluster allocation offset 0x50200 unaligned (L2 offset: 0x40000, L2 index: 0)"},
+		{"L2 entry unaligned, write", set64(atL2, 0x50200|entryCopied), write, "data cluster offset 0x50200 unaligned (guest offset: 0)"},
 		{"L2 entry unaligned, zero", set64(atL2, 0x50200|entryCopied), zero, "data cluster offset 0x50200 unaligned (guest offset: 0)"},
 		{"data in the refcount table", set64(atL2, atRefTable|entryCopied), write, "the refcount table"},
 		{"data in a refcount block", set64(atL2, atRefBlock|entryCopied), write, "a refcount block"},

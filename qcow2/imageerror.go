@@ -112,7 +112,35 @@ func badEntry(table, index int64, err error) error {
 	if u := unalignedCluster(0); errors.As(err, &u) {
 		return corrupt(fmt.Sprintf("Cluster allocation offset %s unaligned %s", hex(int64(u)), where), "")
 	}
-	return corrupt("Invalid cluster entry found  "+where, "%v", err)
+	return corrupt(invalidEntry+" "+where, "%v", err)
+}
+
+// invalidEntry begins the problem with an entry that can't be. QEMU has one blank more where it
+// reads than where it writes.
+const invalidEntry = "Invalid cluster entry found "
+
+// whenWriting is the error of looking guest offset off up in the words that it has for a write.
+// Preconditions: mu is held.
+func (im *Image) whenWriting(off int64, err error) error {
+	var e *ImageError
+	if !errors.As(err, &e) {
+		return err
+	}
+	if where, ok := strings.CutPrefix(e.Problem, invalidEntry+" "); ok {
+		return corrupt(invalidEntry+where, "%s", e.Detail)
+	}
+	table, bad := im.l2Table(off)
+	if bad != nil || table == 0 {
+		return err
+	}
+	at, i := im.g.l2Page(table, off)
+	if p := im.l2.get(at); p != nil && p.buf != nil {
+		entry, u := im.g.entry(p.buf, i), unalignedCluster(0)
+		if _, bad = im.g.classify(entry.word); errors.As(bad, &u) {
+			return im.badCluster(entry, off>>im.g.clusterBits, bad)
+		}
+	}
+	return err
 }
 
 // hex is a number as C's printf has it by "%#x".

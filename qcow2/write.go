@@ -21,6 +21,9 @@ func (im *Image) write(rq *request, off, n int64) error {
 		im.mu.RLock()
 		m, miss, err := im.lookup(off, n)
 		joins := false
+		if err != nil {
+			err = im.whenWriting(off, err)
+		}
 		if err == nil && miss == 0 && m.inPlace() {
 			err = im.checkData(m.host, m.length)
 			joins = m.length < n && im.storageFollows(&m, off, n)

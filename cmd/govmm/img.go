@@ -32,9 +32,10 @@ copy-on-read and the like) but compress, TLS to servers, node names, objects tha
 no secrets, and -T for traces. convert -C and bench -i are accepted; how the data
 moves is the same with and without.
 
-Where qemu-img stops without need, this goes on: check works on an image
-whose backing file is missing, a failed create keeps the file that was there, and
-compressed clusters may replace others.`,
+Where qemu-img stops without need, this goes on: check works on an image whose
+backing file is missing or whose bitmaps are broken, a failed create keeps the file
+that was there, compressed clusters may replace others, and what is preallocated in
+an encrypted image reads as zeroes.`,
 		Example: `  govmm img create disk.qcow2 20G
   govmm img create -b base.qcow2 -F qcow2 overlay.qcow2
   govmm img convert -c disk.qcow2 small.qcow2

@@ -3,7 +3,6 @@ package imgtool
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -182,118 +181,6 @@ func (c *copying) take(b *batch) bool {
 	b.ticket = c.issued
 	c.issued++
 	return true
-}
-
-// look finds the piece at off. Preconditions: mu is held.
-func (c *copying) look(off int64) (piece, error) {
-	i := len(c.starts) - 1
-	for c.starts[i] > off {
-		i--
-	}
-	d, at := c.sources[i], off-c.starts[i]
-	end := c.total
-	if i+1 < len(c.starts) {
-		end = c.starts[i+1]
-	}
-	left := min(d.Size()-at, end-off)
-	if left <= 0 { // what the last sector has more than the source
-		return piece{off: off, n: end - off, zero: true, skip: c.zeroed}, nil
-	}
-	e, err := status(d, at, left)
-	if err != nil && c.job.salvage {
-		e, err = c.salvageStatus(d, at, left), nil
-	}
-	if err != nil {
-		return piece{}, fmt.Errorf("error while reading block status at offset %d: %s", off, reason(err))
-	}
-	p := piece{off: off, n: e.Length, zero: e.Zero}
-	switch {
-	case c.backed && (!e.Present || e.Depth > 0):
-		p.skip = true
-	case e.Zero && c.job.sparse == 0:
-		p.zero = false // written out
-	case e.Zero && c.zeroed:
-		p.skip = true
-	}
-	if c.cluster > 0 && p.skip && off+p.n < c.total {
-		// Pieces begin with a cluster: the last one here is copied.
-		if whole := (off + p.n) / c.cluster * c.cluster; whole > off {
-			p.n = whole - off
-		} else {
-			p.skip = false
-		}
-	}
-	if p.skip || p.zero && !c.job.compress {
-		return p, nil
-	}
-	return c.cut(p), nil
-}
-
-// salvageStatus is the status of what is at a place for which it can't be had for n
-// bytes: of less or, where it can't be had of a sector either, as if that were data.
-func (c *copying) salvageStatus(d block.Device, at, n int64) qcow2.Extent {
-	for count := min(sectors(n), maxStatus) / sectorSize; count > 1; {
-		count = (count + 3) / 4
-		e, err := status(d, at, min(n, count*sectorSize))
-		if err == nil {
-			return e
-		}
-		if count == 1 && !c.job.quiet {
-			c.tool.warn("error while reading block status at offset %d: %s", at, reason(err))
-		}
-	}
-	return qcow2.Extent{Length: min(n, sectorSize), Data: true, Present: true}
-}
-
-// maxStatus is how much is asked about at once where something may be broken.
-const maxStatus = 1<<31 - sectorSize
-
-// work is how many bytes of data there are to be copied.
-func (c *copying) work() (n int64, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for off := int64(0); off < c.total; {
-		p, err := c.look(off)
-		if err != nil {
-			return 0, err
-		}
-		if !p.zero && !p.skip {
-			n += p.n
-		}
-		off += p.n
-	}
-	return n, nil
-}
-
-// shownStep is how many bytes are copied, at most, before that is shown: as much as
-// qemu-img has in a buffer.
-const shownStep = 2 << 20
-
-// show enters a piece of data as copied, and shows from time to time how much that is: after
-// each run of data. Preconditions: mu is held.
-func (c *copying) show(p piece) {
-	if c.since > 0 && (p.off != c.edge || c.since >= shownStep) {
-		c.progress.set(c.copied)
-		c.since = 0
-	}
-	c.copied, c.since, c.edge = c.copied+p.n, c.since+p.n, p.off+p.n
-	if c.copied == c.progress.total {
-		c.progress.set(c.copied)
-	}
-}
-
-// cut shortens a piece to what is copied at a time; for compressed output to
-// whole clusters, which may hold data and holes.
-func (c *copying) cut(p piece) piece {
-	if c.cluster == 0 {
-		p.n = min(p.n, c.step()-p.off%c.step())
-		return p
-	}
-	step := c.step()
-	end := (p.off + p.n + c.cluster - 1) / c.cluster * c.cluster
-	p.n = min(end-p.off, step-p.off%step, c.total-p.off)
-	p.zero = false
-	return p
 }
 
 // copy copies a batch.
@@ -492,62 +379,4 @@ func (c *copying) finish(b *batch) {
 		due := c.began.Add(time.Duration(float64(bytes) / float64(rate) * float64(time.Second)))
 		time.Sleep(time.Until(due))
 	}
-}
-
-// checkBitmaps refuses bitmaps that can't be copied, before anything is made.
-func (c *copying) checkBitmaps() error {
-	if len(c.sources) > 1 {
-		return errors.New("Copying bitmaps only possible with single source")
-	}
-	im, ok := c.sources[0].(*qcow2.Image)
-	if !ok {
-		return errors.New("This will continue to be invalid: source has no bitmaps")
-	}
-	list, err := im.Bitmaps()
-	if err != nil {
-		return err
-	}
-	for _, b := range slices.Backward(list) { // as qemu-img goes through them
-		if b.Inconsistent && !c.job.skipBroken {
-			return fmt.Errorf("Cannot copy inconsistent bitmap '%s'\nTry --skip-broken-bitmaps, or use '%s bitmap --remove' to delete it", b.Name, c.tool.Name)
-		}
-	}
-	return nil
-}
-
-// copyBitmaps copies the persistent bitmaps.
-func (c *copying) copyBitmaps() error {
-	if !c.job.bitmaps {
-		return nil
-	}
-	to := c.image()
-	if to == nil {
-		return errors.New("Format driver does not support persistent bitmaps")
-	}
-	from := c.sources[0].(*qcow2.Image)
-	list, err := from.Bitmaps()
-	if err != nil {
-		return err
-	}
-	for _, b := range slices.Backward(list) {
-		if b.Inconsistent {
-			c.tool.warn("Skipping inconsistent bitmap '%s'", b.Name)
-		}
-	}
-	for _, b := range list {
-		if b.Inconsistent {
-			continue
-		}
-		if err := to.AddBitmap(b.Name, qcow2.BitmapOptions{Granularity: b.Granularity, Disabled: true}); err != nil {
-			return fmt.Errorf("Failed to create bitmap %s: %s", b.Name, reason(err))
-		}
-		err := to.MergeBitmap(b.Name, from, b.Name)
-		if err == nil && b.Enabled {
-			err = to.EnableBitmap(b.Name)
-		}
-		if err != nil {
-			return fmt.Errorf("Failed to populate bitmap %s: %s", b.Name, reason(err))
-		}
-	}
-	return nil
 }

@@ -207,5 +207,17 @@ var damageScripts = []script{
 		bench -c 1 -w e
 		bench -c 1 -w e
 		convert -O raw e f
+		img create -q -f qcow2 -o extended_l2=on g 64M
+		io -f qcow2 -c "write 0 128k" g
+		poke g 262155 1
+		img create -q -f qcow2 j 64M
+		io -f qcow2 -c "write 0 128k" j
+		poke j 262150 66
+		bench -c 1 -w j
+		bench -c 1 -w g
+		img create -q -f qcow2 -o extended_l2=on h 64M
+		io -f qcow2 -c "write 0 128k" h
+		poke h 262155 1
+		convert -O raw h i
 	`},
 }
