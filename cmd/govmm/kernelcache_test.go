@@ -104,3 +104,19 @@ func TestKernelCacheThatCannotBeUsed(t *testing.T) {
 		}
 	}
 }
+
+// A machine without a kernel starts inside the nested machine, and one with a kernel
+// looks into no cache there.
+func TestNestedArgsWithoutKernel(t *testing.T) {
+	bios := write(t, strings.Repeat("\xf4", 64<<10), t.TempDir(), "bios")
+	for _, args := range [][]string{{"--firmware", bios}, {"--kernel", write(t, "", t.TempDir(), "k")}} {
+		spec := parseRun(t, args...)
+		inside := parseRun(t, spec.nestedArgs()...)
+		if want := map[bool]string{true: kernelCacheNone}[spec.kernel != ""]; inside.kernelCache != want {
+			t.Errorf("%q: --kernel-cache %q inside, want %q", args, inside.kernelCache, want)
+		}
+		if inside.kernel != spec.kernel || inside.bios != spec.bios {
+			t.Errorf("%q: %q inside", args, spec.nestedArgs())
+		}
+	}
+}

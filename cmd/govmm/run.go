@@ -54,14 +54,16 @@ first --disk, /dev/sdb the second.
 
 With --kernel it starts a Linux kernel directly. A bzImage is unpacked into
 --kernel-cache meanwhile, and the next machine need not wait until its kernel has
-unpacked itself; where its addresses are random they are so either way. Without --kernel, it starts a BIOS, which
-boots from the first disk that has a boot loader, in the order in which they are
-given, or that --boot says; the --cdrom comes last. The BIOS is SeaBIOS, which has a driver for the
-controller; --firmware names another build of it than the one that is installed
-(Debian: package seabios). The text screen, and so the menu of a boot loader, is
-shown on COM1. An operating system goes on there if it is set up for a serial
-console. With --display text the machine has a VGA adapter and a keyboard, and the
-terminal shows its screen: 80 columns and 25 lines, or what the guest sets.
+unpacked itself; where its addresses are random they are so either way.
+
+Without --kernel it starts a BIOS, which boots from the first disk that has a boot
+loader, in the order in which they are given, or that --boot says; the --cdrom
+comes last. The BIOS is SeaBIOS, which has a driver for the controller; --firmware
+names another build of it than the one that is installed (Debian: package
+seabios). The text screen, and so the menu of a boot loader, is shown on COM1. An
+operating system goes on there if it is set up for a serial console. With
+--display text the machine has a VGA adapter and a keyboard, and the terminal
+shows its screen: 80 columns and 25 lines, or what the guest sets.
 
 On a terminal every key goes to the guest, Ctrl-C too. Ctrl-A X stops the
 machine, Ctrl-A H lists such keys.
@@ -344,8 +346,7 @@ func (a *app) runNested(ctx context.Context, spec machineSpec, cfg nest.Config) 
 		return err
 	}
 	defer relay()
-	spec.kernelCache = kernelCacheNone // it was looked into on this side, which is faster
-	command.Args = append([]string{nest.Self, "run", "--accel", accelKVM}, spec.args()...)
+	command.Args = append([]string{nest.Self, "run", "--accel", accelKVM}, spec.nestedArgs()...)
 	err = a.inNest(ctx, cfg, command)
 	var exit *exitError
 	if errors.As(err, &exit) && exit.code == 128+int(syscall.SIGINT) && errors.Is(context.Cause(ctx), errQuit) {

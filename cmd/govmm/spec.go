@@ -192,6 +192,17 @@ func (s *machineSpec) checkFiles() error {
 	return nil
 }
 
+// nestedArgs are args inside the nested machine, where no cache of kernels is: it was
+// looked into on this side, which is faster.
+func (s *machineSpec) nestedArgs() []string {
+	inside := *s
+	inside.kernelCache = ""
+	if s.kernel != "" {
+		inside.kernelCache = kernelCacheNone
+	}
+	return inside.args()
+}
+
 // args are the arguments of "govmm run" for this machine.
 func (s *machineSpec) args() []string {
 	args := []string{
