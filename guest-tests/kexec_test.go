@@ -33,7 +33,8 @@ func kernelDisk(t *testing.T, tree kernel.Tree, initrd string) harness.Disk {
 // TestKexec has a guest of two processors start another kernel without a reset of
 // the machine, and then one for the case that this one crashes, which happens on its
 // second processor. Each finds the disks on the controller that its predecessor left
-// as it was, and complains of nothing; the last finds its predecessor's memory.
+// as it was, and complains of nothing; the last finds its predecessor's memory. The
+// first was unpacked by govmm, and put at random addresses.
 func TestKexec(t *testing.T) {
 	t.Parallel()
 	v := vmm(t)
@@ -48,8 +49,11 @@ func TestKexec(t *testing.T) {
 		t.Fatal(err)
 	}
 	disk := image(t, "256M")
+	if govmm, ok := v.(harness.Govmm); ok {
+		v = withUnpacked(t, govmm, tree)
+	}
 	g := start(t, v, harness.Guest{
-		Kernel: tree.VMLinux(), Initrd: initrd, Append: "crashkernel=256M", Memory: "1G", CPUs: 2,
+		Kernel: tree.Image(), Initrd: initrd, Append: "crashkernel=256M", KASLR: true, Memory: "1G", CPUs: 2,
 		Disks: []harness.Disk{{Path: disk}, kernelDisk(t, tree, initrd)},
 	})
 	// By kexec_load(2), and the kernel as its linker made it.

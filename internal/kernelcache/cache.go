@@ -1,8 +1,8 @@
 // Package kernelcache keeps unpacked kernels in a directory, so that a kernel has to be
 // unpacked once only.
 //
-// An entry is a file that is named after what was unpacked, by firmware.Payload.ID, and
-// has what came out. It is written under another name, made durable, and then renamed,
+// An entry is a file that is named after what was unpacked, by firmware.Payload.ID, with
+// ".vmlinux" behind it, and has what came out. Files with other names are left alone. It is written under another name, made durable, and then renamed,
 // so that it is whole or not there. As its content becomes a guest's kernel, it is used
 // only if nobody but this user can have written it: the directory and the file are the
 // user's, and nobody else may write to them.
@@ -11,6 +11,8 @@
 package kernelcache
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -31,6 +33,7 @@ const (
 	// MaxKernels is how many kernels are kept, those used last.
 	MaxKernels = 8
 
+	suffix       = ".vmlinux"
 	temporary    = ".unpacking-" // begins the names of files that are being written
 	temporaryAge = time.Hour     // after which their writer is gone
 	touchAfter   = time.Hour     // an entry's time is when it was used last, as exactly as this
@@ -71,7 +74,7 @@ func trusted(info fs.FileInfo) error {
 // Path is the path of an entry of so many bytes. If there is none, the error is
 // fs.ErrNotExist.
 func (c *Cache) Path(id string, size int64) (string, error) {
-	path := filepath.Join(c.dir, id)
+	path := filepath.Join(c.dir, id+suffix)
 	info, err := os.Lstat(path)
 	if err != nil {
 		return "", err
@@ -113,7 +116,7 @@ func (c *Cache) Store(id string, data []byte) error {
 	}
 	err = errors.Join(writeSparse(f, data), f.Sync(), f.Close())
 	if err == nil {
-		err = os.Rename(f.Name(), filepath.Join(c.dir, id))
+		err = os.Rename(f.Name(), filepath.Join(c.dir, id+suffix))
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
@@ -135,6 +138,13 @@ func writeSparse(f *os.File, data []byte) error {
 		}
 	}
 	return f.Truncate(int64(len(data)))
+}
+
+// isEntry reports whether a file is one of the cache's, by its name.
+func isEntry(name string) bool {
+	id, ok := strings.CutSuffix(name, suffix)
+	hash, err := hex.DecodeString(id)
+	return ok && err == nil && len(hash) == sha256.Size
 }
 
 // prune removes all but the entries that were used last, and what writers left behind
@@ -165,7 +175,7 @@ func (c *Cache) prune(now time.Time) error {
 			if now.Sub(info.ModTime()) > temporaryAge {
 				remove(name)
 			}
-		case !strings.HasPrefix(name, "."):
+		case isEntry(name):
 			entries = append(entries, entry{name, info.ModTime()})
 		}
 	}

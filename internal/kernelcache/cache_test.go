@@ -54,7 +54,7 @@ func TestWhatIsStoredIsFound(t *testing.T) {
 func TestUntrusted(t *testing.T) {
 	c, dir := open(t)
 	const id = "id"
-	path := filepath.Join(dir, id)
+	path := filepath.Join(dir, id+suffix)
 	tests := map[string]func() error{
 		"cut off":            func() error { return os.Truncate(path, 5) },
 		"writable to others": func() error { return os.Chmod(path, 0o602) },
@@ -84,36 +84,37 @@ func TestUntrusted(t *testing.T) {
 	}
 }
 
-// The kernels that were used last stay, and files of writers that did not finish go.
+// The kernels that were used last stay, files of writers that did not finish go, and
+// what is not the cache's is left alone.
 func TestPrune(t *testing.T) {
 	c, dir := open(t)
 	now := time.Now()
-	for i := range MaxKernels {
-		name := fmt.Sprint(i)
-		if err := c.Store(name, []byte("kernel")); err != nil {
-			t.Fatal(err)
-		}
-		then := now.Add(-time.Duration(i+2) * time.Hour)
-		if err := os.Chtimes(filepath.Join(dir, name), then, then); err != nil {
+	id := func(i int) string { return fmt.Sprintf("%064x", i) }
+	file := func(name string, age time.Duration) {
+		path, then := filepath.Join(dir, name), now.Add(-age)
+		if err := errors.Join(os.WriteFile(path, []byte("kernel"), 0o600), os.Chtimes(path, then, then)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	oldest := fmt.Sprint(MaxKernels - 1)
-	if _, err := c.Path(oldest, 6); err != nil { // it is used
+	for i := range MaxKernels {
+		file(id(i)+suffix, time.Duration(i+2)*time.Hour)
+	}
+	if _, err := c.Path(id(MaxKernels-1), 6); err != nil { // it is used
 		t.Fatal(err)
 	}
-	for name, age := range map[string]time.Duration{"left": 2 * time.Hour, "written": 0} {
-		path, then := filepath.Join(dir, temporary+name), now.Add(-age)
-		if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Chtimes(path, then, then)); err != nil {
-			t.Fatal(err)
-		}
+	for name, age := range map[string]time.Duration{
+		temporary + "left": 2 * time.Hour, temporary + "written": 0,
+		"letter": 1000 * time.Hour, id(100): 1000 * time.Hour, "my" + suffix: 1000 * time.Hour,
+	} {
+		file(name, age)
 	}
-	if err := c.Store("new", []byte("kernel")); err != nil {
+	if err := c.Store(id(MaxKernels), []byte("kernel")); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]bool{
-		oldest: true, "0": true, fmt.Sprint(MaxKernels - 2): false, "new": true,
+		id(0) + suffix: true, id(MaxKernels-2) + suffix: false, id(MaxKernels-1) + suffix: true, id(MaxKernels) + suffix: true,
 		temporary + "left": false, temporary + "written": true,
+		"letter": true, id(100): true, "my" + suffix: true,
 	} {
 		if _, err := os.Lstat(filepath.Join(dir, name)); (err == nil) != want {
 			t.Errorf("%s: %v, want it there: %v", name, err, want)
