@@ -10,7 +10,8 @@
 //	govmm nbd       serve disk images to NBD clients
 //	govmm version   say what this is
 //
-// Called by the name qemu-img it is "govmm img" with that tool's defaults.
+// Called by the name qemu-img it is "govmm img" with that tool's defaults, by qemu-io
+// "govmm io", and by qemu-nbd a server of one disk with that tool's options.
 //
 // "govmm help COMMAND" is the manual page of a command.
 package main
@@ -28,6 +29,8 @@ func main() {
 		args = append([]string{name}, args...)
 	case qemuIO:
 		os.Exit(runIO(qemuIO, args, os.Stdin, os.Stdout, os.Stderr))
+	case qemuNBD:
+		os.Exit(runQEMUNBD(args))
 	}
 	os.Exit(run(ctx, args, os.Stdin, os.Stdout, os.Stderr))
 }

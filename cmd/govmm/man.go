@@ -8,6 +8,7 @@ import (
 
 	"github.com/govmm/govmm/internal/imgio"
 	"github.com/govmm/govmm/internal/imgtool"
+	"github.com/govmm/govmm/internal/nbdtool"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -62,7 +63,24 @@ func manPages(root *cobra.Command) map[string]string {
 		p.text("govmm-img(1)")
 		pages[manName(title)] = p.String()
 	}
+	pages[manName(qemuNBD)] = qemuNBDPage()
 	return pages
+}
+
+// qemuNBDPage is the page of what the program is under another name.
+func qemuNBDPage() string {
+	p := newPage(qemuNBD, nbdtool.About)
+	p.section("SYNOPSIS")
+	p.text(nbdtool.Synopsis)
+	p.section("DESCRIPTION")
+	p.text(nbdtool.Description)
+	p.section("OPTIONS")
+	for _, o := range nbdtool.Manual() {
+		p.item(o[0], o[1])
+	}
+	p.section("SEE ALSO")
+	p.text("govmm-nbd(1)")
+	return p.String()
 }
 
 func manName(path string) string { return strings.ReplaceAll(path, " ", "-") + ".1" }

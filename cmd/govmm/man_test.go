@@ -9,6 +9,7 @@ import (
 
 	"github.com/govmm/govmm/internal/imgio"
 	"github.com/govmm/govmm/internal/imgtool"
+	"github.com/govmm/govmm/internal/nbdtool"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -55,6 +56,9 @@ func TestManPages(t *testing.T) {
 	}
 	for _, name := range imgio.Complete("") {
 		has("govmm io", name)
+	}
+	for _, option := range nbdtool.Manual() {
+		has(qemuNBD, option[0])
 	}
 	groff, err := exec.LookPath("groff")
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/govmm/govmm/internal/block"
 	"github.com/govmm/govmm/internal/nbd"
+	"github.com/govmm/govmm/internal/nbdtool"
 	"github.com/govmm/govmm/qcow2"
 	"github.com/spf13/cobra"
 )
@@ -158,9 +159,9 @@ func openExport(image string, readOnly, named bool) (nbd.Export, error) {
 		return nbd.Export{}, err
 	}
 	e.Device = d
-	e.FastZero = zeroesFast(d, spec.Format)
+	e.FastZero = nbdtool.ZeroesFast(d, spec.Format)
 	if m, ok := d.(block.Mapper); ok {
-		e.Contexts = statusContexts(m)
+		e.Contexts = nbdtool.MapContexts(m)
 	}
 	if im, ok := d.(*qcow2.Image); ok {
 		bitmaps, err := im.Bitmaps()
@@ -169,58 +170,11 @@ func openExport(image string, readOnly, named bool) (nbd.Export, error) {
 		}
 		for _, b := range bitmaps {
 			if !b.Inconsistent {
-				e.Contexts = append(e.Contexts, bitmapContext(im, b.Name))
+				e.Contexts = append(e.Contexts, nbdtool.BitmapContext(im, b.Name))
 			}
 		}
 	}
 	return e, nil
-}
-
-// zeroesFast reports whether a device never writes zeroes out in full. An image
-// that can't discard has no zero clusters.
-func zeroesFast(d block.Device, format string) bool {
-	if im, ok := d.(*qcow2.Image); ok {
-		return im.CanDiscard()
-	}
-	return format == block.FormatNull
-}
-
-// bitmapDirty is the flag of a qemu:dirty-bitmap context.
-const bitmapDirty = 1 << 0
-
-// bitmapContext is the metadata context that tells what is dirty in a bitmap.
-func bitmapContext(im *qcow2.Image, name string) nbd.Context {
-	return nbd.Context{Name: "qemu:dirty-bitmap:" + name, Status: func(off, n int64) (uint32, int64, error) {
-		dirty, length, err := im.DirtyStatus(name, off, n)
-		if dirty {
-			return bitmapDirty, length, err
-		}
-		return 0, length, err
-	}}
-}
-
-// statusContexts are the metadata contexts that can be told from a device's map.
-func statusContexts(m block.Mapper) []nbd.Context {
-	return []nbd.Context{
-		{Name: nbd.BaseAllocation, Status: func(off, n int64) (uint32, int64, error) {
-			e, err := m.Status(off, n)
-			var flags uint32
-			if e.Zero {
-				flags |= nbd.StatusZero
-			}
-			if !e.Data {
-				flags |= nbd.StatusHole
-			}
-			return flags, e.Length, err
-		}},
-		{Name: "qemu:allocation-depth", Status: func(off, n int64) (uint32, int64, error) {
-			e, err := m.Status(off, n)
-			if !e.Present {
-				return 0, e.Length, err
-			}
-			return uint32(e.Depth + 1), e.Length, err
-		}},
-	}
 }
 
 // listen opens the socket that the flags name. A Unix socket that a dead server

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/govmm/govmm/qcow2"
 	"github.com/govmm/govmm/qcow2/luks"
@@ -17,7 +18,7 @@ type encrypted struct {
 	volume   *luks.Volume
 	data     *luks.Sectors
 	base     int64 // offset of the payload
-	size     int64
+	size     atomic.Int64
 	readOnly bool
 }
 
@@ -60,10 +61,9 @@ func openEncrypted(f qcow2.File, readOnly bool, secret []byte) (Device, error) {
 	if base > n {
 		return nil, fmt.Errorf("%w: the payload begins at %d, the file has %d bytes", luks.ErrInvalid, base, n)
 	}
-	return &encrypted{
-		f: f, volume: v, data: luks.NewSectors(f, v.Cipher()), base: base,
-		size: (n - base) &^ (sectorSize - 1), readOnly: readOnly,
-	}, nil
+	d := &encrypted{f: f, volume: v, data: luks.NewSectors(f, v.Cipher()), base: base, readOnly: readOnly}
+	d.size.Store((n - base) &^ (sectorSize - 1))
+	return d, nil
 }
 
 // ChangeKeys has f change the key slots of a LUKS disk, one such change at a time;
@@ -81,7 +81,7 @@ func ChangeKeys(d Device, f func(*luks.Volume) error) error {
 	return f(e.volume)
 }
 
-func (d *encrypted) Size() int64    { return d.size }
+func (d *encrypted) Size() int64    { return d.size.Load() }
 func (d *encrypted) ReadOnly() bool { return d.readOnly }
 
 // CanDiscard is false: what was never written, or punched out, does not decrypt
@@ -92,7 +92,7 @@ func (d *encrypted) DiscardZeroes() bool { return false }
 // check refuses a request that is not inside the device, or that must not
 // change it.
 func (d *encrypted) check(off, n int64, write bool) error {
-	if err := checkRange(off, n, d.size); err != nil {
+	if err := checkRange(off, n, d.Size()); err != nil {
 		return err
 	}
 	if write && d.readOnly {
@@ -133,6 +133,40 @@ func (d *encrypted) WriteZeroes(off, n int64, _ bool) error {
 
 // Discard gives nothing back.
 func (d *encrypted) Discard(off, n int64) error { return d.check(off, n, true) }
+
+// Resize implements Resizer, but that what is added does not read as zeroes. Requests to
+// what is cut must have ended.
+func (d *encrypted) Resize(size int64) error { return d.ResizeWith(size, qcow2.ResizeOptions{}) }
+
+// ResizeWith implements Preallocator, with the limits of Resize. After an error the size
+// is as it was.
+func (d *encrypted) ResizeWith(size int64, o qcow2.ResizeOptions) error {
+	switch {
+	case d.readOnly:
+		return ErrReadOnly
+	case size < 0 || size > 1<<62 || size%sectorSize != 0:
+		return fmt.Errorf("resize to %d bytes: the new size must be a multiple of %d", size, sectorSize)
+	}
+	file, ok := d.f.(*qcow2.OSFile)
+	if !ok {
+		if o.Preallocation != qcow2.PreallocateOff {
+			return fmt.Errorf("unsupported preallocation mode: %v", o.Preallocation)
+		}
+		if err := d.f.Truncate(d.base + size); err != nil {
+			return err
+		}
+		d.size.Store(size)
+		return d.f.Sync()
+	}
+	// All but the cipher is as with a raw disk, whose window the payload is.
+	r := &raw{f: file, io: file, base: d.base}
+	r.size.Store(d.Size())
+	if err := r.ResizeWith(size, o); err != nil {
+		return err
+	}
+	d.size.Store(size)
+	return nil
+}
 
 func (d *encrypted) Flush() error {
 	if d.readOnly {

@@ -69,4 +69,5 @@ var (
 
 	_ Preallocator = (*qcow2.Image)(nil)
 	_ Preallocator = (*raw)(nil)
+	_ Preallocator = (*encrypted)(nil)
 )

@@ -23,8 +23,8 @@ func (s Secrets) Add(object string) error {
 	if kind == "qom-type" {
 		kind = list[0].Value
 	}
-	if kind != "secret" {
-		return fmt.Errorf("Parameter 'qom-type' does not accept value '%s'", kind)
+	if err := checkType(kind); err != nil {
+		return err
 	}
 	var id, data, file, format string
 	for _, o := range list[1:] {

@@ -3,7 +3,6 @@ package imgio
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,7 +10,6 @@ import (
 	"github.com/govmm/govmm/internal/block"
 	"github.com/govmm/govmm/internal/blockopt"
 	"github.com/govmm/govmm/qcow2"
-	"github.com/govmm/govmm/qcow2/luks"
 )
 
 // openImage opens an image, and prints why that does not work.
@@ -26,7 +24,7 @@ func (s *Session) openImage(o *openOptions) bool {
 		if o.name != "" {
 			device = " device " + o.name
 		}
-		s.complain("can't open%s: %s", device, reason(err))
+		s.complain("can't open%s: %s", device, blockopt.Reason(err))
 		var image *qcow2.ImageError
 		if errors.As(err, &image) && image.Hint != "" {
 			fmt.Fprintln(s.Err, image.Hint)
@@ -78,7 +76,7 @@ func (s *Session) openDisk(o *openOptions) (*disk, error) {
 	d.debug = t.NewDebug(func(line string) { s.printf("%s\n", line) })
 	spec.Debug, spec.Report = d.debug, s
 	if o.snapshot {
-		if spec, err = overlay(spec); err != nil {
+		if spec, err = block.TemporaryOverlay(spec); err != nil {
 			return nil, err
 		}
 		defer os.RemoveAll(filepath.Dir(spec.Path)) // it is open by then
@@ -93,87 +91,6 @@ func (s *Session) openDisk(o *openOptions) (*disk, error) {
 		}
 	}
 	return d, nil
-}
-
-// overlay makes a temporary image on top of the one that spec describes, alone
-// in a directory of its own.
-func overlay(spec block.Spec) (block.Spec, error) {
-	base, err := filepath.Abs(spec.Path)
-	if err != nil {
-		return spec, err
-	}
-	below := spec
-	below.ReadOnly, below.ForceShare, below.Debug = true, true, nil
-	dev, err := block.Open(below)
-	if err != nil {
-		return spec, err
-	}
-	size, format := dev.Size(), spec.Format
-	if format == "" {
-		format = block.FormatQCOW2
-	}
-	if err := dev.Close(); err != nil {
-		return spec, err
-	}
-	dir, err := os.MkdirTemp("", "imgio")
-	if err != nil {
-		return spec, err
-	}
-	top := spec
-	top.Storage, top.Window, top.Alone, top.DataFile, top.Backing = nil, nil, false, "", &below
-	top.Take, top.Unshare = 0, 0
-	top.Data, top.Compress, top.Filter = nil, false, false
-	top.Path, top.Format, top.ReadOnly, top.ForceShare = filepath.Join(dir, "overlay"), block.FormatQCOW2, false, false
-	f, err := qcow2.OpenFile(top.Path, os.O_RDWR|os.O_CREATE|os.O_EXCL)
-	if err == nil {
-		err = errors.Join(qcow2.Create(f, qcow2.CreateOptions{Size: size, BackingFile: base, BackingFormat: format}), f.Close())
-	}
-	if err != nil {
-		return spec, errors.Join(err, os.RemoveAll(dir))
-	}
-	return top, nil
-}
-
-// reason is why an image can't be opened, in QEMU's words where it has some.
-func reason(err error) string {
-	var locked *qcow2.LockError
-	var path *fs.PathError
-	var backing *qcow2.BackingError
-	var option block.OptionError
-	var driver block.DriverError
-	var image *qcow2.ImageError
-	switch {
-	case errors.As(err, &option):
-		return option.Error()
-	case errors.As(err, &backing):
-		return "Could not open backing file: " + reason(backing.Err)
-	case errors.As(err, &image):
-		return image.Problem
-	case errors.As(err, &driver):
-		return fmt.Sprintf("Unknown driver '%s'", string(driver))
-	case errors.As(err, &locked):
-		kind := ""
-		if locked.Shared {
-			kind = "shared "
-		}
-		return fmt.Sprintf("Failed to get %s%q lock\nIs another process using the image [%s]?", kind, locked.Permission, locked.Path)
-	case errors.Is(err, qcow2.ErrFormat):
-		return "Image is not in qcow2 format"
-	case errors.Is(err, luks.ErrFormat):
-		return "Volume is not in LUKS format"
-	case errors.Is(err, luks.ErrPassphrase):
-		return "Invalid password, cannot unlock any keyslot"
-	case errors.Is(err, block.ErrSecret):
-		return "Parameter 'key-secret' is required for cipher"
-	case errors.Is(err, qcow2.ErrSecret):
-		return "Parameter 'encrypt.key-secret' is required for cipher"
-	case errors.As(err, &path) && path.Op == "open":
-		return fmt.Sprintf("Could not open '%s': %s", path.Path, text(err))
-	}
-	if open := (*block.OpenError)(nil); errors.As(err, &open) {
-		return open.Err.Error() // who complains names the file
-	}
-	return err.Error()
 }
 
 func (s *Session) open(c *command, words []string) bool {
@@ -272,7 +189,7 @@ func (s *Session) reopen(c *command, words []string) bool {
 	}
 	dev, err := block.Open(spec)
 	if err != nil {
-		s.complain("%s", reason(err))
+		s.complain("%s", blockopt.Reason(err))
 		// Back to how it was; if that fails nothing is open.
 		if d.dev, err = block.Open(d.spec); err != nil {
 			s.disk = nil

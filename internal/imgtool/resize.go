@@ -77,10 +77,10 @@ func runResize(t *Tool, a *arguments) (err error) {
 	return nil
 }
 
-// resizeDevice changes the size of a disk: raw ones to any, which is rounded up
+// resizeDevice changes the size of a disk: raw and LUKS ones to any, which is rounded up
 // to sectors when it is used.
 func resizeDevice(d block.Device, s source, size int64, mode qcow2.Preallocation) error {
-	if s.spec.Format != block.FormatRaw && size%sectorSize != 0 {
+	if s.spec.Format != block.FormatRaw && s.spec.Format != block.FormatLUKS && size%sectorSize != 0 {
 		return fmt.Errorf("The new size must be a multiple of %d", sectorSize)
 	}
 	if im, ok := d.(*qcow2.Image); ok {

@@ -45,16 +45,22 @@ type Export struct {
 	ReadOnly bool
 	// FastZero says that WriteZeroes never writes zeroes out in full.
 	FastZero bool
-	Contexts []Context
+	// KeepDiscarded accepts TRIM, and leaves the device alone.
+	KeepDiscarded bool
+	Contexts      []Context
 }
 
 func (e *Export) readOnly() bool { return e.ReadOnly || e.Device.ReadOnly() }
 
-// flags are the transmission flags.
-func (e *Export) flags(structured bool) uint16 {
-	f := uint16(nbdproto.FlagHasFlags | nbdproto.FlagSendFlush | nbdproto.FlagSendFUA | nbdproto.FlagCanMultiConn | nbdproto.FlagSendCache)
+// flags are the transmission flags. shared says that a client may have several
+// connections: one that is told so where only one is admitted waits forever.
+func (e *Export) flags(structured, shared bool) uint16 {
+	f := uint16(nbdproto.FlagHasFlags | nbdproto.FlagSendFlush | nbdproto.FlagSendFUA | nbdproto.FlagSendCache)
 	if structured {
 		f |= nbdproto.FlagSendDF
+	}
+	if shared {
+		f |= nbdproto.FlagCanMultiConn
 	}
 	if e.readOnly() {
 		return f | nbdproto.FlagReadOnly

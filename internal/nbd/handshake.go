@@ -134,7 +134,7 @@ func (c *conn) exportName(o optionRequest) error {
 		return fmt.Errorf("%w: export %q is not served", errProtocol, o.data)
 	}
 	b := binary.BigEndian.AppendUint64(nil, uint64(e.Device.Size()))
-	b = binary.BigEndian.AppendUint16(b, e.flags(c.structured))
+	b = binary.BigEndian.AppendUint16(b, e.flags(c.structured, c.srv.MaxConnections != 1))
 	if !c.noZeroes {
 		b = append(b, make([]byte, 124)...)
 	}
@@ -226,7 +226,7 @@ func (c *conn) info(o optionRequest) error {
 	}
 	b = be.AppendUint16(nil, nbdproto.InfoExport)
 	b = be.AppendUint64(b, uint64(e.Device.Size()))
-	b = be.AppendUint16(b, e.flags(c.structured))
+	b = be.AppendUint16(b, e.flags(c.structured, c.srv.MaxConnections != 1))
 	if err := c.answer(o, nbdproto.RepInfo, b); err != nil {
 		return err
 	}

@@ -102,7 +102,9 @@ func (c *conn) change(rq request) error {
 		}
 		return d.Flush()
 	case nbdproto.CmdTrim:
-		err = d.Discard(int64(rq.off), int64(rq.length))
+		if !c.export.KeepDiscarded {
+			err = d.Discard(int64(rq.off), int64(rq.length))
+		}
 	case nbdproto.CmdWriteZeroes:
 		err = d.WriteZeroes(int64(rq.off), int64(rq.length), rq.flags&nbdproto.CmdFlagNoHole == 0)
 	}
