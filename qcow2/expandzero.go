@@ -101,7 +101,7 @@ func (x *expansion) expandTable(table, off int64) (int64, error) {
 	if err := readFull(im.f, *buf, table); err != nil {
 		return 0, err
 	}
-	_, _, refs, err := r.countOf(table >> im.g.clusterBits)
+	refs, err := im.countOf(table >> im.g.clusterBits)
 	if err != nil {
 		return 0, err
 	}
@@ -147,7 +147,7 @@ func (x *expansion) expandEntry(e uint64, kind clusterKind, refs uint64, off int
 	}
 	if kind == kindZeroAlloc {
 		host := int64(e & entryOffset)
-		_, _, count, err := r.countOf(host >> im.g.clusterBits)
+		count, err := im.countOf(host >> im.g.clusterBits)
 		if err != nil {
 			return 0, err
 		}
@@ -180,7 +180,7 @@ func (x *expansion) expandEntry(e uint64, kind clusterKind, refs uint64, off int
 // share makes a new cluster one with the given number of references.
 func (r *rootChange) share(host int64, refs uint64) error {
 	for ; refs > 1; refs-- {
-		if err := r.gainCluster(host >> r.im.g.clusterBits); err != nil {
+		if err := r.gainRun(host, 1); err != nil {
 			return err
 		}
 	}

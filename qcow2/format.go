@@ -141,6 +141,21 @@ func (g *geometry) classify(e uint64) (clusterKind, error) {
 	return kindNormal, nil
 }
 
+// inRow is how many entries of an L2 table, from entry i on, differ by nothing but that
+// each refers to the host cluster behind that of the one before; 1 at least.
+func (g *geometry) inRow(table []byte, i int64) int64 {
+	e := g.word(table, i)
+	kind, err := g.classify(e)
+	if err != nil || kind != kindNormal && kind != kindZeroAlloc {
+		return 1
+	}
+	n, most := int64(1), maxHostOffset>>g.clusterBits-int64(e&entryOffset)>>g.clusterBits+1
+	for e += uint64(g.clusterSize); n < most && i+n < 1<<g.l2Bits && g.word(table, i+n) == e; n++ {
+		e += uint64(g.clusterSize)
+	}
+	return n
+}
+
 // refersTo reports whether an L2 entry, not of a compressed cluster, names a host
 // cluster. Offset 0 is one of an external data file, if the entry has COPIED.
 func (g *geometry) refersTo(e uint64) bool {

@@ -80,3 +80,33 @@ func TestGeometry(t *testing.T) {
 		}
 	}
 }
+
+// TestEntriesInRow counts entries that go on where the one before ends, by the same flags.
+func TestEntriesInRow(t *testing.T) {
+	const host, size = 5 << 16, 1 << 16
+	last := uint64(maxHostOffset) &^ (size - 1)
+	for _, c := range []struct {
+		name    string
+		entries []uint64
+		want    int64
+	}{
+		{"data", []uint64{host | entryCopied, host + size | entryCopied, host + 2*size | entryCopied}, 3},
+		{"zeroes with a host cluster", []uint64{host | entryZero, host + size | entryZero, host + 2*size}, 2},
+		{"another flag", []uint64{host | entryCopied, host + size}, 1},
+		{"a gap", []uint64{host, host + 2*size}, 1},
+		{"compressed", []uint64{host | entryCompressed, host + size | entryCompressed}, 1},
+		{"unallocated", []uint64{0, size}, 1},
+		{"zeroes", []uint64{entryZero, entryZero + size}, 1},
+		{"unaligned", []uint64{host + 512, host + size + 512}, 1},
+		{"the end of what an entry can hold", []uint64{last - size, last, last + size}, 2},
+	} {
+		g := geometry{version: 3, clusterBits: 16, clusterSize: size, l2Bits: 13, entryBits: 3}
+		table := make([]byte, size)
+		for i, e := range c.entries {
+			storeEntry(table, int64(i), e)
+		}
+		if got := g.inRow(table, 0); got != c.want {
+			t.Errorf("%s: %d entries in a row, want %d", c.name, got, c.want)
+		}
+	}
+}

@@ -22,13 +22,41 @@ func (im *Image) refPage(c int64) (*page, int64, error) {
 	p := im.refs.again(at)
 	if p == nil {
 		im.at(EventRefblockLoad)
-		buf := im.refs.buffer()
-		if err := readFull(im.f, buf, at); err != nil {
+		var err error
+		if p, err = im.readRefPages(at, int64(block)+im.g.clusterSize); err != nil {
 			return nil, 0, fmt.Errorf("read refcount block: %w", err)
 		}
-		p = im.refs.insert(at, buf)
 	}
 	return p, i & (perPage - 1), nil
+}
+
+// maxRefAhead is how many pages of refcounts are read at a time: few of the least cache.
+const maxRefAhead = minCachePages / 4
+
+// readRefPages reads the page at off of a refcount block that ends at end. If the one before
+// is here, somebody goes through the block: those that follow, until one that is here, are
+// read as well.
+func (im *Image) readRefPages(off, end int64) (*page, error) {
+	c := im.refs
+	bufs := append(make([][]byte, 0, maxRefAhead), c.buffer())
+	if off-c.pageSize >= end-im.g.clusterSize && c.get(off-c.pageSize) != nil {
+		for at := off + c.pageSize; at < end && len(bufs) < maxRefAhead && c.pages[at] == nil; at += c.pageSize {
+			bufs = append(bufs, c.buffer())
+		}
+	}
+	if err := im.f.ReadV(bufs, off); err != nil {
+		if len(bufs) == 1 {
+			return nil, err
+		}
+		if err := readFull(im.f, bufs[0], off); err != nil { // it may be that the others can't be read
+			return nil, err
+		}
+		bufs = bufs[:1]
+	}
+	for i := len(bufs) - 1; i > 0; i-- {
+		c.insert(off+int64(i)*c.pageSize, bufs[i])
+	}
+	return c.insert(off, bufs[0]), nil // the last: until it is used it stays
 }
 
 // countsPerPage is the number of refcounts in a page.

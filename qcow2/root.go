@@ -244,20 +244,9 @@ func (r *rootChange) copied(e uint64) (uint64, error) {
 	if err := readFull(im.f, *buf, table); err != nil {
 		return 0, fmt.Errorf("read L2 table: %w", err)
 	}
-	changed := false
-	for i := int64(0); i < 1<<im.g.l2Bits; i++ {
-		e := im.g.word(*buf, i)
-		if e&entryCompressed != 0 || e&entryOffset == 0 {
-			continue
-		}
-		want, err := im.withCopied(e)
-		if err != nil {
-			return 0, err
-		}
-		if want != e {
-			im.g.setWord(*buf, i, want)
-			changed = true
-		}
+	changed, err := im.flagTable(*buf)
+	if err != nil {
+		return 0, err
 	}
 	if !changed {
 		return im.withCopied(uint64(table))
@@ -267,6 +256,49 @@ func (r *rootChange) copied(e uint64) (uint64, error) {
 	}
 	host, err := r.place(*buf)
 	return uint64(host) | entryCopied, err
+}
+
+// flagTable makes the COPIED flags of an L2 table as they should be, and reports whether
+// any was not.
+func (im *Image) flagTable(table []byte) (changed bool, err error) {
+	for i := int64(0); i < 1<<im.g.l2Bits; {
+		e, n := im.g.word(table, i), im.g.inRow(table, i)
+		if e&entryCompressed == 0 && e&entryOffset != 0 {
+			here, err := im.flagRun(table, i, n)
+			if err != nil {
+				return false, err
+			}
+			changed = changed || here
+		}
+		i += n
+	}
+	return changed, nil
+}
+
+// flagRun is flagTable for n entries from index i on, which refer to clusters in a row.
+func (im *Image) flagRun(table []byte, i, n int64) (changed bool, err error) {
+	e := im.g.word(table, i)
+	c := int64(e&entryOffset) >> im.g.clusterBits
+	for n > 0 {
+		p, at, err := im.refPage(c)
+		if err != nil {
+			return false, err
+		}
+		count := min(n, im.countsPerPage()-at)
+		for j := range count {
+			want := e &^ entryCopied
+			if p != nil && loadRefcount(p.buf, at+j, im.g.refcountOrder) == 1 {
+				want |= entryCopied
+			}
+			if want != e {
+				im.g.setWord(table, i+j, want)
+				changed = true
+			}
+			e += uint64(im.g.clusterSize)
+		}
+		c, i, n = c+count, i+count, n-count
+	}
+	return changed, nil
 }
 
 // withCopied returns an entry with the COPIED flag as the refcount of its

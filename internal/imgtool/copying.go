@@ -121,9 +121,9 @@ func (c *copying) run() error {
 	}
 	c.began = time.Now()
 	var crew sync.WaitGroup
-	for range c.job.workers {
+	for _, buf := range copyBuffers(c.job.workers, c.step()) {
 		crew.Go(func() {
-			b := batch{buf: make([]byte, c.step())}
+			b := batch{buf: buf}
 			for c.take(&b) {
 				if err := c.copy(&b); err != nil {
 					c.fail(err)
