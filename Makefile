@@ -58,7 +58,7 @@ unit:
 	$(step) 'unit tests, race detector' env CGO_ENABLED=1 go test -race -vet=off -timeout 60m $(UNIT)
 
 payload:
-	$(step) 'payload tests on /dev/kvm' go test -count=1 -v ./guest-tests/payload
+	$(step) 'guests: programs and SeaBIOS' guest-tests/payload.sh
 
 guests:
 	$(step) 'guests: stock kernels' env GOVMM_GUESTS=required go test -count=1 -v -parallel 2 -timeout $(GUEST_LIMIT) ./guest-tests

@@ -4,7 +4,7 @@
 // behind it is judged afterwards.
 //
 // They run on any KVM, also on one that interprets guest code, and are skipped
-// only where /dev/kvm can't be opened. A guest waits by looking at memory or by
+// only where /dev/kvm can't be opened (payload.sh runs them in the nested machine then). A guest waits by looking at memory or by
 // halting, never for a time to pass; where it gets stuck, the test fails with what
 // it was waiting for.
 //

@@ -233,7 +233,9 @@ func (g *guest) close() {
 			return // the image may still be in use
 		}
 	}
-	g.disk.close()
+	if !g.t.Skipped() { // else nothing was written
+		g.disk.close()
+	}
 }
 
 // capability finds a capability of the controller in its list, and returns its
