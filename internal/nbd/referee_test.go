@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/govmm/govmm/internal/tlstest"
 )
 
 // tool runs a program of somebody else's against a server.
@@ -125,7 +127,7 @@ func TestQEMU(t *testing.T) {
 
 // TestNbdinfoTLS connects as libnbd does, with certificates of both sides.
 func TestNbdinfoTLS(t *testing.T) {
-	dir := credentials(t)
+	dir := tlstest.Credentials(t)
 	config, err := LoadTLS(dir, true)
 	if err != nil {
 		t.Fatal(err)
@@ -140,7 +142,7 @@ func TestNbdinfoTLS(t *testing.T) {
 // TestCopyTLS copies in and out under TLS, by libnbd with several connections and by
 // QEMU, which both show a certificate.
 func TestCopyTLS(t *testing.T) {
-	dir := credentials(t)
+	dir := tlstest.Credentials(t)
 	config, err := LoadTLS(dir, true)
 	if err != nil {
 		t.Fatal(err)
