@@ -15,7 +15,7 @@ import (
 func TestUnpackRealKernels(t *testing.T) {
 	eachKernel(t, func(t *testing.T, path string) {
 		if filepath.Base(path) == "vmlinux" {
-			t.Skip("not packed")
+			t.Skip("a vmlinux carries no payload")
 		}
 		p, err := OpenPayload(openKernel(t, path))
 		if err != nil {

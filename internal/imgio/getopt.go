@@ -3,7 +3,8 @@ package imgio
 import (
 	"fmt"
 	"io"
-	"strings"
+
+	"github.com/govmm/govmm/internal/getopt"
 )
 
 // flags are the options of a command: the value of each letter that was given,
@@ -18,43 +19,30 @@ type flag struct {
 	value  string
 }
 
-// getopt takes options out of args, wherever they stand, in the manner of C's
-// function: letters names them, with a colon behind those that have a value.
-func getopt(name string, args []string, letters string, stderr io.Writer) (flags, bool) {
-	var f flags
-	for len(args) > 0 {
-		arg := args[0]
-		args = args[1:]
-		if arg == "--" {
-			f.args = append(f.args, args...)
-			break
-		}
-		if len(arg) < 2 || arg[0] != '-' {
-			f.args = append(f.args, arg)
-			continue
-		}
-		for rest := arg[1:]; rest != ""; {
-			c := rest[0]
-			rest = rest[1:]
-			i := strings.IndexByte(letters, c)
-			switch {
-			case c == ':' || i < 0:
-				fmt.Fprintf(stderr, "%s: invalid option -- '%c'\n", name, c)
-				return f, false
-			case i+1 == len(letters) || letters[i+1] != ':':
-				f.seen = append(f.seen, flag{c, ""})
-				continue
-			case rest == "" && len(args) == 0:
-				fmt.Fprintf(stderr, "%s: option requires an argument -- '%c'\n", name, c)
-				return f, false
-			case rest == "":
-				rest, args = args[0], args[1:]
-			}
-			f.seen = append(f.seen, flag{c, rest})
-			rest = ""
+// lettersOf are the options of a command in the form of getopt(3): letters, with a
+// colon behind those that have a value.
+func lettersOf(letters string) (list []getopt.Option) {
+	for i := range len(letters) {
+		if letters[i] == ':' {
+			list[len(list)-1].Value = true
+		} else {
+			list = append(list, getopt.Option{Letter: letters[i]})
 		}
 	}
-	return f, true
+	return list
+}
+
+// parse takes the options out of args. What is wrong with them is printed after name.
+func parse(name string, args []string, options []getopt.Option, stderr io.Writer) (f flags, ok bool) {
+	var err error
+	f.args, err = getopt.Parse(options, args, func(o *getopt.Option, value string) error {
+		f.seen = append(f.seen, flag{o.Letter, value})
+		return nil
+	})
+	if err != nil {
+		fmt.Fprintf(stderr, "%s: %v\n", name, err)
+	}
+	return f, err == nil
 }
 
 // has reports whether a letter was given.

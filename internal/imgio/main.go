@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/govmm/govmm/internal/blockopt"
+	"github.com/govmm/govmm/internal/getopt"
 	"golang.org/x/term"
 )
 
@@ -39,14 +40,14 @@ const (
 	optImageOptions = '\x02'
 )
 
-// longOptions are the names of the options of the program; a name in front of
-// a colon has a value.
-func longOptions() map[string]byte {
-	return map[string]byte{
-		"help": 'h', "version": 'V', "cmd:": 'c', "format:": 'f', "read-only": 'r', "snapshot": 's', "nocache": 'n',
-		"copy-on-read": 'C', "misalign": 'm', "native-aio": 'k', "aio:": 'i', "discard:": 'd', "cache:": 't', "trace:": 'T',
-		"object:": optObject, "image-opts": optImageOptions, "force-share": 'U',
-	}
+// programOptions are the options of the program.
+var programOptions = []getopt.Option{
+	{Letter: 'h', Long: "help"}, {Letter: 'V', Long: "version"}, {Letter: 'c', Long: "cmd", Value: true},
+	{Letter: 'f', Long: "format", Value: true}, {Letter: 'r', Long: "read-only"}, {Letter: 's', Long: "snapshot"},
+	{Letter: 'n', Long: "nocache"}, {Letter: 'C', Long: "copy-on-read"}, {Letter: 'm', Long: "misalign"},
+	{Letter: 'k', Long: "native-aio"}, {Letter: 'i', Long: "aio", Value: true}, {Letter: 'd', Long: "discard", Value: true},
+	{Letter: 't', Long: "cache", Value: true}, {Letter: 'T', Long: "trace", Value: true}, {Letter: 'U', Long: "force-share"},
+	{Letter: optObject, Long: "object", Value: true}, {Letter: optImageOptions, Long: "image-opts"},
 }
 
 // Main is the program: args are its arguments without its name. It returns the
@@ -58,11 +59,7 @@ func Main(name, version string, args []string, stdin io.Reader, stdout, stderr i
 		s.complain("%v", err)
 		return 1
 	}
-	short, ok := shorten(name, args, stderr)
-	var f flags
-	if ok {
-		f, ok = getopt(name, short, "hVc:d:f:rsnCmki:t:T:U"+string(optObject)+":"+string(optImageOptions), stderr)
-	}
+	f, ok := parse(name, args, programOptions, stderr)
 	if !ok || len(f.args) > 1 {
 		fmt.Fprintf(stdout, Usage, name)
 		return 1
@@ -121,60 +118,6 @@ func Main(name, version string, args []string, stdin io.Reader, stdout, stderr i
 		return 1
 	}
 	return 0
-}
-
-// shorten replaces long options, which may be cut short, by letters.
-func shorten(name string, args []string, stderr io.Writer) ([]string, bool) {
-	var short []string
-	for i := 0; i < len(args); i++ {
-		arg := args[i]
-		if arg == "--" {
-			return append(short, args[i:]...), true
-		}
-		long, ok := strings.CutPrefix(arg, "--")
-		if !ok {
-			short = append(short, arg)
-			if len(arg) == 2 && arg[0] == '-' && strings.IndexByte("cdfitT", arg[1]) >= 0 && i+1 < len(args) {
-				i++ // its value is none of ours
-				short = append(short, args[i])
-			}
-			continue
-		}
-		word, value, given := strings.Cut(long, "=")
-		letter, takes, found := byte(0), false, 0
-		for option, l := range longOptions() {
-			plain, t := strings.CutSuffix(option, ":")
-			if plain == word {
-				letter, takes, found = l, t, 1
-				break
-			}
-			if strings.HasPrefix(plain, word) {
-				letter, takes, found = l, t, found+1
-			}
-		}
-		switch {
-		case found == 0:
-			fmt.Fprintf(stderr, "%s: unrecognized option '%s'\n", name, arg)
-			return nil, false
-		case found > 1:
-			fmt.Fprintf(stderr, "%s: option '%s' is ambiguous\n", name, arg)
-			return nil, false
-		case given && !takes:
-			fmt.Fprintf(stderr, "%s: option '--%s' doesn't allow an argument\n", name, word)
-			return nil, false
-		case takes && !given:
-			if i++; i == len(args) {
-				fmt.Fprintf(stderr, "%s: option '%s' requires an argument\n", name, arg)
-				return nil, false
-			}
-			value = args[i]
-		}
-		short = append(short, "-"+string(letter))
-		if takes {
-			short = append(short, value)
-		}
-	}
-	return short, true
 }
 
 // loop carries out lines or, if there are none, what comes from stdin.

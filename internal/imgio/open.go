@@ -94,7 +94,7 @@ func (s *Session) openDisk(o *openOptions) (*disk, error) {
 }
 
 func (s *Session) open(c *command, words []string) bool {
-	f, ok := getopt(words[0], words[1:], c.letters, s.Err)
+	f, ok := parse(words[0], words[1:], lettersOf(c.letters), s.Err)
 	if !ok {
 		s.usage(c)
 		return false

@@ -101,7 +101,7 @@ func (s *Session) Run(line string) bool {
 // options takes the options of a command, and prints how it is used if they are
 // wrong, or if the number of other arguments is not between min and max.
 func (s *Session) options(c *command, words []string, min, max int) (flags, bool) {
-	f, ok := getopt(words[0], words[1:], c.letters, s.Err)
+	f, ok := parse(words[0], words[1:], lettersOf(c.letters), s.Err)
 	if !ok || len(f.args) < min || len(f.args) > max {
 		s.usage(c)
 		return f, false

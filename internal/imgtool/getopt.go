@@ -2,7 +2,8 @@ package imgtool
 
 import (
 	"errors"
-	"strings"
+
+	"github.com/govmm/govmm/internal/getopt"
 )
 
 // flag is an option of a command.
@@ -72,89 +73,31 @@ func (a *arguments) all(name string) (list []string) {
 	return list
 }
 
-// parseArguments reads a command line as getopt_long does: options and operands
-// in any order, long names abbreviated, letters in clusters.
+// parseArguments reads a command line. Its faults are told in qemu-img's words.
 func parseArguments(flags []flag, args []string) (*arguments, error) {
 	flags = append(flags[:len(flags):len(flags)], flagHelp)
+	options := make([]getopt.Option, len(flags))
+	for i, f := range flags {
+		options[i] = getopt.Option{Letter: f.short, Long: f.long, Value: f.arg != ""}
+	}
 	a := new(arguments)
-	for len(args) > 0 {
-		arg := args[0]
-		args = args[1:]
+	operands, err := getopt.Parse(options, args, func(o *getopt.Option, value string) error {
+		f := flag{short: o.Letter, long: o.Long}
+		a.options = append(a.options, option{f.name(), value})
+		return nil
+	})
+	var bad *getopt.Error
+	if errors.As(err, &bad) {
 		switch {
-		case arg == "--":
-			a.operands = append(a.operands, args...)
-			return a, nil
-		case strings.HasPrefix(arg, "--"):
-			name, value, given := strings.Cut(arg[2:], "=")
-			f, err := findLong(flags, name)
-			if err != nil {
-				return nil, err
-			}
-			switch {
-			case f.arg == "" && given:
-				return nil, usage("unrecognized option '%s'", arg)
-			case f.arg != "" && !given:
-				if len(args) == 0 {
-					return nil, usage("missing argument for option '%s'", arg)
-				}
-				value, args = args[0], args[1:]
-			}
-			a.options = append(a.options, option{f.name(), value})
-		case strings.HasPrefix(arg, "-") && arg != "-":
-			for i := 1; i < len(arg); i++ {
-				f := findShort(flags, arg[i])
-				if f == nil {
-					return nil, usage("unrecognized option '%s'", arg)
-				}
-				if f.arg == "" {
-					a.options = append(a.options, option{f.name(), ""})
-					continue
-				}
-				value := arg[i+1:]
-				if value == "" {
-					if len(args) == 0 {
-						return nil, usage("missing argument for option '%s'", arg)
-					}
-					value, args = args[0], args[1:]
-				}
-				a.options = append(a.options, option{f.name(), value})
-				break
-			}
-		default:
-			a.operands = append(a.operands, arg)
+		case bad.Problem == getopt.Missing:
+			return nil, usage("missing argument for option '%s'", bad.Arg)
+		case bad.Letter != 0 || bad.Problem == getopt.Unwanted:
+			return nil, usage("unrecognized option '%s'", bad.Arg)
 		}
+		return nil, usage("unrecognized option '--%s'", bad.Name)
 	}
-	return a, nil
-}
-
-func findShort(flags []flag, c byte) *flag {
-	for i := range flags {
-		if flags[i].short == c {
-			return &flags[i]
-		}
-	}
-	return nil
-}
-
-// findLong finds a long option by its name or by the beginning of only one.
-func findLong(flags []flag, name string) (*flag, error) {
-	var found *flag
-	for i := range flags {
-		f := &flags[i]
-		switch {
-		case f.long == "" || !strings.HasPrefix(f.long, name):
-		case f.long == name:
-			return f, nil
-		case found != nil:
-			return nil, usage("unrecognized option '--%s'", name)
-		default:
-			found = f
-		}
-	}
-	if found == nil || name == "" {
-		return nil, usage("unrecognized option '--%s'", name)
-	}
-	return found, nil
+	a.operands = operands
+	return a, err
 }
 
 // oneImage is the single operand of commands that take one.

@@ -1,8 +1,11 @@
 package nbdtool
 
 import (
+	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/govmm/govmm/internal/getopt"
 )
 
 // An option that has no letter is known by its long name.
@@ -33,7 +36,7 @@ var options = []option{
 	{0, "tls-creds", "ID", "demand TLS, with these credentials"},
 	{0, "tls-hostname", "NAME", "name in the server's certificate, for --list"},
 	{0, "tls-authz", "ID", "who may connect: not supported"},
-	{'T', "trace", "PATTERN", "traces: accepted, has no effect"},
+	{'T', "trace", "PATTERN", "traces: not supported"},
 	{0, "fork", "", "go on in the background once clients can connect"},
 	{0, "pid-file", "FILE", "write the server's process ID to this file"},
 	{0, "selinux-label", "LABEL", "label of the socket: not supported"},
@@ -98,105 +101,25 @@ func help(program string) string {
 	return b.String()
 }
 
-// parse reads a command line in the manner of getopt_long: options and operands in any
-// order, long names abbreviated, letters in clusters. Each option is handed to set in
-// turn, whose error ends it, by its long name. program is what errors begin with.
+// parse reads a command line, and hands each option to set in turn, by its long name.
+// program is what the C library's errors begin with.
 func parse(program string, args []string, set func(name, value string) error) (operands []string, err error) {
-	bad := func(format string, a ...any) error {
-		return &usageError{program + ": " + fmt.Sprintf(format, a...)}
+	known := make([]getopt.Option, len(options))
+	for i, o := range options {
+		known[i] = getopt.Option{Letter: o.letter, Long: o.long, Value: o.arg != ""}
 	}
-	for len(args) > 0 {
-		arg := args[0]
-		args = args[1:]
-		next := func() (string, bool) {
-			if len(args) == 0 {
-				return "", false
-			}
-			v := args[0]
-			args = args[1:]
-			return v, true
-		}
-		switch {
-		case arg == "--":
-			return append(operands, args...), nil
-		case strings.HasPrefix(arg, "--"):
-			name, value, given := strings.Cut(arg[2:], "=")
-			o, problem := findLong(name, arg)
-			switch {
-			case problem != "":
-				return nil, bad("%s", problem)
-			case given && o.arg == "":
-				return nil, bad("option '--%s' doesn't allow an argument", o.long)
-			case !given && o.arg != "":
-				if value, given = next(); !given {
-					return nil, bad("option '--%s' requires an argument", o.long)
-				}
-			}
-			if err := set(o.long, value); err != nil {
-				return nil, err
-			}
-		case len(arg) > 1 && arg[0] == '-':
-			for rest := arg[1:]; rest != ""; {
-				c := rest[0]
-				rest = rest[1:]
-				o := findLetter(c)
-				if o == nil {
-					return nil, bad("invalid option -- '%c'", c)
-				}
-				value := ""
-				if o.arg != "" {
-					given := rest != ""
-					value, rest = rest, ""
-					if !given {
-						if value, given = next(); !given {
-							return nil, bad("option requires an argument -- '%c'", c)
-						}
-					}
-				}
-				if err := set(o.long, value); err != nil {
-					return nil, err
-				}
-			}
-		default:
-			operands = append(operands, arg)
-		}
+	operands, err = getopt.Parse(known, args, func(o *getopt.Option, value string) error { return set(o.Long, value) })
+	var bad *getopt.Error
+	if errors.As(err, &bad) {
+		err = &usageError{program, bad}
 	}
-	return operands, nil
-}
-
-func findLetter(c byte) *option {
-	for i := range options {
-		if options[i].letter == c && c != 0 {
-			return &options[i]
-		}
-	}
-	return nil
-}
-
-// findLong finds an option by its long name or by a part that no other begins with, or
-// says what is wrong with that.
-func findLong(name, arg string) (found *option, problem string) {
-	var possible []string
-	for i := range options {
-		o := &options[i]
-		switch {
-		case o.long == name:
-			return o, ""
-		case name != "" && strings.HasPrefix(o.long, name):
-			found = o
-			possible = append(possible, "'--"+o.long+"'")
-		}
-	}
-	switch {
-	case len(possible) == 0:
-		return nil, fmt.Sprintf("unrecognized option '%s'", arg)
-	case len(possible) > 1:
-		return nil, fmt.Sprintf("option '%s' is ambiguous; possibilities: %s", arg, strings.Join(possible, " "))
-	}
-	return found, ""
+	return operands, err
 }
 
 // usageError is a command line that can't be read.
-type usageError struct{ text string }
+type usageError struct {
+	program string
+	err     error
+}
 
-func (e *usageError) Error() string { return e.text }
+func (e *usageError) Error() string { return fmt.Sprintf("%s: %v", e.program, e.err) }

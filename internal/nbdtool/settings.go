@@ -98,6 +98,7 @@ func (s *settings) set(name, value string) error {
 	case "image-opts":
 		s.imageOpts = true
 	case "trace":
+		return errors.New("-T, --trace: tracing is not supported")
 	default:
 		err := s.setDisk(name, value)
 		s.seen[name] = true
