@@ -2,8 +2,10 @@ package qcow2
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -39,33 +41,45 @@ func (f *OSFile) tryNow(bufs [][]byte, off int64) bool {
 func TestBriefWritesReadNothing(t *testing.T) {
 	f := briefFile(t)
 	page := pageMask + 1
-	if err := f.Sync(); err != nil {
-		t.Fatal(err)
+	drop := func() {
+		t.Helper()
+		if err := errors.Join(f.Sync(), unix.Fadvise(f.fd, 0, 0, unix.FADV_DONTNEED)); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := unix.Fadvise(f.fd, 0, 0, unix.FADV_DONTNEED); err != nil {
-		t.Fatal(err)
-	}
+	drop()
 	if f.readable(8*page + 1) {
 		t.Skip("the file system keeps what it was told to drop")
 	}
+	want := bytes.Repeat([]byte{0x55}, int(10*page))
 	p := bytes.Repeat([]byte{0xaa}, int(page))
+	write := func(bufs [][]byte, off int64) (done bool) {
+		if done = f.tryNow(bufs, off); done {
+			copy(want[off:], slices.Concat(bufs...))
+		}
+		return done
+	}
 	for _, off := range []int64{8*page + 512, 7*page + 512} { // its end, too
-		if f.tryNow([][]byte{p}, off) {
-			t.Errorf("a write of parts of pages at %d was done", off)
+		// To ask for a page has the host read it: now and then it is there before the
+		// write is tried.
+		tries := 0
+		for drop(); write([][]byte{p}, off); drop() {
+			if tries++; tries == 20 {
+				t.Fatalf("writes of parts of pages at %d are done", off)
+			}
 		}
 	}
-	if !f.tryNow([][]byte{p[:1000], p[1000:]}, 8*page) {
+	if !write([][]byte{p[:1000], p[1000:]}, 8*page) {
 		t.Error("a write of a whole page was not done")
 	}
-	if !f.tryNow([][]byte{p[:512]}, 8*page+512) {
+	if !write([][]byte{p[:512]}, 8*page+512) {
 		t.Error("a write of part of a page in the cache was not done")
 	}
-	got := make([]byte, 3*page)
-	if err := f.ReadV([][]byte{got}, 7*page); err != nil {
+	got := make([]byte, len(want))
+	if err := f.ReadV([][]byte{got}, 0); err != nil {
 		t.Fatal(err)
 	}
-	want := append(append(bytes.Repeat([]byte{0x55}, int(page)), p...), bytes.Repeat([]byte{0x55}, int(page))...)
-	if !bytes.Equal(got, want) {
+	if !bytes.Equal(got[page:], want[page:]) { // the first was for finding out
 		t.Error("the data differs")
 	}
 }
