@@ -73,12 +73,21 @@ func configSelect(slot, fn, reg int) uint32 {
 
 // OnInterrupt makes body the handler of an interrupt vector (32 and above). It is
 // acknowledged to the local APIC afterwards.
+//
+// A handler that interrupts a hlt returns behind it. Processors take no interrupt
+// between sti and hlt; but the VMRUN that QEMU 7.2 emulates forgets the interrupt
+// shadow of a guest that it enters there, and a guest that slept after its only
+// interrupt would sleep for good.
 func (p *Program) OnInterrupt(vector uint8, body func()) {
+	const returnAddr = 3 * 8 // above what is pushed
 	handler, after := p.newLabel(), p.newLabel()
 	p.handlers[vector] = handler
 	p.Jump(after)
 	p.Label(handler)
-	p.Raw(0x50, 0x53, 0x52) // push rax; push rbx; push rdx
+	p.Raw(0x50, 0x53, 0x52)                   // push rax; push rbx; push rdx
+	p.Raw(0x48, 0x8b, 0x44, 0x24, returnAddr) // mov rax, [rsp+returnAddr]
+	p.Raw(0x80, 0x38, 0xf4, 0x75, 0x05)       // cmp byte [rax], hlt; jne
+	p.Raw(0x48, 0xff, 0x44, 0x24, returnAddr) // inc qword [rsp+returnAddr]
 	body()
 	p.Store32(lapicEOI, 0)
 	p.Raw(0x5a, 0x5b, 0x58) // pop rdx; pop rbx; pop rax

@@ -103,8 +103,13 @@ func TestInterruptGatesPointAtHandlers(t *testing.T) {
 	if low>>16&0xffff != codeSelector || low>>32&0xffff != interruptGate {
 		t.Errorf("gate %#x", low)
 	}
-	if body := code[addr-Base:]; !bytes.HasPrefix(body, []byte{0x50, 0x53, 0x52, 0x90}) {
-		t.Errorf("the handler at %#x begins with % x", addr, body[:4])
+	want := []byte{
+		0x50, 0x53, 0x52,
+		0x48, 0x8b, 0x44, 0x24, 24, 0x80, 0x38, 0xf4, 0x75, 5, 0x48, 0xff, 0x44, 0x24, 24, // not back to a hlt
+		0x90,
+	}
+	if body := code[addr-Base:]; !bytes.HasPrefix(body, want) {
+		t.Errorf("the handler at %#x begins with % x, want % x", addr, body[:len(want)], want)
 	}
 }
 
