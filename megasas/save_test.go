@@ -137,7 +137,7 @@ func timeless(x *savedState) *savedState {
 }
 
 // checksum is quick, also under the race detector.
-func checksum(m memory) uint32 { return crc32.Checksum(m, castagnoli) }
+func checksum(m memory) uint32 { return crc32.Checksum(m, castagnoli()) }
 
 // lab is a guest with two volumes and a system drive, whose clock moves only when
 // the test says so.

@@ -1,9 +1,6 @@
 package qcow2
 
-import (
-	"fmt"
-	"slices"
-)
+import "fmt"
 
 // WriteCompressed stores p at offset off in compressed clusters, several of
 // them in a host cluster where they fit. It is meant for tools that fill an
@@ -24,6 +21,15 @@ type Ahead struct {
 	buf  []byte // all of it
 	ends []int  // of each cluster in buf; one that does not get smaller has none there
 	next int    // which cluster is written next
+}
+
+// grow makes room for n bytes more. Of new memory, only what is used becomes any.
+func (a *Ahead) grow(n int) {
+	if cap(a.buf)-len(a.buf) < n {
+		buf := make([]byte, len(a.buf), max(len(a.buf)+n, 2*cap(a.buf)))
+		copy(buf, a.buf)
+		a.buf = buf
+	}
 }
 
 // Reset makes a empty.
@@ -50,10 +56,10 @@ func (a *Ahead) take() (data []byte, ok bool) {
 // Compress adds the clusters of p to a. It changes nothing in the image, takes no part
 // in the order of requests, and may be called concurrently for different a.
 func (im *Image) Compress(a *Ahead, p []byte) {
+	a.grow(int(im.g.roundUp(int64(len(p)))))
 	for len(p) > 0 {
 		n := min(im.g.clusterSize, int64(len(p)))
 		start := len(a.buf)
-		a.buf = slices.Grow(a.buf, int(im.g.clusterSize))
 		free := a.buf[start:start:cap(a.buf)]
 		a.buf = append(a.buf[:start], im.compress(&free, p[:n])...)
 		a.ends = append(a.ends, len(a.buf))

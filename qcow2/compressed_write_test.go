@@ -441,3 +441,34 @@ func TestCompressAhead(t *testing.T) {
 		}
 	}
 }
+
+// TestAheadTakesMemoryOnce: the memory of what is compressed ahead is that of what is given at a
+// time, and is used again.
+func TestAheadTakesMemoryOnce(t *testing.T) {
+	im, err := Open(newImage(t, CreateOptions{Size: 1 << 20, ClusterSize: 64 << 10}), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var a Ahead
+	p := bytes.Repeat([]byte("compressible data"), 64<<10)[:4*64<<10]
+	im.Compress(&a, p)
+	if got := cap(a.buf); got != 4*64<<10 {
+		t.Errorf("%d bytes for four clusters of 64 KiB", got)
+	}
+	first := &a.buf[0]
+	a.Reset()
+	im.Compress(&a, p[:64<<10])
+	im.Compress(&a, p[64<<10:])
+	if &a.buf[0] != first {
+		t.Error("other memory for the second four")
+	}
+	im.Compress(&a, p)
+	if len(a.ends) != 8 {
+		t.Errorf("%d clusters, not 8", len(a.ends))
+	}
+	for range a.ends {
+		if data, ok := a.take(); !ok || len(data) == 0 {
+			t.Errorf("cluster %d has %d bytes", a.next, len(data))
+		}
+	}
+}

@@ -219,16 +219,23 @@ func writeSkeleton(f File, h *header, g *geometry) error {
 	if err != nil {
 		return err
 	}
-	img := make([]byte, 3*g.clusterSize)
-	copy(img, b)
-	storeEntry(img[g.clusterSize:], 0, uint64(2*g.clusterSize))
+	table := make([]byte, 8)
+	storeEntry(table, 0, uint64(2*g.clusterSize))
+	counts := make([]byte, 3*8)
 	for i := range int64(3) {
-		storeRefcount(img[2*g.clusterSize:], i, g.refcountOrder, 1)
+		storeRefcount(counts, i, g.refcountOrder, 1)
 	}
-	if err := f.Truncate(0); err != nil {
-		return err
+	var img cursor
+	for _, start := range [][]byte{b, table, counts} {
+		img.out = append(img.out, start)
+		img.zero(g.clusterSize - int64(len(start)))
 	}
-	return writeFull(f, img, 0)
+	if n, err := f.Size(); err != nil || n != 0 {
+		if err := f.Truncate(0); err != nil {
+			return err
+		}
+	}
+	return f.WriteV(img.piece(), 0)
 }
 
 // grow makes the disk larger: a longer L1 table first, then what is to be there

@@ -3,6 +3,7 @@ package qcow2
 import (
 	"encoding/binary"
 	"math/bits"
+	"sync"
 	"sync/atomic"
 )
 
@@ -31,16 +32,20 @@ type bitChunk [1 << chunkBits / 64]uint64
 
 // fullChunk stands for every chunk in which all bits are set. It is never
 // written.
-var fullChunk = func() *bitChunk {
-	c := new(bitChunk)
-	for i := range c {
-		c[i] = ^uint64(0)
+var fullChunk = &fullBits
+
+var fullBits bitChunk
+
+// fillFull makes fullChunk what it is called, before there is anything that it may be in.
+var fillFull = sync.OnceFunc(func() {
+	for i := range fullChunk {
+		fullChunk[i] = ^uint64(0)
 	}
-	return c
-}()
+})
 
 // newDirtyBits returns the bitmap of a disk of size bytes, all of it clean.
 func newDirtyBits(shift uint, size int64) *dirtyBits {
+	fillFull()
 	granules := granulesOf(size, shift)
 	return &dirtyBits{
 		shift:    shift,

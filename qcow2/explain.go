@@ -37,8 +37,6 @@ const (
 	seenTables = 1 << 20  // tables that are remembered, in order not to read them twice
 )
 
-var errExplainBudget = fmt.Errorf("gave up after %d GiB of metadata", explainMax>>30)
-
 // Explain tells what is in the image in f: header, extensions, tables, snapshots,
 // bitmaps and encryption header, in this order, by calls of visit. The image may
 // be damaged in any way: what is impossible is said, what it says of other
@@ -153,7 +151,7 @@ func (e *explainer) complain(name, format string, args ...any) {
 // load reads a part of a structure.
 func (e *explainer) load(p []byte, off int64) error {
 	if e.read += int64(len(p)); e.read > explainMax {
-		return errExplainBudget
+		return fmt.Errorf("gave up after %d GiB of metadata", explainMax>>30)
 	}
 	return readFull(e.f, p, off)
 }

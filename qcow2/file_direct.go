@@ -55,8 +55,11 @@ func newDirectIO(fd int) (*directIO, error) {
 func (f *OSFile) UsesRing() bool { return f.direct != nil && f.direct.ring != nil }
 
 // alignedBuffer returns n bytes at an address that every direct transfer may use.
-func alignedBuffer(n int) []byte {
-	b := make([]byte, n+directAlignment)
+func alignedBuffer(n int) []byte { return aligned(make([]byte, n+directAlignment), n) }
+
+// aligned is the part of b, which has directAlignment bytes more, that begins at such an
+// address.
+func aligned(b []byte, n int) []byte {
 	skip := -address(b) & (directAlignment - 1)
 	return b[skip : skip+uintptr(n) : skip+uintptr(n)]
 }

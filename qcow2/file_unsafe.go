@@ -66,3 +66,9 @@ func deviceSize(fd int) (int64, error) {
 // address is where b begins in memory. Nothing is reached through it: it only
 // says how b is aligned, and the heap's objects do not move.
 func address(b []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(b))) }
+
+// tableBytes is the memory of a table, to read one into it as files have it. Bytes need no
+// alignment, and these live as long as t.
+func tableBytes(t []uint64) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(t))), len(t)*8)
+}

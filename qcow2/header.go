@@ -72,10 +72,48 @@ func readHeaderFor(f File, repair bool) (*header, error) {
 		return nil, err
 	}
 	first := make([]byte, clusterSize)
-	if err := readFull(f, first, 0); err != nil {
+	if err := readFirst(f, first); err != nil {
 		return nil, fmt.Errorf("read qcow2 header: %w", err)
 	}
 	return parseHeaderFor(first, repair)
+}
+
+// readFirst reads of the first cluster what the header has in it, which is a small part of
+// it; the rest of first stays zero.
+func readFirst(f File, first []byte) error {
+	if cluster := int64(len(first)); cluster > headerPiece {
+		start := first[:headerPiece]
+		if err := readFull(f, start, 0); err != nil {
+			return err
+		}
+		if headerEnd(start, cluster) <= headerPiece {
+			return nil
+		}
+	}
+	return readFull(f, first, 0)
+}
+
+// headerPiece is how much of the first cluster is looked at first, in bytes.
+const headerPiece = 4 << 10
+
+// headerEnd is where the last of header, extensions and backing file name ends, for all that
+// can be told from b, where the first cluster begins; at most cluster, its size.
+func headerEnd(b []byte, cluster int64) int64 {
+	be := binary.BigEndian
+	at, end := int64(headerSizeV2), int64(0)
+	if be.Uint32(b[4:]) >= 3 {
+		at = int64(be.Uint32(b[100:]))
+	}
+	if name := be.Uint64(b[8:]); name != 0 {
+		end = int64(min(name, uint64(cluster))) + int64(be.Uint32(b[16:]))
+	}
+	for at <= int64(len(b))-8 {
+		if kind := be.Uint32(b[at:]); kind == extEnd {
+			return min(max(at+8, end), cluster)
+		}
+		at += 8 + (int64(be.Uint32(b[at+4:]))+7)&^7
+	}
+	return cluster
 }
 
 // checkPreamble validates what must hold before the first cluster can be read,

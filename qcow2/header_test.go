@@ -139,3 +139,32 @@ func TestSizes(t *testing.T) {
 		}
 	}
 }
+
+// TestHeaderBeyondItsFirstPiece reads headers that end before, at and behind what is read at
+// first, and takes from them what is there.
+func TestHeaderBeyondItsFirstPiece(t *testing.T) {
+	for _, version := range []uint32{2, 3} {
+		for _, n := range []int{0, 100, headerPiece - 200, headerPiece - 160, headerPiece - 120, headerPiece - 80, headerPiece, 3 * headerPiece} {
+			for _, name := range []string{"", "base.qcow2", strings.Repeat("n", 1000)} {
+				h := &header{
+					version: version, clusterBits: 16, size: 1 << 20, l1Size: 1, l1Offset: 0x30000, refTable: 0x10000, refClusters: 1,
+					refcountOrder: 4, extensions: []extension{{0xabcdef01, bytes.Repeat([]byte{7}, n)}, {0xabcdef02, []byte("last")}}, backingFile: name,
+				}
+				b, err := h.marshal()
+				if err != nil {
+					t.Fatal(err)
+				}
+				f := &memFile{data: make([]byte, 1<<16)}
+				copy(f.data, b)
+				got, err := readHeader(f)
+				if err != nil {
+					t.Errorf("version %d, %d bytes, name of %d: %v", version, n, len(name), err)
+					continue
+				}
+				if again, err := got.marshal(); err != nil || !bytes.Equal(again, b) {
+					t.Errorf("version %d, %d bytes, name of %d: read another header, %v", version, n, len(name), err)
+				}
+			}
+		}
+	}
+}

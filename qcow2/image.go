@@ -233,11 +233,11 @@ func (im *Image) loadTables() error {
 
 // readTable reads n big-endian words.
 func readTable(f File, off, n int64) ([]uint64, error) {
-	raw := make([]byte, n*8)
+	t := make([]uint64, n)
+	raw := tableBytes(t)
 	if err := readFull(f, raw, off); err != nil {
 		return nil, err
 	}
-	t := make([]uint64, n)
 	for i := range t {
 		t[i] = loadEntry(raw, int64(i))
 	}

@@ -55,16 +55,17 @@ func corrupt(problem, detail string, args ...any) error {
 
 // overlaps says that a write would hit metadata of kind k.
 func overlaps(k metaKind, detail string, args ...any) error {
-	return corrupt("Preventing invalid write on metadata (overlaps with "+k.area()+")", detail, args...)
+	return corrupt(overlapProblem(k), detail, args...)
 }
 
-// headerTaken is the problem with refcounts that call the header's cluster free.
-var headerTaken = "Preventing invalid write on metadata (overlaps with " + metaHeader.area() + ")"
+func overlapProblem(k metaKind) string {
+	return "Preventing invalid write on metadata (overlaps with " + k.area() + ")"
+}
 
 // allocationOf names what clusters were to be taken for in the error of taking the header's.
 func allocationOf(what string, err error) error {
 	var e *ImageError
-	if errors.As(err, &e) && e.Problem == headerTaken {
+	if errors.As(err, &e) && e.Problem == overlapProblem(metaHeader) { // refcounts call the header's cluster free
 		return corrupt("Preventing invalid allocation of "+what+" at offset 0", "%s", e.Detail)
 	}
 	return err

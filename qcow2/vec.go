@@ -1,7 +1,10 @@
 package qcow2
 
-// zeroes is what explicit zeroes are written from. It is never written to.
-var zeroes = make([]byte, 64<<10)
+// zeroes is what explicit zeroes are written from, by direct transfers too. It is never
+// written to.
+var zeroes = aligned(zeroPages[:], len(zeroPages)-directAlignment)
+
+var zeroPages [64<<10 + directAlignment]byte
 
 // vecLen is the number of bytes in bufs.
 func vecLen(bufs [][]byte) int64 {

@@ -60,7 +60,7 @@ func ataReadLog(u *Unit, c *Command, t *taskFile) Sense {
 }
 
 // logPages48 are the logs of READ LOG EXT, and how many pages they have.
-var logPages48 = map[byte]int{
+var logPages48 = [256]int{
 	logDirectory:    1,
 	logErrors:       1,
 	logStatistics:   8,
@@ -80,7 +80,7 @@ func (u *Unit) logPage(address byte, page int) *[512]byte {
 		le.PutUint16(b[0:], 1)
 		for a, n := range logPages48 {
 			if a != logDirectory {
-				le.PutUint16(b[2*int(a):], uint16(n))
+				le.PutUint16(b[2*a:], uint16(n))
 			}
 		}
 	case logErrors:

@@ -1,6 +1,9 @@
 package scsi
 
-import "sync/atomic"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // cdBlockSize is the logical block length of a CD-ROM in bytes.
 const cdBlockSize = 2048
@@ -23,41 +26,43 @@ const (
 
 // cdCommands are the commands of a CD-ROM drive with a pressed disc of one data
 // track (MMC-5). Reading goes by the same handlers as on other devices.
-var cdCommands = newCommandSet([]command{
-	{OpTestUnitReady, noAction, "TEST UNIT READY", started,
-		[]byte{0x00, 0, 0, 0, 0, 0}, nil, loaded(testUnitReady)},
-	{OpRequestSense, noAction, "REQUEST SENSE", anyLUN | noAttention,
-		[]byte{0x03, 0x01, 0, 0, 0xFF, 0}, nil, requestSense},
-	{OpInquiry, noAction, "INQUIRY", anyLUN | noAttention,
-		[]byte{0x12, 0x01, 0xFF, 0xFF, 0xFF, 0}, nil, inquiry},
-	{OpModeSense6, noAction, "MODE SENSE(6)", 0,
-		[]byte{0x1A, 0x08, 0xFF, 0xFF, 0xFF, 0}, nil, cdModeSense6},
-	{OpStartStopUnit, noAction, "START STOP UNIT", 0,
-		[]byte{0x1B, 0x01, 0, 0, 0xF3, 0}, nil, cdStartStop},
-	{OpPreventAllow, noAction, "PREVENT ALLOW MEDIUM REMOVAL", 0,
-		[]byte{0x1E, 0, 0, 0, 0x03, 0}, nil, cdPreventAllow},
-	{OpReadCapacity10, noAction, "READ CAPACITY(10)", started,
-		[]byte{0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0}, nil, loaded(readCapacity10)},
-	{OpRead10, noAction, "READ(10)", addressed | started,
-		[]byte{0x28, 0x18, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0xFF, 0xFF, 0}, nil, loaded(read)},
-	{opReadTOC, noAction, "READ TOC", started,
-		[]byte{0x43, 0x02, 0x0F, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xC0}, nil, loaded(readTOC)},
-	{opGetConfiguration, noAction, "GET CONFIGURATION", noAttention,
-		[]byte{0x46, 0x03, 0xFF, 0xFF, 0, 0, 0, 0xFF, 0xFF, 0}, nil, getConfiguration},
-	{opGetEventStatus, noAction, "GET EVENT STATUS NOTIFICATION", noAttention,
-		[]byte{0x4A, 0x01, 0, 0, 0xFF, 0, 0, 0xFF, 0xFF, 0}, nil, getEventStatus},
-	{opReadDiscInfo, noAction, "READ DISC INFORMATION", started,
-		[]byte{0x51, 0x07, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0}, nil, loaded(readDiscInformation)},
-	{OpModeSense10, noAction, "MODE SENSE(10)", 0,
-		[]byte{0x5A, 0x18, 0xFF, 0xFF, 0, 0, 0, 0xFF, 0xFF, 0}, nil, cdModeSense10},
-	{OpReportLUNs, noAction, "REPORT LUNS", noAttention,
-		[]byte{0xA0, 0, 0xFF, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0}, nil, reportLUNs},
-	{OpRead12, noAction, "READ(12)", addressed | started,
-		[]byte{0xA8, 0x18, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x80, 0}, nil, loaded(read)},
-	{opSetCDSpeed, noAction, "SET CD SPEED", 0,
-		[]byte{0xBB, 0x03, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0, 0, 0}, nil, setCDSpeed},
-	{opMechanismStatus, noAction, "MECHANISM STATUS", 0,
-		[]byte{0xBD, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0, 0}, nil, mechanismStatus},
+var cdCommands = sync.OnceValue(func() *commandSet {
+	return newCommandSet([]command{
+		{OpTestUnitReady, noAction, "TEST UNIT READY", started,
+			[]byte{0x00, 0, 0, 0, 0, 0}, nil, loaded(testUnitReady)},
+		{OpRequestSense, noAction, "REQUEST SENSE", anyLUN | noAttention,
+			[]byte{0x03, 0x01, 0, 0, 0xFF, 0}, nil, requestSense},
+		{OpInquiry, noAction, "INQUIRY", anyLUN | noAttention,
+			[]byte{0x12, 0x01, 0xFF, 0xFF, 0xFF, 0}, nil, inquiry},
+		{OpModeSense6, noAction, "MODE SENSE(6)", 0,
+			[]byte{0x1A, 0x08, 0xFF, 0xFF, 0xFF, 0}, nil, cdModeSense6},
+		{OpStartStopUnit, noAction, "START STOP UNIT", 0,
+			[]byte{0x1B, 0x01, 0, 0, 0xF3, 0}, nil, cdStartStop},
+		{OpPreventAllow, noAction, "PREVENT ALLOW MEDIUM REMOVAL", 0,
+			[]byte{0x1E, 0, 0, 0, 0x03, 0}, nil, cdPreventAllow},
+		{OpReadCapacity10, noAction, "READ CAPACITY(10)", started,
+			[]byte{0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0}, nil, loaded(readCapacity10)},
+		{OpRead10, noAction, "READ(10)", addressed | started,
+			[]byte{0x28, 0x18, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0xFF, 0xFF, 0}, nil, loaded(read)},
+		{opReadTOC, noAction, "READ TOC", started,
+			[]byte{0x43, 0x02, 0x0F, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xC0}, nil, loaded(readTOC)},
+		{opGetConfiguration, noAction, "GET CONFIGURATION", noAttention,
+			[]byte{0x46, 0x03, 0xFF, 0xFF, 0, 0, 0, 0xFF, 0xFF, 0}, nil, getConfiguration},
+		{opGetEventStatus, noAction, "GET EVENT STATUS NOTIFICATION", noAttention,
+			[]byte{0x4A, 0x01, 0, 0, 0xFF, 0, 0, 0xFF, 0xFF, 0}, nil, getEventStatus},
+		{opReadDiscInfo, noAction, "READ DISC INFORMATION", started,
+			[]byte{0x51, 0x07, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0}, nil, loaded(readDiscInformation)},
+		{OpModeSense10, noAction, "MODE SENSE(10)", 0,
+			[]byte{0x5A, 0x18, 0xFF, 0xFF, 0, 0, 0, 0xFF, 0xFF, 0}, nil, cdModeSense10},
+		{OpReportLUNs, noAction, "REPORT LUNS", noAttention,
+			[]byte{0xA0, 0, 0xFF, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0}, nil, reportLUNs},
+		{OpRead12, noAction, "READ(12)", addressed | started,
+			[]byte{0xA8, 0x18, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x80, 0}, nil, loaded(read)},
+		{opSetCDSpeed, noAction, "SET CD SPEED", 0,
+			[]byte{0xBB, 0x03, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0, 0, 0}, nil, setCDSpeed},
+		{opMechanismStatus, noAction, "MECHANISM STATUS", 0,
+			[]byte{0xBD, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0, 0}, nil, mechanismStatus},
+	})
 })
 
 // tray is the tray of a CD-ROM drive. The zero value is closed, with a disc that

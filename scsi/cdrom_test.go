@@ -127,8 +127,8 @@ func TestCDROMTray(t *testing.T) {
 // The rows are sorted, have names and CDBs of their group's length, and whatever
 // bits a host sets, a command ends.
 func TestCDROMCommands(t *testing.T) {
-	for i, r := range cdCommands.rows {
-		if i > 0 && cdCommands.rows[i-1].op >= r.op {
+	for i, r := range cdCommands().rows {
+		if i > 0 && cdCommands().rows[i-1].op >= r.op {
 			t.Errorf("%s is not in order", r.name)
 		}
 		if want := [8]int{6, 10, 10, 0, 16, 12, 0, 0}[r.op>>5]; len(r.usage) != want || r.usage[0] != byte(r.op) {
@@ -141,7 +141,7 @@ func TestCDROMCommands(t *testing.T) {
 	u, _ := newCD(t)
 	random := rand.New(rand.NewPCG(3, 4))
 	for range 20000 {
-		row := &cdCommands.rows[random.IntN(len(cdCommands.rows))]
+		row := &cdCommands().rows[random.IntN(len(cdCommands().rows))]
 		cdb := slices.Clone(row.usage)
 		for i := 1; i < len(cdb); i++ {
 			cdb[i] &= byte(random.Uint32() & random.Uint32())
@@ -154,7 +154,7 @@ func TestCDROMCommands(t *testing.T) {
 }
 
 func FuzzCDROM(f *testing.F) {
-	for _, r := range cdCommands.rows {
+	for _, r := range cdCommands().rows {
 		cdb := make([]byte, len(r.usage))
 		cdb[0] = byte(r.op)
 		f.Add(cdb, uint8(0), uint16(64), uint8(0))

@@ -18,9 +18,9 @@ func TestDocumentCommands(t *testing.T) {
 	disk, _ := newUnit(t, nil)
 	sata, _ := newUnit(t, func(c *UnitConfig, _ *memory) { c.ATA = &ATA{Model: "M", Serial: "S", Firmware: "F"} })
 	table := doctable.New("CDB", "command", "who has it", "CDB bits that are looked at")
-	rows := slices.Clone(blockCommands.rows)
-	for _, r := range cdCommands.rows {
-		if !slices.ContainsFunc(blockCommands.rows, func(b command) bool { return b.op == r.op && b.action == r.action }) {
+	rows := slices.Clone(blockCommands().rows)
+	for _, r := range cdCommands().rows {
+		if !slices.ContainsFunc(blockCommands().rows, func(b command) bool { return b.op == r.op && b.action == r.action }) {
 			rows = append(rows, r)
 		}
 	}
@@ -31,12 +31,12 @@ func TestDocumentCommands(t *testing.T) {
 			cdb += fmt.Sprintf("/%02X", r.action)
 		}
 		var who []string
-		if slices.ContainsFunc(blockCommands.rows, func(b command) bool { return b.op == r.op && b.action == r.action }) {
+		if slices.ContainsFunc(blockCommands().rows, func(b command) bool { return b.op == r.op && b.action == r.action }) {
 			if who = []string{"disks"}; !r.has(disk) && r.has(sata) {
 				who = []string{"SATA disks"}
 			}
 		}
-		if slices.ContainsFunc(cdCommands.rows, func(b command) bool { return b.op == r.op && b.action == r.action }) {
+		if slices.ContainsFunc(cdCommands().rows, func(b command) bool { return b.op == r.op && b.action == r.action }) {
 			who = append(who, "CD-ROM drives")
 		}
 		table.Row(cdb, r.name, strings.Join(who, ", "), fmt.Sprintf("% x", r.usage))

@@ -110,7 +110,7 @@ func TestManyAtOnce(t *testing.T) {
 		wg.Go(func() {
 			random := rand.New(rand.NewPCG(seed, 3))
 			for range 2000 {
-				row := &blockCommands.rows[random.IntN(len(blockCommands.rows))]
+				row := &blockCommands().rows[random.IntN(len(blockCommands().rows))]
 				cdb := slices.Clone(row.usage)
 				for i := 1; i < len(cdb); i++ {
 					if row.action == noAction || i > 1 {
@@ -216,7 +216,7 @@ func TestBufferChangesMeanwhile(t *testing.T) {
 }
 
 func FuzzExecute(f *testing.F) {
-	for _, r := range blockCommands.rows {
+	for _, r := range blockCommands().rows {
 		cdb := make([]byte, len(r.usage))
 		cdb[0] = byte(r.op)
 		if r.action != noAction {

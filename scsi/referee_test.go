@@ -115,7 +115,7 @@ func TestAdditionalSenseAgainstReferee(t *testing.T) {
 
 // The names of commands are those of the standard.
 func TestCommandNamesAgainstReferee(t *testing.T) {
-	for _, r := range blockCommands.rows {
+	for _, r := range blockCommands().rows {
 		args := []string{"--cdb"}
 		for _, b := range r.usage {
 			args = append(args, fmt.Sprintf("%x", b))

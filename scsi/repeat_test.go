@@ -5,8 +5,8 @@ import "testing"
 // What is said to change the medium does, and what reads its own result is not
 // carried out again.
 func TestRepeatable(t *testing.T) {
-	for i := range blockCommands.rows {
-		row := &blockCommands.rows[i]
+	for i := range blockCommands().rows {
+		row := &blockCommands().rows[i]
 		write, ok := Repeatable([]byte{byte(row.op), byte(max(row.action, 0))})
 		flush := row.op == OpSynchronizeCache10 || row.op == OpSynchronizeCache16
 		if ok && write != (row.needs&writable != 0 || flush) {

@@ -133,10 +133,10 @@ func CommandName(cdb []byte) string {
 // anyRows are the rows of an operation code, whatever kind of device has it. None
 // has a code for another command than the others have it for.
 func anyRows(op Opcode) []command {
-	if rows := blockCommands.of(op); rows != nil {
+	if rows := blockCommands().of(op); rows != nil {
 		return rows
 	}
-	return cdCommands.of(op)
+	return cdCommands().of(op)
 }
 
 // String returns the name of o. One that needs a service action to be named, or
@@ -187,7 +187,7 @@ func extentOf(cdb []byte) (extent, bool) {
 	if len(cdb) == 0 {
 		return extent{}, false
 	}
-	rows := blockCommands.of(Opcode(cdb[0]))
+	rows := blockCommands().of(Opcode(cdb[0]))
 	if len(rows) == 0 || rows[0].needs&addressed == 0 || len(cdb) < len(rows[0].usage) {
 		return extent{}, false
 	}

@@ -10,9 +10,9 @@ import (
 
 func TestTableIsCoherent(t *testing.T) {
 	names := map[string]bool{}
-	for i, r := range blockCommands.rows {
+	for i, r := range blockCommands().rows {
 		if i > 0 {
-			p := blockCommands.rows[i-1]
+			p := blockCommands().rows[i-1]
 			if p.op > r.op || p.op == r.op && p.action >= r.action {
 				t.Errorf("%s comes after %s", r.name, p.name)
 			}
@@ -38,7 +38,7 @@ func TestTableIsCoherent(t *testing.T) {
 		}
 	}
 	for _, o := range otherNames {
-		if blockCommands.of(o.op) != nil {
+		if blockCommands().of(o.op) != nil {
 			t.Errorf("%s is in the command table as well", o.name)
 		}
 		if names[o.name] {
@@ -52,7 +52,7 @@ func TestTableIsCoherent(t *testing.T) {
 // has the bit; this includes RDPROTECT, WRPROTECT, NACA and group numbers.
 func TestReservedBits(t *testing.T) {
 	u, m := newUnit(t, nil)
-	for _, r := range blockCommands.rows {
+	for _, r := range blockCommands().rows {
 		for i := 1; i < len(r.usage) && r.has(u); i++ {
 			for bit := range 8 {
 				if r.usage[i]>>bit&1 != 0 || i == 1 && r.action != noAction && bit < 5 {
@@ -94,7 +94,7 @@ func TestReservedBits(t *testing.T) {
 func TestUnknownCommands(t *testing.T) {
 	u, _ := newUnit(t, nil)
 	for op := range 256 {
-		if rows := blockCommands.of(Opcode(op)); rows != nil && rows[0].has(u) {
+		if rows := blockCommands().of(Opcode(op)); rows != nil && rows[0].has(u) {
 			continue
 		}
 		cdb := make([]byte, 32)
@@ -103,7 +103,7 @@ func TestUnknownCommands(t *testing.T) {
 	}
 	wantSense(t, run(u, nil), illegal(ASCInvalidOpcode))
 	// A CDB that is cut off is no command; one with bytes behind it is.
-	for _, r := range blockCommands.rows {
+	for _, r := range blockCommands().rows {
 		wantSense(t, run(u, r.usage[:len(r.usage)-1]), illegal(ASCInvalidOpcode))
 	}
 	wantGood(t, run(u, append(cdb10(OpRead10, 0, 0, 1), 1, 2, 3, 4, 5, 6), make([]byte, 512)), 512)
@@ -172,7 +172,7 @@ func TestReportOneCommand(t *testing.T) {
 			t.Errorf("option %d of %#x/%#x: %v, % x", options, op, action, c, got)
 		}
 	}
-	for _, r := range blockCommands.rows {
+	for _, r := range blockCommands().rows {
 		if !r.has(u) {
 			no(3, byte(r.op), 0)
 			continue

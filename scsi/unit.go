@@ -158,11 +158,11 @@ func NewUnit(c UnitConfig) (*Unit, error) {
 		config:   c,
 		medium:   c.Medium,
 		shift:    uint(bits.TrailingZeros32(c.BlockSize)),
-		commands: blockCommands,
+		commands: blockCommands(),
 		counters: c.Counters,
 	}
 	if c.CDROM {
-		u.commands = cdCommands
+		u.commands = cdCommands()
 	}
 	if u.counters == nil {
 		u.counters = new(Counters)

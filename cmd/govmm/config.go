@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
@@ -116,7 +117,9 @@ func writeYAML(a *app, words yaml.MapSlice) error {
 }
 
 // plainYAML is text that YAML takes for text without quotes around it.
-var plainYAML = regexp.MustCompile(`^([A-Za-z/][A-Za-z0-9/._=,+-]*|[0-9]+[KMGTPE])$`)
+var plainYAML = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^([A-Za-z/][A-Za-z0-9/._=,+-]*|[0-9]+[KMGTPE])$`)
+})
 
 // yamlScalar writes text, or true. JSON's strings are YAML's, and no word in them is
 // taken for something else.
@@ -125,7 +128,7 @@ func yamlScalar(v any) string {
 	switch {
 	case !ok:
 		return fmt.Sprint(v)
-	case plainYAML.MatchString(text) && !slices.Contains([]string{"true", "false", "yes", "no", "on", "off", "null", "y", "n"}, strings.ToLower(text)):
+	case plainYAML().MatchString(text) && !slices.Contains([]string{"true", "false", "yes", "no", "on", "off", "null", "y", "n"}, strings.ToLower(text)):
 		return text
 	}
 	quoted, _ := json.Marshal(text)

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
@@ -64,12 +65,12 @@ func readSmall(path string) ([]byte, error) {
 
 // place is how the parser says where it met an error, before it says what; what
 // follows in further lines shows the text around.
-var place = regexp.MustCompile(`^\[(\d+):\d+\] (.*)`)
+var place = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^\[(\d+):\d+\] (.*)`) })
 
 // parseError is a parser's error in one line.
 func parseError(path string, err error) error {
 	line, _, _ := strings.Cut(err.Error(), "\n")
-	if m := place.FindStringSubmatch(line); m != nil {
+	if m := place().FindStringSubmatch(line); m != nil {
 		return fmt.Errorf("%s:%s: %s", path, m[1], m[2])
 	}
 	return fmt.Errorf("%s: %s", path, line)

@@ -1,23 +1,26 @@
 package blockopt
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // machineObjects are the types of objects that QEMU has for machines, and not for its
 // tools.
-var machineObjects = map[string]bool{
-	"can-bus": true, "can-host-socketcan": true, "colo-compare": true, "cryptodev-backend": true, "cryptodev-backend-builtin": true,
-	"cryptodev-vhost-user": true, "dbus-vmstate": true, "filter-buffer": true, "filter-dump": true, "filter-mirror": true,
-	"filter-redirector": true, "filter-replay": true, "filter-rewriter": true, "input-barrier": true, "input-linux": true,
-	"iothread": true, "memory-backend-epc": true, "memory-backend-file": true, "memory-backend-memfd": true, "memory-backend-ram": true,
-	"pef-guest": true, "qtest": true, "rng-builtin": true, "rng-egd": true, "rng-random": true, "s390-pv-guest": true, "sev-guest": true,
-	"x-remote-object": true, "x-vfio-user-server": true,
+var machineObjects = []string{
+	"can-bus", "can-host-socketcan", "colo-compare", "cryptodev-backend", "cryptodev-backend-builtin",
+	"cryptodev-vhost-user", "dbus-vmstate", "filter-buffer", "filter-dump", "filter-mirror",
+	"filter-redirector", "filter-replay", "filter-rewriter", "input-barrier", "input-linux",
+	"iothread", "memory-backend-epc", "memory-backend-file", "memory-backend-memfd", "memory-backend-ram",
+	"pef-guest", "qtest", "rng-builtin", "rng-egd", "rng-random", "s390-pv-guest", "sev-guest",
+	"x-remote-object", "x-vfio-user-server",
 }
 
 // toolObjects are those that its tools have, and these do not.
-var toolObjects = map[string]bool{
-	"authz-list": true, "authz-listfile": true, "authz-pam": true, "authz-simple": true, "main-loop": true, "pr-manager-helper": true,
-	"secret_keyring": true, "thread-context": true, "throttle-group": true, "tls-cipher-suites": true, "tls-creds-anon": true,
-	"tls-creds-psk": true, "tls-creds-x509": true,
+var toolObjects = []string{
+	"authz-list", "authz-listfile", "authz-pam", "authz-simple", "main-loop", "pr-manager-helper",
+	"secret_keyring", "thread-context", "throttle-group", "tls-cipher-suites", "tls-creds-anon",
+	"tls-creds-psk", "tls-creds-x509",
 }
 
 // checkType refuses a type of object that is no secret.
@@ -25,9 +28,9 @@ func checkType(kind string) error {
 	switch {
 	case kind == "secret":
 		return nil
-	case machineObjects[kind]:
+	case slices.Contains(machineObjects, kind):
 		return fmt.Errorf("invalid object type: %s", kind)
-	case toolObjects[kind]:
+	case slices.Contains(toolObjects, kind):
 		return fmt.Errorf("objects of type %s are not supported (secret is)", kind)
 	}
 	return fmt.Errorf("Parameter 'qom-type' does not accept value '%s'", kind)

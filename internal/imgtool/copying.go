@@ -106,10 +106,15 @@ const maxBatch = 64
 const (
 	pieceBytes    = 512 << 10
 	maxPieceBytes = 2 << 20
+	// Compressing takes so long that larger pieces would only take memory.
+	compressedPieceBytes = 256 << 10
 )
 
 // step is the size of pieces; none crosses a multiple of it.
 func (c *copying) step() int64 {
+	if c.job.compress {
+		return max(compressedPieceBytes, c.cluster)
+	}
 	return max(pieceBytes, c.cluster, min(c.job.sparse, maxPieceBytes))
 }
 

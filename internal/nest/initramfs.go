@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 
 	"github.com/govmm/govmm/internal/kmod"
-	"github.com/u-root/u-root/pkg/cpio"
 	"golang.org/x/sys/unix"
 )
 
@@ -79,18 +78,12 @@ func (cfg Config) initramfs() (*os.File, error) {
 
 func writeInitramfs(w io.Writer, binary string, modules []string) error {
 	buffered := bufio.NewWriterSize(w, 1<<20)
-	archive := cpio.Newc.Writer(buffered)
-	for _, r := range []cpio.Record{
-		cpio.Directory("dev", 0o755),
-		cpio.CharDev("dev/console", 0o600, 5, 1),
-		cpio.Directory("proc", 0o755),
-		cpio.Directory("host", 0o755),
-		cpio.Directory(moduleDir, 0o755),
-	} {
-		if err := archive.WriteRecord(r); err != nil {
-			return err
-		}
-	}
+	archive := &newcWriter{w: buffered}
+	archive.directory("dev")
+	archive.console("dev/console")
+	archive.directory("proc")
+	archive.directory("host")
+	archive.directory(moduleDir)
 	if err := writeFile(archive, binaryName, binary); err != nil {
 		return err
 	}
@@ -100,13 +93,13 @@ func writeInitramfs(w io.Writer, binary string, modules []string) error {
 			return err
 		}
 	}
-	if err := cpio.WriteTrailer(archive); err != nil {
+	if err := archive.close(); err != nil {
 		return err
 	}
 	return buffered.Flush()
 }
 
-func writeFile(archive cpio.RecordWriter, name, path string) error {
+func writeFile(archive *newcWriter, name, path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -116,15 +109,8 @@ func writeFile(archive cpio.RecordWriter, name, path string) error {
 	if err != nil {
 		return err
 	}
-	return archive.WriteRecord(cpio.Record{
-		ReaderAt: f,
-		Info: cpio.Info{
-			Name:     name,
-			Mode:     unix.S_IFREG | 0o755,
-			NLink:    1,
-			FileSize: uint64(info.Size()),
-		},
-	})
+	archive.executable(name, f, info.Size())
+	return archive.err
 }
 
 // checkStatic refuses an executable that needs shared libraries, which the

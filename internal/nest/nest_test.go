@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/u-root/u-root/pkg/cpio"
+	"golang.org/x/sys/unix"
 )
 
 func TestQEMUArgs(t *testing.T) {
@@ -86,7 +87,12 @@ func TestInitramfs(t *testing.T) {
 		t.Fatal(err)
 	}
 	found := make(map[string]string)
+	modes := make(map[string]uint64)
 	for _, r := range records {
+		modes[r.Name] = r.Mode
+		if r.Name == "dev/console" && (r.Rmajor != 5 || r.Rminor != 1) {
+			t.Errorf("the console is device %d:%d", r.Rmajor, r.Rminor)
+		}
 		content := ""
 		if r.ReaderAt != nil {
 			b, err := io.ReadAll(io.NewSectionReader(r, 0, int64(r.FileSize)))
@@ -103,6 +109,27 @@ func TestInitramfs(t *testing.T) {
 		if got, ok := found[name]; !ok || got != want {
 			t.Errorf("%s: %q (there: %v), want %q", name, got, ok, want)
 		}
+	}
+	for name, want := range map[string]uint64{
+		"dev": unix.S_IFDIR | 0o755, "modules": unix.S_IFDIR | 0o755, "dev/console": unix.S_IFCHR | 0o600, "govmm": unix.S_IFREG | 0o755,
+	} {
+		if modes[name] != want {
+			t.Errorf("%s: mode %#o, want %#o", name, modes[name], want)
+		}
+	}
+}
+
+// TestInitramfsOfShrunkFile is refused: an archive whose file is shorter than it says is none.
+func TestInitramfsOfShrunkFile(t *testing.T) {
+	archive := &newcWriter{w: io.Discard}
+	archive.executable("govmm", strings.NewReader("short"), 6)
+	if err := archive.close(); !errors.Is(err, io.ErrUnexpectedEOF) || !strings.Contains(err.Error(), "govmm") {
+		t.Errorf("%v", err)
+	}
+	archive = &newcWriter{w: io.Discard}
+	archive.executable("govmm", strings.NewReader(""), 4<<30)
+	if err := archive.close(); err == nil {
+		t.Error("no error for a file of 4 GiB")
 	}
 }
 

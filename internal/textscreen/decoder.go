@@ -52,8 +52,16 @@ func (d *Decoder) Flush(dst []Event) []Event {
 
 // character is the key of a character, or none.
 func character(c byte) key {
-	if int(c) < len(characterKeys) {
-		return characterKeys[c]
+	if keys := characterKeys(); int(c) < len(keys) {
+		return keys[c]
+	}
+	return key{}
+}
+
+// numbered is the key of a sequence with a number, or none.
+func numbered(n int) key {
+	if n < len(numberedKeys) {
+		return numberedKeys[n]
 	}
 	return key{}
 }
@@ -91,7 +99,7 @@ func parseSequence(s []byte) (k key, done bool) {
 			}
 			return key{}, true
 		case c == '~':
-			return numberedKeys[numbers[0]].modified(numbers[1]), true
+			return numbered(numbers[0]).modified(numbers[1]), true
 		default:
 			return cursorKeys[c].modified(numbers[1]), true
 		}

@@ -1,5 +1,7 @@
 package textscreen
 
+import "sync"
+
 // Event is a key going down or up, by its scan code of set 1 as IBM's keyboards
 // have it.
 type Event struct {
@@ -55,7 +57,8 @@ var keyRows = []struct {
 
 // characterKeys finds the key of an ASCII character. Control characters are keys
 // of their own, or a letter with Ctrl.
-var characterKeys = func() (keys [128]key) {
+var characterKeys = sync.OnceValue(func() *[128]key {
+	keys := new([128]key)
 	for _, row := range keyRows {
 		for i := range len(row.plain) {
 			code := row.first + uint8(i)
@@ -76,10 +79,10 @@ var characterKeys = func() (keys [128]key) {
 	keys['\n'] = key{code: codeEnter}
 	keys[escape] = key{code: codeEscape}
 	return keys
-}()
+})
 
 // cursorKeys are the keys of sequences that end in a letter: "ESC [ A", "ESC O A".
-var cursorKeys = map[byte]key{
+var cursorKeys = [256]key{
 	'A': {code: codeUp, extended: true},
 	'B': {code: codeDown, extended: true},
 	'C': {code: codeRight, extended: true},
@@ -94,7 +97,7 @@ var cursorKeys = map[byte]key{
 }
 
 // numberedKeys are the keys of sequences with a number: "ESC [ 3 ~".
-var numberedKeys = map[int]key{
+var numberedKeys = [...]key{
 	1: {code: codeHome, extended: true}, 7: {code: codeHome, extended: true},
 	2: {code: codeInsert, extended: true}, 3: {code: codeDelete, extended: true},
 	4: {code: codeEnd, extended: true}, 8: {code: codeEnd, extended: true},

@@ -80,7 +80,7 @@ func TestEscapeKey(t *testing.T) {
 func TestKeymapIsWhole(t *testing.T) {
 	seen := map[key]byte{}
 	for c := byte(' '); c < 0x7F; c++ {
-		k := characterKeys[c]
+		k := characterKeys()[c]
 		if k.code == 0 {
 			t.Errorf("%q has no key", c)
 		}

@@ -62,6 +62,7 @@ func (r *Renderer) redraw(dst []byte, s *Screen) []byte {
 const blank = 0x07
 
 func (r *Renderer) drawText(dst []byte, s *Screen) []byte {
+	characters := codePage437()
 	for i := 0; i+1 < len(s.Cells); i += 2 {
 		if s.Cells[i] == r.shown.Cells[i] && s.Cells[i+1] == r.shown.Cells[i+1] {
 			continue
@@ -69,7 +70,7 @@ func (r *Renderer) drawText(dst []byte, s *Screen) []byte {
 		dst = r.showCursor(dst, false, false)
 		dst = r.move(dst, i/2/s.Columns, i/2%s.Columns)
 		dst = r.colour(dst, s.Cells[i+1], s.Blink)
-		dst = utf8.AppendRune(dst, codePage437[s.Cells[i]])
+		dst = utf8.AppendRune(dst, characters[s.Cells[i]])
 		if r.column++; r.column == s.Columns {
 			r.column = -1 // terminals differ in where that is
 		}

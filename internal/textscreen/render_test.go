@@ -98,7 +98,7 @@ func TestDrawingIsCheap(t *testing.T) {
 
 func TestCodePage(t *testing.T) {
 	seen := map[rune]int{}
-	for c, r := range codePage437 {
+	for c, r := range codePage437() {
 		if before, ok := seen[r]; ok && r != ' ' {
 			t.Errorf("%q is both %#x and %#x", r, before, c)
 		}
@@ -108,8 +108,8 @@ func TestCodePage(t *testing.T) {
 		}
 	}
 	for c, want := range map[int]rune{0x01: '☺', 0x80: 'Ç', 0x9B: '¢', 0xB0: '░', 0xC4: '─', 0xDB: '█', 0xE1: 'ß', 0xF1: '±', 0xFE: '■'} {
-		if codePage437[c] != want {
-			t.Errorf("%#x is %q, want %q", c, codePage437[c], want)
+		if codePage437()[c] != want {
+			t.Errorf("%#x is %q, want %q", c, codePage437()[c], want)
 		}
 	}
 }

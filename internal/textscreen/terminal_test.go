@@ -98,7 +98,7 @@ func (t *terminal) shows(tb testing.TB, s *Screen) {
 	tb.Helper()
 	for i := range s.Rows * s.Columns {
 		row, column := i/s.Columns, i%s.Columns
-		want := cell{codePage437[s.Cells[2*i]], styleOf(s.Cells[2*i+1], s.Blink)}
+		want := cell{codePage437()[s.Cells[2*i]], styleOf(s.Cells[2*i+1], s.Blink)}
 		if got := t.cells[row*t.columns+column]; got != want {
 			tb.Fatalf("line %d, column %d shows %q in %q, want %q in %q", row, column, got.char, got.style, want.char, want.style)
 		}

@@ -3,6 +3,7 @@ package mfi
 import (
 	"errors"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -94,8 +95,12 @@ func TestNames(t *testing.T) {
 	for s := StatusOK; s <= 0x65; s++ {
 		check(s.String())
 	}
-	for o := range opcodeNames {
+	codes := Opcodes()
+	for _, o := range codes {
 		check(o.String())
+	}
+	if !slices.IsSorted(codes) {
+		t.Errorf("the names of opcodes are not sorted: %v", codes)
 	}
 	for what, got := range map[string]string{
 		"Cmd(0x7f)":             Cmd(0x7f).String(),

@@ -1,8 +1,8 @@
 package mfi
 
 import (
+	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 )
 
@@ -90,91 +90,103 @@ const (
 	OpClusterResetLD        Opcode = 0x08010200
 )
 
-var opcodeNames = map[Opcode]string{
-	OpNop:                   "NOP",
-	OpCtrlGetInfo:           "CTRL_GET_INFO",
-	OpCtrlGetProperties:     "CTRL_GET_PROPERTIES",
-	OpCtrlSetProperties:     "CTRL_SET_PROPERTIES",
-	OpCtrlAlarmGet:          "CTRL_ALARM_GET",
-	OpCtrlAlarmEnable:       "CTRL_ALARM_ENABLE",
-	OpCtrlAlarmDisable:      "CTRL_ALARM_DISABLE",
-	OpCtrlAlarmSilence:      "CTRL_ALARM_SILENCE",
-	OpCtrlAlarmTest:         "CTRL_ALARM_TEST",
-	OpCtrlEventGetInfo:      "CTRL_EVENT_GET_INFO",
-	OpCtrlEventClear:        "CTRL_EVENT_CLEAR",
-	OpCtrlEventGet:          "CTRL_EVENT_GET",
-	OpCtrlEventCount:        "CTRL_EVENT_COUNT",
-	OpCtrlEventWait:         "CTRL_EVENT_WAIT",
-	OpCtrlShutdown:          "CTRL_SHUTDOWN",
-	OpCtrlHibernateShutdown: "CTRL_HIBERNATE_SHUTDOWN",
-	OpCtrlPRGetStatus:       "CTRL_PR_GET_STATUS",
-	OpCtrlPRGetProperties:   "CTRL_PR_GET_PROPERTIES",
-	OpCtrlPRSetProperties:   "CTRL_PR_SET_PROPERTIES",
-	OpCtrlPRStart:           "CTRL_PR_START",
-	OpCtrlPRStop:            "CTRL_PR_STOP",
-	OpCtrlTimeGet:           "CTRL_TIME_GET",
-	OpCtrlTimeSet:           "CTRL_TIME_SET",
-	OpCtrlTimeSecsGet:       "CTRL_TIME_SECS_GET",
-	OpCtrlBIOSDataGet:       "CTRL_BIOS_DATA_GET",
-	OpCtrlBIOSDataSet:       "CTRL_BIOS_DATA_SET",
-	OpCtrlFactoryDefaults:   "CTRL_FACTORY_DEFAULTS",
-	OpCtrlMFCDefaultsGet:    "CTRL_MFC_DEFAULTS_GET",
-	OpCtrlMFCDefaultsSet:    "CTRL_MFC_DEFAULTS_SET",
-	OpCtrlFlashOpen:         "CTRL_FLASH_FW_OPEN",
-	OpCtrlFlashDownload:     "CTRL_FLASH_FW_DOWNLOAD",
-	OpCtrlFlashFlash:        "CTRL_FLASH_FW_FLASH",
-	OpCtrlFlashClose:        "CTRL_FLASH_FW_CLOSE",
-	OpCtrlHostMemAlloc:      "CTRL_MFI_HOST_MEM_ALLOC",
-	OpCtrlCacheFlush:        "CTRL_CACHE_FLUSH",
-	OpCtrlCrashDumpParams:   "CTRL_SET_CRASH_DUMP_PARAMS",
-	OpCtrlDeviceListGet:     "CTRL_DEVICE_LIST_GET",
-	OpCtrlSnapDumpGet:       "CTRL_SNAPDUMP_GET_PROPERTIES",
-	OpPDGetList:             "PD_GET_LIST",
-	OpPDListQuery:           "PD_LIST_QUERY",
-	OpPDGetInfo:             "PD_GET_INFO",
-	OpPDStateSet:            "PD_STATE_SET",
-	OpPDRebuildStart:        "PD_REBUILD_START",
-	OpPDRebuildAbort:        "PD_REBUILD_ABORT",
-	OpPDClearStart:          "PD_CLEAR_START",
-	OpPDClearAbort:          "PD_CLEAR_ABORT",
-	OpPDGetProgress:         "PD_GET_PROGRESS",
-	OpPDLocateStart:         "PD_LOCATE_START",
-	OpPDLocateStop:          "PD_LOCATE_STOP",
-	OpPDAllowedOpsList:      "PD_GET_ALLOWED_OPS_LIST",
-	OpLDGetList:             "LD_GET_LIST",
-	OpLDListQuery:           "LD_LIST_QUERY",
-	OpLDGetInfo:             "LD_GET_INFO",
-	OpLDGetProp:             "LD_GET_PROP",
-	OpLDSetProp:             "LD_SET_PROP",
-	OpLDInitStart:           "LD_INIT_START",
-	OpLDDelete:              "LD_DELETE",
-	OpCfgRead:               "CFG_READ",
-	OpCfgAdd:                "CFG_ADD",
-	OpCfgClear:              "CFG_CLEAR",
-	OpCfgMakeSpare:          "CFG_MAKE_SPARE",
-	OpCfgRemoveSpare:        "CFG_REMOVE_SPARE",
-	OpCfgForeignScan:        "CFG_FOREIGN_SCAN",
-	OpCfgForeignDisplay:     "CFG_FOREIGN_DISPLAY",
-	OpCfgForeignPreview:     "CFG_FOREIGN_PREVIEW",
-	OpCfgForeignImport:      "CFG_FOREIGN_IMPORT",
-	OpCfgForeignClear:       "CFG_FOREIGN_CLEAR",
-	OpBBUGetStatus:          "BBU_GET_STATUS",
-	OpBBUGetCapacity:        "BBU_GET_CAPACITY_INFO",
-	OpBBUGetDesign:          "BBU_GET_DESIGN_INFO",
-	OpBBUStartLearn:         "BBU_START_LEARN",
-	OpBBUGetProp:            "BBU_GET_PROP",
-	OpBBUSetProp:            "BBU_SET_PROP",
-	OpClusterResetAll:       "CLUSTER_RESET_ALL",
-	OpClusterResetLD:        "CLUSTER_RESET_LD",
+type opcodeName struct {
+	code Opcode
+	name string
+}
+
+// opcodeNames are sorted by number.
+var opcodeNames = [...]opcodeName{
+	{OpNop, "NOP"},
+	{OpCtrlHostMemAlloc, "CTRL_MFI_HOST_MEM_ALLOC"},
+	{OpCtrlGetInfo, "CTRL_GET_INFO"},
+	{OpCtrlGetProperties, "CTRL_GET_PROPERTIES"},
+	{OpCtrlSetProperties, "CTRL_SET_PROPERTIES"},
+	{OpCtrlAlarmGet, "CTRL_ALARM_GET"},
+	{OpCtrlAlarmEnable, "CTRL_ALARM_ENABLE"},
+	{OpCtrlAlarmDisable, "CTRL_ALARM_DISABLE"},
+	{OpCtrlAlarmSilence, "CTRL_ALARM_SILENCE"},
+	{OpCtrlAlarmTest, "CTRL_ALARM_TEST"},
+	{OpCtrlEventGetInfo, "CTRL_EVENT_GET_INFO"},
+	{OpCtrlEventClear, "CTRL_EVENT_CLEAR"},
+	{OpCtrlEventGet, "CTRL_EVENT_GET"},
+	{OpCtrlEventCount, "CTRL_EVENT_COUNT"},
+	{OpCtrlEventWait, "CTRL_EVENT_WAIT"},
+	{OpCtrlShutdown, "CTRL_SHUTDOWN"},
+	{OpCtrlHibernateShutdown, "CTRL_HIBERNATE_SHUTDOWN"},
+	{OpCtrlPRGetStatus, "CTRL_PR_GET_STATUS"},
+	{OpCtrlPRGetProperties, "CTRL_PR_GET_PROPERTIES"},
+	{OpCtrlPRSetProperties, "CTRL_PR_SET_PROPERTIES"},
+	{OpCtrlPRStart, "CTRL_PR_START"},
+	{OpCtrlPRStop, "CTRL_PR_STOP"},
+	{OpCtrlTimeGet, "CTRL_TIME_GET"},
+	{OpCtrlTimeSet, "CTRL_TIME_SET"},
+	{OpCtrlTimeSecsGet, "CTRL_TIME_SECS_GET"},
+	{OpCtrlBIOSDataGet, "CTRL_BIOS_DATA_GET"},
+	{OpCtrlBIOSDataSet, "CTRL_BIOS_DATA_SET"},
+	{OpCtrlFactoryDefaults, "CTRL_FACTORY_DEFAULTS"},
+	{OpCtrlMFCDefaultsGet, "CTRL_MFC_DEFAULTS_GET"},
+	{OpCtrlMFCDefaultsSet, "CTRL_MFC_DEFAULTS_SET"},
+	{OpCtrlFlashOpen, "CTRL_FLASH_FW_OPEN"},
+	{OpCtrlFlashDownload, "CTRL_FLASH_FW_DOWNLOAD"},
+	{OpCtrlFlashFlash, "CTRL_FLASH_FW_FLASH"},
+	{OpCtrlFlashClose, "CTRL_FLASH_FW_CLOSE"},
+	{OpCtrlCacheFlush, "CTRL_CACHE_FLUSH"},
+	{OpCtrlCrashDumpParams, "CTRL_SET_CRASH_DUMP_PARAMS"},
+	{OpCtrlDeviceListGet, "CTRL_DEVICE_LIST_GET"},
+	{OpCtrlSnapDumpGet, "CTRL_SNAPDUMP_GET_PROPERTIES"},
+	{OpPDGetList, "PD_GET_LIST"},
+	{OpPDListQuery, "PD_LIST_QUERY"},
+	{OpPDGetInfo, "PD_GET_INFO"},
+	{OpPDStateSet, "PD_STATE_SET"},
+	{OpPDRebuildStart, "PD_REBUILD_START"},
+	{OpPDRebuildAbort, "PD_REBUILD_ABORT"},
+	{OpPDClearStart, "PD_CLEAR_START"},
+	{OpPDClearAbort, "PD_CLEAR_ABORT"},
+	{OpPDGetProgress, "PD_GET_PROGRESS"},
+	{OpPDLocateStart, "PD_LOCATE_START"},
+	{OpPDLocateStop, "PD_LOCATE_STOP"},
+	{OpPDAllowedOpsList, "PD_GET_ALLOWED_OPS_LIST"},
+	{OpLDGetList, "LD_GET_LIST"},
+	{OpLDListQuery, "LD_LIST_QUERY"},
+	{OpLDGetInfo, "LD_GET_INFO"},
+	{OpLDGetProp, "LD_GET_PROP"},
+	{OpLDSetProp, "LD_SET_PROP"},
+	{OpLDInitStart, "LD_INIT_START"},
+	{OpLDDelete, "LD_DELETE"},
+	{OpCfgRead, "CFG_READ"},
+	{OpCfgAdd, "CFG_ADD"},
+	{OpCfgClear, "CFG_CLEAR"},
+	{OpCfgMakeSpare, "CFG_MAKE_SPARE"},
+	{OpCfgRemoveSpare, "CFG_REMOVE_SPARE"},
+	{OpCfgForeignScan, "CFG_FOREIGN_SCAN"},
+	{OpCfgForeignDisplay, "CFG_FOREIGN_DISPLAY"},
+	{OpCfgForeignPreview, "CFG_FOREIGN_PREVIEW"},
+	{OpCfgForeignImport, "CFG_FOREIGN_IMPORT"},
+	{OpCfgForeignClear, "CFG_FOREIGN_CLEAR"},
+	{OpBBUGetStatus, "BBU_GET_STATUS"},
+	{OpBBUGetCapacity, "BBU_GET_CAPACITY_INFO"},
+	{OpBBUGetDesign, "BBU_GET_DESIGN_INFO"},
+	{OpBBUStartLearn, "BBU_START_LEARN"},
+	{OpBBUGetProp, "BBU_GET_PROP"},
+	{OpBBUSetProp, "BBU_SET_PROP"},
+	{OpClusterResetAll, "CLUSTER_RESET_ALL"},
+	{OpClusterResetLD, "CLUSTER_RESET_LD"},
 }
 
 // Opcodes are those that have a name, by number.
-func Opcodes() []Opcode { return slices.Sorted(maps.Keys(opcodeNames)) }
+func Opcodes() []Opcode {
+	list := make([]Opcode, len(opcodeNames))
+	for i := range opcodeNames {
+		list[i] = opcodeNames[i].code
+	}
+	return list
+}
 
 // String returns the opcode's name, or its number if it has none.
 func (o Opcode) String() string {
-	if n, ok := opcodeNames[o]; ok {
-		return n
+	if i, ok := slices.BinarySearchFunc(opcodeNames[:], o, func(n opcodeName, o Opcode) int { return cmp.Compare(n.code, o) }); ok {
+		return opcodeNames[i].name
 	}
 	return fmt.Sprintf("Opcode(%#08x)", uint32(o))
 }

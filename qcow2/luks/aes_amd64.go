@@ -3,8 +3,7 @@ package luks
 import (
 	"encoding/binary"
 	"math/bits"
-
-	"golang.org/x/sys/cpu"
+	"sync"
 )
 
 // aesKeys are the round keys of AES for the processor's own instructions, to do
@@ -15,10 +14,17 @@ type aesKeys struct {
 	rounds   int
 }
 
+// hasAES reports whether the processor has AES, and SSE4.1. It is asked when there is a key, and
+// not at every start of a program: to a virtual machine each question is an exit.
+var hasAES = sync.OnceValue(func() bool {
+	const sse41, aes = 1 << 19, 1 << 25 // of leaf 1 in ECX
+	return cpuFeatures()&(sse41|aes) == sse41|aes
+})
+
 // newAESKeys expands a key (FIPS 197, section 5.2); nil without the processor's
 // instructions.
 func newAESKeys(key []byte) *aesKeys {
-	if !cpu.X86.HasAES || !cpu.X86.HasSSE41 {
+	if !hasAES() {
 		return nil
 	}
 	nk := len(key) / 4
@@ -52,6 +58,11 @@ func (k *aesKeys) xts(dst, src []byte, tweaks *[SectorSize]byte, encrypt bool) {
 		decryptXTS(&k.dec[0], k.rounds, &dst[0], &src[0], &tweaks[0])
 	}
 }
+
+// cpuFeatures is what CPUID says in ECX of leaf 1, which all processors of 64 bits have.
+//
+//go:noescape
+func cpuFeatures() uint32
 
 // subWord applies the S-box to each byte of a word.
 //

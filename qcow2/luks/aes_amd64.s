@@ -2,6 +2,14 @@
 
 // AES by the processor's instructions (Intel SDM volume 2, AESENC and others).
 
+// func cpuFeatures() uint32
+TEXT ·cpuFeatures(SB), NOSPLIT, $0-4
+	MOVL $1, AX
+	XORL CX, CX
+	CPUID
+	MOVL CX, ret+0(FP)
+	RET
+
 // func subWord(w uint32) uint32
 TEXT ·subWord(SB), NOSPLIT, $0-12
 	MOVL w+0(FP), AX
