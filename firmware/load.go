@@ -52,6 +52,14 @@ func about(what string, s Source, err error) error {
 	return fmt.Errorf("%s: %w", what, err)
 }
 
+// Sparse is what a Source may offer besides, to spare the reading of zeroes into memory
+// that is zero.
+type Sparse interface {
+	// NextData is the first part, from off on and before end, that is not known to be
+	// zero. Both are end if there is none.
+	NextData(off, end int64) (from, to int64)
+}
+
 // LoadConfig is what to load, and what to tell the kernel.
 type LoadConfig struct {
 	Layout  Layout
@@ -61,7 +69,8 @@ type LoadConfig struct {
 	// Unpacked is what the Payload of Kernel unpacks to, or nil. With it the kernel is
 	// put where it runs, at random addresses if it has relocations and the command
 	// line allows it, and entered there. Where that is not sure to have the same
-	// result, the kernel unpacks itself as without, and Entry.Declined says why.
+	// result, or Unpacked can't be read, the kernel unpacks itself as without, and
+	// Entry.Declined says why.
 	Unpacked Source
 	// LA57 says that the processor has page tables of five levels.
 	LA57 bool
@@ -100,15 +109,9 @@ func Load(mem Memory, c LoadConfig) (Entry, error) {
 		return Entry{}, err
 	}
 
-	var declined error
-	if b, ok := img.(*bzImage); ok && c.Unpacked != nil {
-		var u *unpackedKernel
-		if u, declined = openUnpacked(b, mem, c, initrd); declined == nil {
-			img = u
-		}
-	}
 	g := &guest{mem: mem, ram: c.Layout.LowRAM(), high: c.Layout.HighRAM()}
-	if err := img.load(g); err != nil {
+	img, declined, err := loadKernel(g, img, c, initrd)
+	if err != nil {
 		return Entry{}, about("kernel", c.Kernel, err)
 	}
 	if c.Initrd != nil {
@@ -135,6 +138,23 @@ func Load(mem Memory, c LoadConfig) (Entry, error) {
 	}
 	e.Kernel, e.Initrd, e.Cmdline, e.Declined = img.extent(), initrd, cmdline, declined
 	return e, nil
+}
+
+// loadKernel copies the kernel into memory, unpacked if it can be: declined is why not.
+// loaded is what is there.
+func loadKernel(g *guest, img image, c LoadConfig, initrd Range) (loaded image, declined, err error) {
+	b, ok := img.(*bzImage)
+	if !ok || c.Unpacked == nil {
+		return img, nil, img.load(g)
+	}
+	u, declined := openUnpacked(b, g.mem, c, initrd)
+	if declined == nil {
+		if declined = u.load(g); declined == nil {
+			return u, nil, nil
+		}
+		clear(u.window)
+	}
+	return b, declined, b.load(g)
 }
 
 // check refuses what is wrong whatever the kernel is.
