@@ -240,35 +240,46 @@ func place(img image, c LoadConfig) (Range, error) {
 	if c.Initrd != nil {
 		size = uint64(c.Initrd.Size())
 	}
-	if kernel.End() > LowRAMMax {
+	start := pageUp(kernel.End())
+	switch {
+	case kernel.End() > LowRAMMax:
 		return Range{}, fmt.Errorf("kernel: it needs the memory %v, which must end below %#x", kernel, uint64(LowRAMMax))
-	}
-	need := pageUp(kernel.End()) + pageUp(size)
-	if img.takesHighInitrd() && pageUp(size) <= high.Size && kernel.End() <= ram.End() &&
-		(need > ram.End() || pageUp(kernel.End())+pageUp(size) > img.initrdEnd()) {
-		return Range{(high.End() - size) &^ (pageSize - 1), size}, nil
-	}
-	if need > LowRAMMax {
-		return Range{}, fmt.Errorf("initrd: %s does not fit between this kernel's end at %#x and the PCI hole at %#x",
-			FormatSize(size), kernel.End(), uint64(LowRAMMax))
-	}
-	if need > ram.End() {
-		what := "this kernel, which needs"
-		if size > 0 {
-			what = "this kernel and initrd, which need"
-		}
-		return Range{}, fmt.Errorf("memory: %s is too small for %s at least %s",
-			FormatSize(c.Layout.Size()), what, FormatSize((need+mib-1)&^(mib-1)))
-	}
-	if size == 0 {
+	case kernel.End() > ram.End():
+		return Range{}, fmt.Errorf("memory: %s is too small for this kernel, which needs at least %s",
+			FormatSize(c.Layout.Size()), FormatSize(alignUp(start, mib)))
+	case size == 0:
 		return Range{}, nil
 	}
 	end := min(ram.End(), img.initrdEnd())
-	if end < size || (end-size)&^(pageSize-1) < kernel.End() {
-		return Range{}, fmt.Errorf("initrd: %s does not fit between this kernel's end at %#x and its limit for an initrd at %#x",
-			FormatSize(size), kernel.End(), img.initrdEnd())
+	if end >= size && (end-size)&^(pageSize-1) >= start {
+		return Range{(end - size) &^ (pageSize - 1), size}, nil
 	}
-	return Range{(end - size) &^ (pageSize - 1), size}, nil
+	if img.takesHighInitrd() && pageUp(size) <= high.Size {
+		return Range{(high.End() - size) &^ (pageSize - 1), size}, nil
+	}
+	return Range{}, noRoom(img, c.Layout, size)
+}
+
+// noRoom says how large an initial RAM disk may be, of which one of size bytes is too large
+// where the kernel fits, and whether more memory would help.
+func noRoom(img image, l Layout, size uint64) error {
+	start, limit := pageUp(img.extent().End()), min(LowRAMMax, img.initrdEnd())
+	below := func(end uint64) uint64 { return end - min(start, end) }
+	need := start + pageUp(size)
+	switch {
+	case size <= below(limit):
+	case img.takesHighInitrd():
+		need = LowRAMMax + pageUp(size)
+	default:
+		return fmt.Errorf("initrd: %s is too large: this kernel takes at most %s, between its end at %#x and %#x",
+			FormatSize(size), FormatSize(below(limit)), start, limit)
+	}
+	room := below(min(l.LowRAM().End(), limit))
+	if img.takesHighInitrd() {
+		room = max(room, l.HighRAM().Size)
+	}
+	return fmt.Errorf("initrd: %s is too large: the memory of %s has room for %s beside the kernel, at least %s of memory would do",
+		FormatSize(size), FormatSize(l.Size()), FormatSize(room), FormatSize(alignUp(need, mib)))
 }
 
 func pageUp(n uint64) uint64 { return alignUp(n, pageSize) }
