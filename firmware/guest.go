@@ -82,3 +82,20 @@ func readFull(src io.ReaderAt, p []byte, off int64) error {
 	}
 	return fmt.Errorf("read %d bytes at offset %d: %w", len(p), off, err)
 }
+
+// readSparse fills p, which is zero, from offset off, as readFull does.
+func readSparse(src Source, p []byte, off int64) error {
+	sparse, ok := src.(Sparse)
+	end := off + int64(len(p))
+	if !ok || end > src.Size() {
+		return readFull(src, p, off)
+	}
+	for at := off; at < end; {
+		from, to := sparse.NextData(at, end)
+		if err := readFull(src, p[from-off:to-off], from); err != nil {
+			return err
+		}
+		at = to
+	}
+	return nil
+}

@@ -52,6 +52,14 @@ func about(what string, s Source, err error) error {
 	return fmt.Errorf("%s: %w", what, err)
 }
 
+// Sparse is what a Source may offer besides, to spare the reading of zeroes into memory
+// that is zero.
+type Sparse interface {
+	// NextData is the first part, from off on and before end, that is not known to be
+	// zero. Both are end if there is none.
+	NextData(off, end int64) (from, to int64)
+}
+
 // LoadConfig is what to load, and what to tell the kernel.
 type LoadConfig struct {
 	Layout  Layout
@@ -61,7 +69,8 @@ type LoadConfig struct {
 	// Unpacked is what the Payload of Kernel unpacks to, or nil. With it the kernel is
 	// put where it runs, at random addresses if it has relocations and the command
 	// line allows it, and entered there. Where that is not sure to have the same
-	// result, the kernel unpacks itself as without, and Entry.Declined says why.
+	// result, or Unpacked can't be read, the kernel unpacks itself as without, and
+	// Entry.Declined says why.
 	Unpacked Source
 	// LA57 says that the processor has page tables of five levels.
 	LA57 bool
@@ -100,15 +109,9 @@ func Load(mem Memory, c LoadConfig) (Entry, error) {
 		return Entry{}, err
 	}
 
-	var declined error
-	if b, ok := img.(*bzImage); ok && c.Unpacked != nil {
-		var u *unpackedKernel
-		if u, declined = openUnpacked(b, mem, c, initrd); declined == nil {
-			img = u
-		}
-	}
 	g := &guest{mem: mem, ram: c.Layout.LowRAM(), high: c.Layout.HighRAM()}
-	if err := img.load(g); err != nil {
+	img, declined, err := loadKernel(g, img, c, initrd)
+	if err != nil {
 		return Entry{}, about("kernel", c.Kernel, err)
 	}
 	if c.Initrd != nil {
@@ -135,6 +138,23 @@ func Load(mem Memory, c LoadConfig) (Entry, error) {
 	}
 	e.Kernel, e.Initrd, e.Cmdline, e.Declined = img.extent(), initrd, cmdline, declined
 	return e, nil
+}
+
+// loadKernel copies the kernel into memory, unpacked if it can be: declined is why not.
+// loaded is what is there.
+func loadKernel(g *guest, img image, c LoadConfig, initrd Range) (loaded image, declined, err error) {
+	b, ok := img.(*bzImage)
+	if !ok || c.Unpacked == nil {
+		return img, nil, img.load(g)
+	}
+	u, declined := openUnpacked(b, g.mem, c, initrd)
+	if declined == nil {
+		if declined = u.load(g); declined == nil {
+			return u, nil, nil
+		}
+		clear(u.window)
+	}
+	return b, declined, b.load(g)
 }
 
 // check refuses what is wrong whatever the kernel is.
@@ -220,35 +240,46 @@ func place(img image, c LoadConfig) (Range, error) {
 	if c.Initrd != nil {
 		size = uint64(c.Initrd.Size())
 	}
-	if kernel.End() > LowRAMMax {
+	start := pageUp(kernel.End())
+	switch {
+	case kernel.End() > LowRAMMax:
 		return Range{}, fmt.Errorf("kernel: it needs the memory %v, which must end below %#x", kernel, uint64(LowRAMMax))
-	}
-	need := pageUp(kernel.End()) + pageUp(size)
-	if img.takesHighInitrd() && pageUp(size) <= high.Size && kernel.End() <= ram.End() &&
-		(need > ram.End() || pageUp(kernel.End())+pageUp(size) > img.initrdEnd()) {
-		return Range{(high.End() - size) &^ (pageSize - 1), size}, nil
-	}
-	if need > LowRAMMax {
-		return Range{}, fmt.Errorf("initrd: %s does not fit between this kernel's end at %#x and the PCI hole at %#x",
-			FormatSize(size), kernel.End(), uint64(LowRAMMax))
-	}
-	if need > ram.End() {
-		what := "this kernel, which needs"
-		if size > 0 {
-			what = "this kernel and initrd, which need"
-		}
-		return Range{}, fmt.Errorf("memory: %s is too small for %s at least %s",
-			FormatSize(c.Layout.Size()), what, FormatSize((need+mib-1)&^(mib-1)))
-	}
-	if size == 0 {
+	case kernel.End() > ram.End():
+		return Range{}, fmt.Errorf("memory: %s is too small for this kernel, which needs at least %s",
+			FormatSize(c.Layout.Size()), FormatSize(alignUp(start, mib)))
+	case size == 0:
 		return Range{}, nil
 	}
 	end := min(ram.End(), img.initrdEnd())
-	if end < size || (end-size)&^(pageSize-1) < kernel.End() {
-		return Range{}, fmt.Errorf("initrd: %s does not fit between this kernel's end at %#x and its limit for an initrd at %#x",
-			FormatSize(size), kernel.End(), img.initrdEnd())
+	if end >= size && (end-size)&^(pageSize-1) >= start {
+		return Range{(end - size) &^ (pageSize - 1), size}, nil
 	}
-	return Range{(end - size) &^ (pageSize - 1), size}, nil
+	if img.takesHighInitrd() && pageUp(size) <= high.Size {
+		return Range{(high.End() - size) &^ (pageSize - 1), size}, nil
+	}
+	return Range{}, noRoom(img, c.Layout, size)
+}
+
+// noRoom says how large an initial RAM disk may be, of which one of size bytes is too large
+// where the kernel fits, and whether more memory would help.
+func noRoom(img image, l Layout, size uint64) error {
+	start, limit := pageUp(img.extent().End()), min(LowRAMMax, img.initrdEnd())
+	below := func(end uint64) uint64 { return end - min(start, end) }
+	need := start + pageUp(size)
+	switch {
+	case size <= below(limit):
+	case img.takesHighInitrd():
+		need = LowRAMMax + pageUp(size)
+	default:
+		return fmt.Errorf("initrd: %s is too large: this kernel takes at most %s, between its end at %#x and %#x",
+			FormatSize(size), FormatSize(below(limit)), start, limit)
+	}
+	room := below(min(l.LowRAM().End(), limit))
+	if img.takesHighInitrd() {
+		room = max(room, l.HighRAM().Size)
+	}
+	return fmt.Errorf("initrd: %s is too large: the memory of %s has room for %s beside the kernel, at least %s of memory would do",
+		FormatSize(size), FormatSize(l.Size()), FormatSize(room), FormatSize(alignUp(need, mib)))
 }
 
 func pageUp(n uint64) uint64 { return alignUp(n, pageSize) }

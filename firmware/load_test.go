@@ -90,7 +90,8 @@ func TestBadKernels(t *testing.T) {
 func TestBadConfig(t *testing.T) {
 	l := mustLayout(t, 128*mib)
 	kernel := makeBzImage(newFakeBzImage())
-	limited := bzImageWith(func(f *fakeBzImage) { f.initrdAddrMax = 0x1800000 - 1 })
+	limited := bzImageWith(func(f *fakeBzImage) { f.initrdAddrMax, f.xloadFlags = 0x1800000-1, xlf64Bit })
+	below := bzImageWith(func(f *fakeBzImage) { f.xloadFlags = xlf64Bit })
 	tests := []struct {
 		name string
 		c    LoadConfig
@@ -120,15 +121,27 @@ func TestBadConfig(t *testing.T) {
 		},
 		{
 			"RAM too small with initrd", LoadConfig{Layout: mustLayout(t, 20*mib), Kernel: bytes.NewReader(kernel), Initrd: bytes.NewReader(pattern(1))},
-			"memory: 20 MiB is too small for this kernel and initrd, which need at least 21 MiB",
+			"initrd: 1 bytes is too large: the memory of 20 MiB has room for 0 bytes beside the kernel, at least 21 MiB of memory would do",
+		},
+		{
+			"RAM too small for kernel and initrd", LoadConfig{Layout: mustLayout(t, 16*mib), Kernel: bytes.NewReader(kernel), Initrd: sized{3 * gib}},
+			"memory: 16 MiB is too small for this kernel, which needs at least 20 MiB",
 		},
 		{
 			"initrd above its limit", LoadConfig{Layout: l, Kernel: bytes.NewReader(limited), Initrd: bytes.NewReader(pattern(5 * mib))},
-			"initrd: 5 MiB does not fit between this kernel's end at 0x1400000 and its limit for an initrd at 0x1800000",
+			"initrd: 5 MiB is too large: this kernel takes at most 4 MiB, between its end at 0x1400000 and 0x1800000",
 		},
 		{
-			"initrd for no machine", LoadConfig{Layout: l, Kernel: bytes.NewReader(kernel), Initrd: sized{3 * gib}},
-			"initrd: 3 GiB does not fit between this kernel's end at 0x1400000 and the PCI hole at 0xc0000000",
+			"initrd larger than RAM", LoadConfig{Layout: l, Kernel: bytes.NewReader(kernel), Initrd: sized{3 * gib}},
+			"initrd: 3 GiB is too large: the memory of 128 MiB has room for 108 MiB beside the kernel, at least 6 GiB of memory would do",
+		},
+		{
+			"initrd larger than RAM above 4 GiB", LoadConfig{Layout: mustLayout(t, 6*gib-4096), Kernel: bytes.NewReader(kernel), Initrd: sized{3 * gib}},
+			"initrd: 3 GiB is too large: the memory of 6291452 KiB has room for 3145724 KiB beside the kernel, at least 6 GiB of memory would do",
+		},
+		{
+			"initrd for no machine", LoadConfig{Layout: l, Kernel: bytes.NewReader(below), Initrd: sized{3 * gib}},
+			"initrd: 3 GiB is too large: this kernel takes at most 2028 MiB, between its end at 0x1400000 and 0x80000000",
 		},
 		{
 			"kernel for no machine",

@@ -128,12 +128,12 @@ func (u *unpackedKernel) room() uint64 {
 
 func (u *unpackedKernel) extent() Range { return Range{u.at.physical, u.elf.span.Size} }
 
-// load reads the segments and relocates them.
+// load reads the segments and relocates them. If it fails, the memory may have been written.
 func (u *unpackedKernel) load(g *guest) error {
 	hint(g.mem, u.extent().Base, u.extent().Size)
 	for _, p := range u.elf.segments {
 		at := p.Paddr - u.runs.Base
-		if err := readFull(u.elf.src, u.window[at:at+p.Filesz], int64(p.Off)); err != nil {
+		if err := readSparse(u.elf.src, u.window[at:at+p.Filesz], int64(p.Off)); err != nil {
 			return err
 		}
 	}

@@ -81,6 +81,8 @@ func (r *request) scsiResult() mfi.Status {
 			return mfi.StatusPending
 		case IgnoreError:
 			cmd.Status = scsi.StatusGood
+		default:
+			cmd.CountFailure()
 		}
 	}
 	r.scsiStatus = cmd.Status

@@ -2,6 +2,7 @@ package megasas
 
 import (
 	"bytes"
+	"encoding/binary"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -161,6 +162,81 @@ func TestStopOnError(t *testing.T) {
 		t.Errorf("write: status %v", s)
 	}
 	d.fail(nil)
+}
+
+// A failure that the guest is not told of is in no count that it could read: neither of an error
+// after which the machine is paused, however often it comes back, nor of one that is ignored. One
+// that it is told of is counted once.
+func TestErrorsThatAreNotToldAreNotCounted(t *testing.T) {
+	for _, cmd := range []mfi.Cmd{mfi.CmdLDRead, mfi.CmdLDWrite} {
+		counted := func(g *guest) uint64 {
+			x := g.c.physicals[0].Load().vitals.counters.Totals()
+			return x.MediumErrors + x.OtherErrors
+		}
+		g, d, _ := faultyGuest(t, ErrorPolicy{Read: StopOnError, Write: StopOnError})
+		d.fail(syscall.EIO)
+		x, _ := g.block(cmd, 0, 1)
+		g.submit(x)
+		for range 3 {
+			g.stopped(1)
+			g.c.Resume()
+		}
+		g.stopped(1)
+		d.fail(nil)
+		g.c.Resume()
+		g.collect(1)
+		if n := counted(g); n != 0 {
+			t.Errorf("%v that was carried out again: %d errors are counted", cmd, n)
+		}
+		page := byte(0x43) // read errors
+		if cmd == mfi.CmdLDWrite {
+			page = 0x42
+		}
+		errors := func() uint64 {
+			for range 3 { // after attentions of the power-on
+				if p, s, _, _ := g.scsi(mfi.CmdPDSCSIIO, 0, 252, 0x4d, 0, page, 0, 0, 0, 0, 0, 252, 0); s == mfi.StatusOK {
+					return logParameter(t, p, 6) // total uncorrected
+				}
+			}
+			t.Fatal("LOG SENSE fails")
+			return 0
+		}
+		if n := errors(); n != 0 {
+			t.Errorf("%v that was carried out again: LOG SENSE has %d errors", cmd, n)
+		}
+
+		g, d, _ = faultyGuest(t, ErrorPolicy{Read: IgnoreError, Write: IgnoreError})
+		d.fail(syscall.EIO)
+		x, _ = g.block(cmd, 0, 1)
+		if _, s := g.poll(x); s != mfi.StatusOK || counted(g) != 0 {
+			t.Errorf("%v that was ignored: status %v, %d errors are counted", cmd, s, counted(g))
+		}
+		d.fail(nil)
+
+		g, d, _ = faultyGuest(t, ErrorPolicy{})
+		d.fail(syscall.EIO)
+		x, _ = g.block(cmd, 0, 1)
+		if _, s := g.poll(x); s != mfi.StatusSCSIDoneWithError || counted(g) != 1 || errors() != 1 {
+			t.Errorf("%v that was reported: status %v, %d errors are counted, LOG SENSE has %d", cmd, s, counted(g), errors())
+		}
+		d.fail(nil)
+	}
+}
+
+// logParameter is a parameter of a log page (SPC-4, 7.3.1).
+func logParameter(t *testing.T, page []byte, code uint16) (value uint64) {
+	t.Helper()
+	for p := page[4:]; len(p) > 4; p = p[4+p[3]:] {
+		if binary.BigEndian.Uint16(p) != code {
+			continue
+		}
+		for _, b := range p[4 : 4+p[3]] {
+			value = value<<8 | uint64(b)
+		}
+		return value
+	}
+	t.Fatalf("no parameter %d in % x", code, page)
+	return 0
 }
 
 // What the guest is told was done moves on, and what can't be tried again is told.

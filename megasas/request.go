@@ -36,7 +36,7 @@ type request struct {
 const windowsHint = 64
 
 func newRequest(c *Controller) *request {
-	return &request{c: c, data: make([][]byte, 0, windowsHint)}
+	return &request{c: c, data: make([][]byte, 0, windowsHint), cmd: scsi.Command{DeferFailure: true}}
 }
 
 func (r *request) begin(p post) {

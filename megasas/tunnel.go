@@ -45,6 +45,7 @@ func (r *request) stp() mfi.Status {
 			return status
 		}
 		r.ioFailed(r.cmd.Err)
+		r.cmd.CountFailure() // as it is always told
 	}
 	if answer > 0 && r.c.dma.WriteAt(back[:min(answer, uint32(len(back)))], f.TunnelElement(0).Addr) != nil {
 		return mfi.StatusInvalidSGL

@@ -3,6 +3,7 @@ package scsi
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/govmm/govmm/internal/iov"
 )
@@ -22,6 +23,10 @@ type Command struct {
 	LUN uint8
 	// Data is the initiator's buffer. Its elements may be shortened.
 	Data [][]byte
+	// DeferFailure leaves it to the caller whether a failure of the Medium is counted, by
+	// CountFailure: who may carry out the command again, or say that it was done, tells
+	// the initiator of no failure, and then no page of the unit must.
+	DeferFailure bool
 
 	// Status is the SCSI status.
 	Status Status
@@ -38,13 +43,32 @@ type Command struct {
 	Err error
 
 	sense [MaxSenseSize]byte
+	// failure is where a failure is counted that was not yet.
+	failure *atomic.Uint64
 	// lane is where the bytes of this Command are counted, from 1; 0 is not chosen.
 	lane uint32
 }
 
 // begin clears the outcome.
 func (c *Command) begin() {
-	c.Status, c.Sense, c.Transferred, c.Err = StatusGood, nil, 0, nil
+	c.Status, c.Sense, c.Transferred, c.Err, c.failure = StatusGood, nil, 0, nil, nil
+}
+
+// CountFailure counts the failure of a Command with DeferFailure, once, if there was one.
+func (c *Command) CountFailure() {
+	if c.failure != nil {
+		c.failure.Add(1)
+		c.failure = nil
+	}
+}
+
+// failedIn counts a failure in n, or leaves that to CountFailure.
+func (c *Command) failedIn(n *atomic.Uint64) {
+	if c.DeferFailure {
+		c.failure = n
+		return
+	}
+	n.Add(1)
 }
 
 // end sets Status and Sense from s. A handler that succeeds with a status other

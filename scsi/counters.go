@@ -109,9 +109,9 @@ func (k *Counters) note(c *Command, w *workCounter, n int64, s Sense) {
 		}
 		w.done.add(c.lane-1, uint64(n))
 	case KeyMediumError, KeyHardwareError:
-		w.uncorrected.Add(1)
+		c.failedIn(&w.uncorrected)
 	default:
-		k.other.Add(1)
+		c.failedIn(&k.other)
 	}
 }
 

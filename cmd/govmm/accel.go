@@ -109,13 +109,15 @@ func kvmInWords(r kvm.Report) string {
 }
 
 // inNest runs a command in the nested machine. The command gets this program's
-// standard error, the signals that ask to stop, and SIGCONT.
-func (a *app) inNest(ctx context.Context, cfg nest.Config, cmd nest.Command) error {
+// standard error, the signals that ask to stop, and SIGCONT. Those that ask to stop it gets
+// once, or twice if it takes the first SIGTERM for the power button; the next one ends this
+// program, and the nested machine with it.
+func (a *app) inNest(ctx context.Context, cfg nest.Config, cmd nest.Command, button bool) error {
 	signals := make(chan os.Signal, 2)
 	asked := false
 	defer onSignals(func(sig syscall.Signal) (more bool) {
 		signals <- sig
-		more = sig == syscall.SIGTERM && !asked // a second one may follow
+		more = button && sig == syscall.SIGTERM && !asked
 		asked = true
 		return more
 	})()

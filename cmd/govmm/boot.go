@@ -76,9 +76,7 @@ func (c *closers) openBoot(config *vmm.Config, spec machineSpec) error {
 	}
 	config.Kernel, config.Cmdline = kernel, spec.cmdline
 	if spec.unpacked != "" {
-		if config.Unpacked, err = c.openSource(spec.unpacked); err != nil {
-			config.Logger.Debug("no unpacked kernel", "because", err) // it has left the cache again
-		}
+		config.Unpacked = c.openUnpacked(spec, config.Logger)
 	}
 	if spec.initrd == "" {
 		return nil

@@ -1,13 +1,18 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/govmm/govmm/firmware"
@@ -29,7 +34,8 @@ var errNotCached = errors.New("the kernel is not in the cache yet")
 
 // findUnpacked has the machine start the unpacked kernel from the cache. If it is not
 // there, this machine's kernel unpacks itself, and another process puts it there
-// meanwhile. What is wrong with a cache that was not asked for is no error.
+// meanwhile. What is wrong with a cache that was not asked for is no error, and that one can't
+// be written or is damaged never is.
 func (a *app) findUnpacked(spec *machineSpec) error {
 	if spec.kernel == "" || spec.unpacked != "" || spec.kernelCache == kernelCacheNone {
 		return nil
@@ -37,8 +43,14 @@ func (a *app) findUnpacked(spec *machineSpec) error {
 	log := spec.log.logger(logVMM, a.stderr)
 	err := spec.lookUp()
 	switch {
+	case errors.Is(err, kernelcache.ErrDamaged):
+		spec.replaceUnpacked(err, log)
+		return nil
 	case errors.Is(err, errNotCached):
 		err = startUnpacking(spec.kernelCacheDir(), spec.kernel, log)
+	case spec.kernelCache != "" && refusedByHost(err):
+		log.Warn(notPutIntoCache, "dir", spec.kernelCache, "error", err)
+		return nil
 	case err != nil && spec.kernelCache != "":
 		return fmt.Errorf("--kernel-cache %s: %w", spec.kernelCache, err)
 	}
@@ -46,6 +58,11 @@ func (a *app) findUnpacked(spec *machineSpec) error {
 		log.Debug("no unpacked kernel", "because", err)
 	}
 	return nil
+}
+
+// refusedByHost reports whether a directory can't be made for reasons other than its name.
+func refusedByHost(err error) bool {
+	return errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
 }
 
 // kernelCacheDir is the directory of the cache, or empty.
@@ -90,6 +107,53 @@ func (s *machineSpec) lookUp() error {
 	return err
 }
 
+// cachedKernel is the unpacked kernel for a machine, which puts up with errors in it.
+type cachedKernel struct {
+	*kernelcache.Kernel
+	failed func(error) // is called with the first error
+}
+
+func (k cachedKernel) ReadAt(p []byte, off int64) (int, error) {
+	n, err := k.Kernel.ReadAt(p, off)
+	if err != nil && err != io.EOF {
+		k.failed(err)
+	}
+	return n, err
+}
+
+// openUnpacked opens the unpacked kernel, or nothing: then the kernel unpacks itself.
+func (c *closers) openUnpacked(spec machineSpec, log *slog.Logger) firmware.Source {
+	k, err := kernelcache.OpenKernel(spec.unpacked)
+	if errors.Is(err, kernelcache.ErrDamaged) {
+		spec.replaceUnpacked(err, log)
+		return nil
+	}
+	if err != nil {
+		log.Debug("no unpacked kernel", "because", err) // it has left the cache again
+		return nil
+	}
+	c.add(k.Close)
+	var once sync.Once
+	return cachedKernel{k, func(err error) { once.Do(func() { spec.replaceUnpacked(err, log) }) }}
+}
+
+// replaceUnpacked has the unpacked kernel, which can't be read, leave the cache, and put
+// there anew. Where that is not for this process to do, the next start does.
+func (s *machineSpec) replaceUnpacked(err error, log *slog.Logger) {
+	log.Warn("the kernel unpacks itself, as what is in the cache can't be used", "error", err)
+	if s.unpacked != "" {
+		_ = os.Remove(s.unpacked) // if it fails, so does putting another there, and is reported
+	}
+	if s.kernelCache == kernelCacheNone {
+		return
+	}
+	if err := startUnpacking(s.kernelCacheDir(), s.kernel, log); err != nil {
+		log.Warn(notPutIntoCache, "error", err)
+	}
+}
+
+const notPutIntoCache = "the unpacked kernel was not put into the cache"
+
 // startUnpacking starts a process that puts a kernel into a cache. It goes on if this
 // one ends.
 func startUnpacking(dir, kernel string, log *slog.Logger) error {
@@ -100,10 +164,19 @@ func startUnpacking(dir, kernel string, log *slog.Logger) error {
 	cmd := exec.Command(exe, kernelUnpackName, dir, kernel)
 	cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	var said bytes.Buffer
+	cmd.Stderr = &said
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	go func() { log.Debug("the kernel was unpacked into the cache", "dir", dir, "error", cmd.Wait()) }()
+	go func() {
+		if err := cmd.Wait(); err != nil {
+			why := strings.TrimPrefix(strings.TrimSpace(said.String()), "govmm: ")
+			log.Warn(notPutIntoCache, "dir", dir, "error", cmp.Or(why, err.Error()))
+			return
+		}
+		log.Debug("the kernel was unpacked into the cache", "dir", dir)
+	}()
 	return nil
 }
 

@@ -5,11 +5,17 @@ import (
 	"compress/gzip"
 	"debug/elf"
 	"encoding/binary"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/govmm/govmm/internal/kernelcache"
+	"golang.org/x/sys/unix"
 )
 
 // packedKernel is a bzImage, as small as one can be, and what it unpacks to.
@@ -58,6 +64,149 @@ func packedKernel(t *testing.T) (image, unpacked []byte) {
 	return image, unpacked
 }
 
+// inCache waits until the kernel of a machine is in the cache.
+func inCache(t *testing.T, spec *machineSpec) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); spec.unpacked == ""; time.Sleep(10 * time.Millisecond) {
+		if err := spec.lookUp(); err != nil && err != errNotCached && !errors.Is(err, kernelcache.ErrDamaged) {
+			t.Fatal(err)
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the kernel is not put into the cache")
+		}
+	}
+}
+
+// readUnpacked is the unpacked kernel as the machine reads it, or nothing.
+func readUnpacked(t *testing.T, spec machineSpec, log io.Writer) []byte {
+	t.Helper()
+	var files closers
+	defer files.close()
+	src := files.openUnpacked(spec, spec.log.logger(logVMM, log))
+	if src == nil {
+		return nil
+	}
+	got, err := io.ReadAll(io.NewSectionReader(src, 0, src.Size()))
+	if err != nil {
+		return nil
+	}
+	return got
+}
+
+// logText is a log that is written and read at the same time.
+type logText struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logText) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logText) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// wait waits for a text.
+func (l *logText) wait(t *testing.T, text string) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(l.String(), text); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("no %q in %q", text, l)
+		}
+	}
+}
+
+// An unpacked kernel that a disk or a crash has damaged is not started, which is said in one line,
+// and put into the cache anew.
+func TestDamagedKernelInCache(t *testing.T) {
+	image, want := packedKernel(t)
+	for name, damage := range map[string]func(path string) error{
+		"cut off":   func(path string) error { return os.Truncate(path, 1000) },
+		"empty":     func(path string) error { return os.Truncate(path, 0) },
+		"other bit": func(path string) error { return changeByte(path, 4100) },
+		"last bit":  func(path string) error { return changeByte(path, int64(len(want))+3) },
+	} {
+		dir := filepath.Join(t.TempDir(), "cache")
+		args := []string{"--kernel", write(t, string(image), t.TempDir(), "k"), "--kernel-cache", dir}
+		spec := parseRun(t, args...)
+		if err := unpackKernel(dir, spec.kernel); err != nil {
+			t.Fatal(err)
+		}
+		inCache(t, &spec)
+		if err := damage(spec.unpacked); err != nil {
+			t.Fatal(err)
+		}
+		spec = parseRun(t, args...)
+		var log logText
+		if err := (&app{stderr: &log}).findUnpacked(&spec); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if spec.unpacked != "" {
+			if got := readUnpacked(t, spec, &log); got != nil {
+				t.Errorf("%s: it is read", name)
+			}
+		}
+		if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "level=WARN") || !strings.Contains(got, dir) {
+			t.Errorf("%s: the log is %q", name, got)
+		}
+		spec.unpacked = ""
+		inCache(t, &spec)
+		if got := readUnpacked(t, spec, &log); !bytes.Equal(got, want) {
+			t.Errorf("%s: the cache has not got the kernel again: %d bytes; %s", name, len(got), log.String())
+		}
+	}
+}
+
+// changeByte changes a byte of a file.
+func changeByte(path string, at int64) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	data[at] ^= 4
+	return os.WriteFile(path, data, 0o600)
+}
+
+// A cache into which nothing can be written costs one line, and no start.
+func TestKernelCacheThatCannotBeWritten(t *testing.T) {
+	image, _ := packedKernel(t)
+	kernel := write(t, string(image), t.TempDir(), "k")
+	locked, full := t.TempDir(), smallFileSystem(t, 1<<20)
+	if err := os.Mkdir(filepath.Join(locked, ".lock"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	fillUp(t, filepath.Join(full, "ballast"), 0)
+	if err := os.Chmod(full, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	fixed := smallFileSystem(t, 1<<20)
+	if err := unix.Mount("", fixed, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	for dir, want := range map[string]string{
+		locked: "is a directory", full: "no space left on device", filepath.Join(fixed, "cache"): "read-only file system",
+	} {
+		spec := parseRun(t, "--kernel", kernel, "--kernel-cache", dir)
+		var log logText
+		if err := (&app{stderr: &log}).findUnpacked(&spec); err != nil || spec.unpacked != "" {
+			t.Errorf("%q, %v", spec.unpacked, err)
+		}
+		log.wait(t, want)
+		if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, notPutIntoCache) || !strings.Contains(got, dir) {
+			t.Errorf("the log is %q", got)
+		}
+		left, err := filepath.Glob(filepath.Join(dir, ".unpacking-*"))
+		if err != nil || len(left) > 0 {
+			t.Errorf("left behind: %q, %v", left, err)
+		}
+	}
+}
+
 // A kernel is put into the cache by its first start, and found there by the next.
 func TestKernelCache(t *testing.T) {
 	image, want := packedKernel(t)
@@ -67,13 +216,9 @@ func TestKernelCache(t *testing.T) {
 	if err := a.findUnpacked(&spec); err != nil || spec.unpacked != "" {
 		t.Fatalf("at first: %q, %v", spec.unpacked, err)
 	}
-	for deadline := time.Now().Add(time.Minute); spec.unpacked == "" && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		if err := spec.lookUp(); err != nil && err != errNotCached {
-			t.Fatal(err)
-		}
-	}
-	if got, err := os.ReadFile(spec.unpacked); err != nil || !bytes.Equal(got, want) {
-		t.Errorf("%d bytes, %v: not the unpacked kernel", len(got), err)
+	inCache(t, &spec)
+	if got := readUnpacked(t, spec, os.Stderr); !bytes.Equal(got, want) {
+		t.Errorf("%d bytes: not the unpacked kernel", len(got))
 	}
 	again := parseRun(t, spec.args()...)
 	if again.unpacked != spec.unpacked {

@@ -42,7 +42,8 @@ func (a *app) nestExecCommand() *cobra.Command {
 		Long: `nest-exec runs a command in the machine that "govmm run --accel nested" uses: on
 an emulated processor with virtualization, as root, on the files of this host.
 COMMAND is a path, or "govmm" for this program. Its exit status is that of the
-command.`,
+command. A signal that asks to stop goes to the command; a second one ends the
+machine at once.`,
 		Example: `  govmm nest-exec -- govmm doctor
   govmm nest-exec -- /bin/sh`,
 		Hidden: true,
@@ -51,7 +52,7 @@ command.`,
 			if args[0] == "govmm" {
 				args[0] = nest.Self
 			}
-			return a.inNest(cmd.Context(), flags.config(), nest.Command{Args: args, Stdin: a.stdin, Stdout: a.stdout})
+			return a.inNest(cmd.Context(), flags.config(), nest.Command{Args: args, Stdin: a.stdin, Stdout: a.stdout}, false)
 		},
 	}
 	flags.register(cmd)

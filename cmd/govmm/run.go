@@ -347,7 +347,7 @@ func (a *app) runNested(ctx context.Context, spec machineSpec, cfg nest.Config) 
 	}
 	defer relay()
 	command.Args = append([]string{nest.Self, "run", "--accel", accelKVM}, spec.nestedArgs()...)
-	err = a.inNest(ctx, cfg, command)
+	err = a.inNest(ctx, cfg, command, true)
 	var exit *exitError
 	if errors.As(err, &exit) && exit.code == 128+int(syscall.SIGINT) && errors.Is(context.Cause(ctx), errQuit) {
 		return nil

@@ -2,10 +2,12 @@
 // unpacked once only.
 //
 // An entry is a file that is named after what was unpacked, by firmware.Payload.ID, with
-// ".vmlinux" behind it, and has what came out. Files with other names are left alone. It is written under another name, made durable, and then renamed,
-// so that it is whole or not there. As its content becomes a guest's kernel, it is used
-// only if nobody but this user can have written it: the directory and the file are the
-// user's, and nobody else may write to them.
+// ".vmlinux" behind it, and has what came out and checksums of it (see Kernel). Files with other
+// names are left alone. It is written under another name, made durable, and then renamed,
+// so that it is whole or not there; what becomes of it afterwards, on a bad disk or in a crash of
+// a host that lies about what is durable, the checksums tell. As its content becomes a guest's
+// kernel, it is used only if nobody but this user can have written it: the directory and the
+// file are the user's, and nobody else may write to them.
 //
 // The methods may be called by several processes and goroutines at the same time.
 package kernelcache
@@ -71,19 +73,22 @@ func trusted(info fs.FileInfo) error {
 	return nil
 }
 
-// Path is the path of an entry of so many bytes. If there is none, the error is
-// fs.ErrNotExist.
+// Path is the path of an entry of so many bytes, for OpenKernel. If there is none, the error is
+// fs.ErrNotExist; it is ErrDamaged if it has another size.
 func (c *Cache) Path(id string, size int64) (string, error) {
 	path := filepath.Join(c.dir, id+suffix)
 	info, err := os.Lstat(path)
 	if err != nil {
 		return "", err
 	}
-	if !info.Mode().IsRegular() || info.Size() != size {
-		return "", fmt.Errorf("%s: not a file of %d bytes", path, size)
+	if !info.Mode().IsRegular() {
+		return "", fmt.Errorf("%s: not a regular file", path)
 	}
 	if err := trusted(info); err != nil {
 		return "", fmt.Errorf("%s: %w", path, err)
+	}
+	if info.Size() != fileSize(size) {
+		return "", fmt.Errorf("%s: %w: it has %d bytes, not %d", path, ErrDamaged, info.Size(), fileSize(size))
 	}
 	if now := time.Now(); now.Sub(info.ModTime()) > touchAfter {
 		_ = os.Chtimes(path, now, now) // or it counts as older than it is
@@ -114,7 +119,7 @@ func (c *Cache) Store(id string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	err = errors.Join(writeSparse(f, data), f.Sync(), f.Close())
+	err = errors.Join(write(f, data), f.Sync(), f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), filepath.Join(c.dir, id+suffix))
 	}
@@ -122,22 +127,6 @@ func (c *Cache) Store(id string, data []byte) error {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
 	return c.prune(time.Now())
-}
-
-// writeSparse writes data, but leaves holes where it is zero.
-func writeSparse(f *os.File, data []byte) error {
-	const block = 64 << 10
-	var zero [block]byte
-	for off := 0; off < len(data); off += block {
-		p := data[off:min(off+block, len(data))]
-		if string(p) == string(zero[:len(p)]) {
-			continue
-		}
-		if _, err := f.WriteAt(p, int64(off)); err != nil {
-			return err
-		}
-	}
-	return f.Truncate(int64(len(data)))
 }
 
 // isEntry reports whether a file is one of the cache's, by its name.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -35,7 +36,8 @@ func TestWhatIsStoredIsFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, data) {
+	k := openKernel(t, path)
+	if got, err := io.ReadAll(io.NewSectionReader(k, 0, k.Size())); err != nil || !bytes.Equal(got, data) {
 		t.Errorf("%d bytes, %v: not what was stored", len(got), err)
 	}
 	for _, file := range []string{dir, path} {
@@ -89,17 +91,18 @@ func TestUntrusted(t *testing.T) {
 func TestPrune(t *testing.T) {
 	c, dir := open(t)
 	now := time.Now()
+	const kernelSize = 6
 	id := func(i int) string { return fmt.Sprintf("%064x", i) }
 	file := func(name string, age time.Duration) {
 		path, then := filepath.Join(dir, name), now.Add(-age)
-		if err := errors.Join(os.WriteFile(path, []byte("kernel"), 0o600), os.Chtimes(path, then, then)); err != nil {
+		if err := errors.Join(os.WriteFile(path, make([]byte, fileSize(kernelSize)), 0o600), os.Chtimes(path, then, then)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for i := range MaxKernels {
 		file(id(i)+suffix, time.Duration(i+2)*time.Hour)
 	}
-	if _, err := c.Path(id(MaxKernels-1), 6); err != nil { // it is used
+	if _, err := c.Path(id(MaxKernels-1), kernelSize); err != nil { // it is used
 		t.Fatal(err)
 	}
 	for name, age := range map[string]time.Duration{

@@ -45,17 +45,61 @@ func serve() error {
 	if err != nil {
 		return err
 	}
-	status, err := runCommand(control)
+	host := newHost(control)
+	status, err := runCommand(host)
 	r := reply{Exit: status}
 	if err != nil {
 		r.Error = err.Error()
 	}
-	if err := json.NewEncoder(control).Encode(r); err != nil {
+	if err := host.send(r); err != nil {
 		return err
 	}
 	// The host ends the machine when it has got all; a lost host is the end, too.
-	_, err = io.Copy(io.Discard, control)
-	return err
+	host.obey(func(syscall.Signal) {})
+	return nil
+}
+
+// host is the nest's end of the control connection.
+type host struct {
+	requests *json.Decoder
+	obeying  sync.Mutex // held while requests are read
+
+	mu      sync.Mutex // two say that they are alive, or what became of the command
+	replies *json.Encoder
+}
+
+func newHost(control io.ReadWriter) *host {
+	return &host{requests: json.NewDecoder(control), replies: json.NewEncoder(control)}
+}
+
+func (h *host) send(r reply) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.replies.Encode(r)
+}
+
+// obey does what the host asks for until it is lost: signals go to the command, the
+// host gets its answers, and a heartbeat becomes one for every processor. If another
+// goroutine is at it, it waits for that one first.
+func (h *host) obey(signal func(syscall.Signal)) {
+	h.obeying.Lock()
+	defer h.obeying.Unlock()
+	runtime.LockOSThread() // for poke
+	defer runtime.UnlockOSThread()
+	for {
+		var r request
+		if h.requests.Decode(&r) != nil {
+			return
+		}
+		if r.Signal != 0 {
+			signal(syscall.Signal(r.Signal))
+			continue
+		}
+		poke()
+		if r.Ask && h.send(reply{Alive: true}) != nil {
+			return
+		}
+	}
 }
 
 // loadModules loads all modules in a directory, by name.
@@ -129,11 +173,10 @@ func mountHost() error {
 	)
 }
 
-// runCommand takes the command from the control port and runs it to its end.
-func runCommand(control *os.File) (status int, err error) {
-	requests := json.NewDecoder(control)
+// runCommand takes the command from the host and runs it to its end.
+func runCommand(host *host) (status int, err error) {
 	var first request
-	if err := requests.Decode(&first); err != nil {
+	if err := host.requests.Decode(&first); err != nil {
 		return 0, fmt.Errorf("receive the command: %w", err)
 	}
 	if first.Start == nil {
@@ -162,7 +205,7 @@ func runCommand(control *os.File) (status int, err error) {
 		return 0, err
 	}
 	ended := make(chan struct{})
-	go forwardSignals(requests, cmd.Process, syscall.Signal(s.Stop), ended)
+	go serveHost(host, cmd.Process, syscall.Signal(s.Stop), ended)
 	cmd.Wait()
 	close(ended)
 	st.outgoing.Wait()
@@ -173,22 +216,10 @@ func runCommand(control *os.File) (status int, err error) {
 	return ws.ExitStatus(), nil
 }
 
-// forwardSignals passes signals on to the command. If the host is lost, it ends
-// the command, by the signal stop, and the machine: nobody takes what the streams
-// still hold. A heartbeat becomes one for every processor.
-func forwardSignals(requests *json.Decoder, p *os.Process, stop os.Signal, ended <-chan struct{}) {
-	runtime.LockOSThread() // for poke
-	for {
-		var r request
-		if err := requests.Decode(&r); err != nil {
-			break
-		}
-		if r.Signal != 0 {
-			p.Signal(syscall.Signal(r.Signal))
-		} else {
-			poke()
-		}
-	}
+// serveHost obeys the host. If it is lost, that ends the command, by the signal stop, and
+// the machine: nobody takes what the streams still hold.
+func serveHost(host *host, p *os.Process, stop os.Signal, ended <-chan struct{}) {
+	host.obey(func(sig syscall.Signal) { p.Signal(sig) })
 	p.Signal(stop)
 	select {
 	case <-ended:

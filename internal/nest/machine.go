@@ -2,13 +2,13 @@ package nest
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -67,16 +67,29 @@ func boot(cfg Config, streams int) (_ *machine, err error) {
 		m.cmd.Stdout = io.MultiWriter(&m.console, cfg.Console)
 	}
 	// A session of its own: keys typed on the caller's terminal are for the
-	// caller to judge, and must not end QEMU.
-	m.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := m.cmd.Start(); err != nil {
+	// caller to judge, and must not end QEMU. The end of this process does.
+	m.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+	if err := m.start(); err != nil {
 		return nil, fmt.Errorf("nest: start QEMU: %w", err)
 	}
-	go func() {
-		defer close(m.exited)
-		m.cmd.Wait()
-	}()
 	return m, nil
+}
+
+// start starts QEMU, from a thread that lasts as long as it does: what the kernel
+// takes for the parent of a process is the thread that started it (prctl(2),
+// PR_SET_PDEATHSIG).
+func (m *machine) start() error {
+	started := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // for good
+		err := m.cmd.Start()
+		started <- err
+		if err == nil {
+			m.cmd.Wait()
+			close(m.exited)
+		}
+	}()
+	return <-started
 }
 
 // socketPair returns the two ends of a stream: one to use here, one to inherit.
@@ -114,64 +127,25 @@ func (m *machine) closePorts() {
 	}
 }
 
-// heartbeat is how often the nest gets a message that means nothing. As it ends
-// the emulated execution of a guest, QEMU 7.2 changes its word of pending
-// interrupts without a lock, and an interrupt that is raised at that moment is
-// forgotten until the next one. If it was the timer's, the kernel of the nest
-// waits, with nothing to wake it, for as long as no device interrupts: this one
-// does, and the nest passes it on to its other processors.
-const heartbeat = 100 * time.Millisecond
-
 // run starts the command, serves its streams and waits for its end.
 func (m *machine) run(ctx context.Context, s start, c Command) (int, error) {
-	requests := json.NewEncoder(m.control)
-	if err := requests.Encode(request{Start: &s}); err != nil {
-		return 0, m.explain(fmt.Errorf("send the command: %w", err))
-	}
 	var relays sync.WaitGroup
 	for fd, stream := range c.streams() {
 		m.serve(&relays, m.ports[fd], stream)
 	}
-	result := make(chan reply, 1)
-	broken := make(chan error, 1)
-	go func() {
-		var r reply
-		if err := json.NewDecoder(m.control).Decode(&r); err != nil {
-			broken <- err
-			return
-		}
-		relays.Wait()
-		result <- r
-	}()
-
 	beats := time.NewTicker(heartbeat)
 	defer beats.Stop()
-	stop := ctx.Done()
-	var timeout <-chan time.Time
-	for {
-		select {
-		case r := <-result:
-			if r.Error != "" {
-				return 0, fmt.Errorf("nest: %s", r.Error)
-			}
-			return r.Exit, nil
-		case <-m.exited:
-			return 0, m.explain(fmt.Errorf("qemu ended: %s", m.cmd.ProcessState))
-		case err := <-broken:
-			return 0, m.explain(fmt.Errorf("lost the connection: %w", err))
-		case sig := <-c.Signals:
-			if n, ok := sig.(syscall.Signal); ok {
-				requests.Encode(request{Signal: int(n)})
-			}
-		case <-beats.C:
-			requests.Encode(request{})
-		case <-stop:
-			stop, timeout = nil, time.After(StopTimeout)
-			requests.Encode(request{Signal: s.Stop})
-		case <-timeout:
-			return 0, m.explain(fmt.Errorf("the command was told to stop and had not after %v: %w", StopTimeout, context.Cause(ctx)))
-		}
+	t := talk{control: m.control, beats: beats.C, signals: c.Signals, stop: s.Stop, exited: m.exited, drain: relays.Wait}
+	r, err := t.run(ctx, s)
+	switch {
+	case errors.Is(err, errExited):
+		return 0, m.explain(fmt.Errorf("qemu ended: %s", m.cmd.ProcessState))
+	case err != nil:
+		return 0, m.explain(err)
+	case r.Error != "":
+		return 0, fmt.Errorf("nest: %s", r.Error)
 	}
+	return r.Exit, nil
 }
 
 // serve carries a stream. relays waits for what the command writes.

@@ -67,8 +67,9 @@ const StopTimeout = 90 * time.Second
 // An error means that the command was not run, or not to its end.
 //
 // When ctx ends, the command gets its Stop signal; if it is still there after
-// StopTimeout, the machine is killed. Should the calling process die, the same
-// happens.
+// StopTimeout, the machine is killed. Should the calling process die, it is killed
+// at once. A machine whose kernel has died, so that it does not answer any more, is
+// an error after a minute.
 //
 // Run does not wait for reads from Stdin or a Stream that are under way.
 func Run(ctx context.Context, cfg Config, cmd Command) (int, error) {

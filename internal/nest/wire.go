@@ -80,10 +80,11 @@ func ignoreEOF(err error) error {
 // A message of the control port, one JSON object each.
 
 // request goes to the nest: first Start, then Signal any number of times. One
-// with neither is a heartbeat.
+// without both is a heartbeat. With Ask the nest is to say that it is alive.
 type request struct {
 	Start  *start `json:"start,omitempty"`
 	Signal int    `json:"signal,omitempty"`
+	Ask    bool   `json:"ask,omitempty"`
 }
 
 // start is the command as Init needs it.
@@ -103,8 +104,10 @@ type directions struct {
 	Write bool `json:"write,omitempty"`
 }
 
-// reply comes from the nest. Exactly one comes, as the last thing.
+// reply comes from the nest: Alive any number of times, as it was asked for, and
+// once the result.
 type reply struct {
+	Alive bool   `json:"alive,omitempty"`
 	Exit  int    `json:"exit"`
 	Error string `json:"error,omitempty"` // the command could not be run
 }
