@@ -64,11 +64,11 @@ func (r *resolver) key(s *Source, at func(string) string, name string, strong ma
 		return nil
 	}
 	strong[name] = spelled
-	if r.secrets == nil {
+	if r.objects == nil || r.objects.Locked {
 		return nil
 	}
 	var err error
-	s.Spec.Secret, err = r.secrets.Get(id)
+	s.Spec.Secret, err = r.objects.Secrets.Get(id)
 	return err
 }
 

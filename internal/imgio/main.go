@@ -16,7 +16,8 @@ const Usage = `Usage: %[1]s [OPTIONS]... [-c STRING]... [file]
 Exercises a disk image by commands, from -c or from the standard input.
 
       --image-opts     the file is given by options, such as driver=raw,file.filename=x
-      --object OBJECT  a passphrase: secret,id=NAME,data=TEXT or secret,id=NAME,file=FILE
+      --object OBJECT  a passphrase: secret,id=NAME,data=TEXT or secret,id=NAME,file=FILE; or TLS
+                       credentials: tls-creds-x509,id=NAME,dir=DIR; or the same as JSON
   -c, --cmd STRING     carry out a command; may be repeated
   -f, --format FMT     format of the image: qcow2, raw or luks
   -r, --read-only      open for reading only
@@ -54,7 +55,7 @@ var programOptions = []getopt.Option{
 // exit status: 1 if anything failed.
 func Main(name, version string, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	s := NewSession(name, stdout, stderr)
-	s.Secrets = make(blockopt.Secrets)
+	s.Objects = blockopt.NewObjects()
 	fail := func(err error) int {
 		s.complain("%v", err)
 		return 1
@@ -88,7 +89,7 @@ func Main(name, version string, args []string, stdin io.Reader, stdout, stderr i
 		case optImageOptions:
 			s.ImageOptions = true
 		case optObject:
-			if err := s.Secrets.Add(x.value); err != nil {
+			if err := s.Objects.Add(x.value); err != nil {
 				return fail(err)
 			}
 		case 'T':

@@ -93,7 +93,7 @@ type target struct {
 }
 
 // resolve turns options into what to open.
-func (o *openOptions) resolve(secrets blockopt.Secrets) (*target, error) {
+func (o *openOptions) resolve(objects *blockopt.Objects) (*target, error) {
 	tree := blockopt.NewTree()
 	if o.name != "" {
 		named, err := blockopt.ParseName(o.name)
@@ -112,7 +112,7 @@ func (o *openOptions) resolve(secrets blockopt.Secrets) (*target, error) {
 			tree.Default(name, "on")
 		}
 	}
-	s, err := tree.Resolve(secrets)
+	s, err := tree.Resolve(objects)
 	if err != nil {
 		return nil, err
 	}

@@ -123,11 +123,9 @@ func (t *Tool) locate(name string, imageOpts bool, o openOptions) (source, error
 		tree.Set("driver", o.format)
 	}
 	var err error
-	secrets := t.secrets
-	if o.locked {
-		secrets = nil
-	}
-	if s.opts, err = tree.Resolve(secrets); errors.As(err, new(*fs.PathError)) {
+	objects := *t.objects
+	objects.Locked = o.locked
+	if s.opts, err = tree.Resolve(&objects); errors.As(err, new(*fs.PathError)) {
 		return s, openError(name, err)
 	} else if err != nil {
 		return failed(err)

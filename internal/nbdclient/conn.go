@@ -56,11 +56,13 @@ func connect(t *Target) (*conn, error) {
 	if err != nil {
 		return nil, &connectError{t.Address, err}
 	}
-	c := &conn{nc: nc, r: bufio.NewReaderSize(nc, 64<<10), waiting: make(map[uint64]*request)}
-	if c.export, err = negotiate(nc, c.r, t); err != nil {
+	h := handshake{nc: nc, r: bufio.NewReaderSize(nc, 64<<10)}
+	e, err := h.negotiate(t)
+	if err != nil {
 		_ = nc.Close()
 		return nil, err
 	}
+	c := &conn{export: e, nc: h.nc, r: h.r, waiting: make(map[uint64]*request)}
 	go c.receive()
 	return c, nil
 }
