@@ -209,6 +209,11 @@ func scripts() []script {
 		// Files that are no disks.
 		one("", "open -r -o driver=file,filename=.", "open -o driver=file,filename=.", "open -r -o driver=host_device,filename=.", "open -r -o driver=host_cdrom,filename=raw",
 			"open -r -o driver=file,filename=/dev/null,locking=off"),
+		// Character devices are disks, of a size if they have one.
+		one("", "open -r -o driver=host_device,filename=/dev/null,locking=off", "length", "read 0 512", "close",
+			"open -o driver=host_device,filename=/dev/null,locking=off", "length", "write 0 512", "close", "open -o driver=host_cdrom,filename=/dev/null,locking=off"),
+		one("-f raw /dev/null", "length", "info"),
+		one("-f raw -r /dev/zero", "length", "read 0 512"),
 		// What stands over a disk.
 		one("", "open -o driver=compress,file.driver=qcow2,file.file.filename=a", "write -P 7 0 64k", "write -P 8 96k 64k", "write -P 9 1000010 10", "read -P 7 0 64k", "read -P 9 1000010 10",
 			"read -P 0 64k 32k", "read -P 8 96k 64k", "write -P 3 8190k 2k", "read -P 3 8190k 2k", "close", "open -o driver=qcow2 a", "read -P 9 1000010 10", "read -P 3 8190k 2k"),
