@@ -102,14 +102,16 @@ func (r *resolver) disk(branch string) (*Source, error) {
 	case "nbd":
 		s.Spec.Format, s.Protocol = block.FormatRaw, driver
 		r.remoteToFile(at)
-	case "compress":
-		return r.compress(branch)
+	case "compress", "copy-on-read":
+		return r.filter(branch, driver)
 	case "blkdebug":
 		if r.rest.Get(at("file.driver")) == driver { // as part of the name
 			r.rest.take(at("file.driver"))
 			r.rest.rename(at("file.image.filename"), at("image.filename"))
 			r.rest.rename(at("file.config"), at("config"))
 		}
+		r.rest.rename(at("filename"), at("image.filename")) // a name alone is that of the image
+		r.rest.rename(at("file.filename"), at("image.filename"))
 		s.Spec.Format, s.Protocol = block.FormatRaw, driver
 		below := r.branch(branch)
 		below.move(at("file"))

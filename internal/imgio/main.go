@@ -23,6 +23,7 @@ Exercises a disk image by commands, from -c or from the standard input.
   -r, --read-only      open for reading only
   -s, --snapshot       write to a temporary image on top
   -n, --nocache        bypass the host's cache, as -t none does
+  -C, --copy-on-read   keep what is read of backing files
   -m, --misalign       misalign buffers for direct I/O
   -k, --native-aio     mode of asynchronous I/O: that of the kernel
   -i, --aio=MODE       mode of asynchronous I/O: threads, native or io_uring

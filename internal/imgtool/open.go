@@ -7,6 +7,7 @@ import (
 
 	"github.com/govmm/govmm/internal/block"
 	"github.com/govmm/govmm/internal/blockopt"
+	"github.com/govmm/govmm/internal/nbdclient"
 	"github.com/govmm/govmm/qcow2"
 	"github.com/govmm/govmm/qcow2/luks"
 )
@@ -91,6 +92,9 @@ func openError(name string, err error) error {
 		return &restated{fmt.Sprintf("Could not open '%s': Parameter 'key-secret' is required for cipher", name), errLocked}
 	case errors.Is(err, qcow2.ErrSecret):
 		return &restated{fmt.Sprintf("Could not open '%s': Parameter 'encrypt.key-secret' is required for cipher", name), errLocked}
+	}
+	if remote := (*nbdclient.ConnectError)(nil); errors.As(err, &remote) {
+		return &restated{fmt.Sprintf("Could not open '%s': %v", name, remote), err}
 	}
 	why := err
 	if open := (*block.OpenError)(nil); errors.As(err, &open) {

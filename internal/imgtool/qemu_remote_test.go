@@ -25,6 +25,7 @@ var remoteScripts = []script{
 		info nbd+unix:///e
 		info nbd://localhost/e?socket=s
 		info nbd://localhost:1/e
+		info json:{"driver":"nbd","host":-1}
 		info --image-opts driver=nbd
 		info --image-opts driver=nbd,path=s,host=x
 		info --image-opts driver=nbd,port=1

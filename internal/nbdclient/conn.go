@@ -54,7 +54,7 @@ var errLost = errors.New("connection to the NBD server lost")
 func connect(t *Target) (*conn, error) {
 	nc, err := net.Dial(t.Network, t.Address)
 	if err != nil {
-		return nil, &connectError{t.Address, err}
+		return nil, &ConnectError{t.Address, err}
 	}
 	h := handshake{nc: nc, r: bufio.NewReaderSize(nc, 64<<10)}
 	e, err := h.negotiate(t)
@@ -67,14 +67,18 @@ func connect(t *Target) (*conn, error) {
 	return c, nil
 }
 
-// connectError is that there is no server, in QEMU's words.
-type connectError struct {
+// ConnectError is that there is no server, in QEMU's words.
+type ConnectError struct {
 	address string
 	err     error
 }
 
-func (e *connectError) Error() string {
+func (e *ConnectError) Error() string {
 	var no syscall.Errno
+	var name *net.DNSError
+	if errors.As(e.err, &name) && name.IsNotFound {
+		return fmt.Sprintf("address resolution failed for %s: Name or service not known", e.address)
+	}
 	if errors.As(e.err, &no) {
 		text := no.Error()
 		return fmt.Sprintf("Failed to connect to '%s': %c%s", e.address, text[0]-'a'+'A', text[1:])
@@ -82,7 +86,7 @@ func (e *connectError) Error() string {
 	return fmt.Sprintf("Failed to connect to '%s': %v", e.address, e.err)
 }
 
-func (e *connectError) Unwrap() error { return e.err }
+func (e *ConnectError) Unwrap() error { return e.err }
 
 // perform sends a request and waits for its answer.
 func (c *conn) perform(r *request) error {

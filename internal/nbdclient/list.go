@@ -32,7 +32,7 @@ const (
 func List(t Target) ([]Export, error) {
 	nc, err := net.Dial(t.Network, t.Address)
 	if err != nil {
-		return nil, &connectError{t.Address, err}
+		return nil, &ConnectError{t.Address, err}
 	}
 	h := handshake{nc: nc, r: bufio.NewReader(nc)}
 	defer func() { _ = h.nc.Close() }()
