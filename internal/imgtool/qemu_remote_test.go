@@ -20,6 +20,9 @@ var remoteScripts = []script{
 		info --image-opts driver=nbd,server.type=unix,server.path=s,export=e
 		info --image-opts driver=nbd,path=s,export=e
 		info --image-opts driver=raw,file.driver=nbd,file.path=s,file.export=e,size=1M
+		info blkdebug::nbd+unix:///e?socket=s
+		map --output=json blkdebug::nbd+unix:///e?socket=s
+		info blkdebug::json:{"driver":"nbd","path":"s","export":"e"}
 		info nbd+unix:///none?socket=s
 		info nbd+unix:///e?socket=nowhere
 		info nbd+unix:///e

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
+	"syscall"
 
 	"github.com/govmm/govmm/internal/nbdproto"
 )
@@ -142,9 +144,22 @@ func (h *handshake) uint64() uint64 { return be.Uint64(h.bytes(8)) }
 func (h *handshake) uint32() uint32 { return be.Uint32(h.bytes(4)) }
 func (h *handshake) uint16() uint16 { return be.Uint16(h.bytes(2)) }
 
+// failed is the first error, in QEMU's words.
 func (h *handshake) failed() error {
-	if errors.Is(h.err, io.EOF) || errors.Is(h.err, io.ErrUnexpectedEOF) {
+	var op *net.OpError
+	var no syscall.Errno
+	switch {
+	case h.err == nil:
+		return nil
+	case errors.Is(h.err, io.EOF), errors.Is(h.err, io.ErrUnexpectedEOF):
 		return errors.New("Failed to read data: Unexpected end-of-file before all data were read")
+	case errors.As(h.err, &op) && errors.As(h.err, &no):
+		text := no.Error()
+		text = strings.ToUpper(text[:1]) + text[1:]
+		if op.Op == "write" {
+			return fmt.Errorf("Failed to send data: Unable to write to socket: %s", text)
+		}
+		return fmt.Errorf("Failed to read data: Unable to read from socket: %s", text)
 	}
 	return h.err
 }
