@@ -245,6 +245,7 @@ func (im *Image) grow(size int64, mode Preallocation) error {
 }
 
 func (im *Image) growWith(size int64, p preallocation) error {
+	p.fresh = true
 	if err := im.growL1(im.g.l1Entries(size)); err != nil {
 		return err
 	}

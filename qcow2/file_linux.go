@@ -10,11 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// OSFile is a File on the host: a regular file or a block device.
+// OSFile is a File on the host: a regular file or a device.
 type OSFile struct {
 	path   string
 	fd     int
-	device bool      // a block device: the size is fixed
+	device bool      // a block or character device: the size is fixed
+	char   bool      // a character device
 	direct *directIO // nil unless opened with O_DIRECT
 
 	iovecs  sync.Pool // of *[]unix.Iovec
@@ -42,7 +43,7 @@ type OSFile struct {
 // os.O_CREATE, os.O_EXCL, os.O_TRUNC) and O_DIRECT, with which transfers bypass
 // the host's page cache: straight from and to the caller's memory where that is
 // aligned as the host needs it, else through a buffer. Directories and what else
-// is neither a regular file nor a block device are refused.
+// is neither a regular file nor a device with a size are refused.
 func OpenFile(path string, flags int) (*OSFile, error) {
 	f := &OSFile{path: path}
 	err := retryEINTR(func() (err error) {
@@ -61,9 +62,15 @@ func OpenFile(path string, flags int) (*OSFile, error) {
 	case unix.S_IFREG:
 	case unix.S_IFBLK:
 		f.device = true
+	case unix.S_IFCHR:
+		_, err := unix.Seek(f.fd, 0, unix.SEEK_END) // which a terminal does not know
+		f.device, f.char = err == nil, true
+		fallthrough
 	default:
-		unix.Close(f.fd)
-		return nil, f.wrap("open", errors.New("neither a regular file nor a block device"))
+		if !f.device {
+			unix.Close(f.fd)
+			return nil, f.wrap("open", errors.New("neither a regular file nor a device with a size"))
+		}
 	}
 	if flags&unix.O_DIRECT != 0 {
 		var err error
@@ -84,7 +91,7 @@ func (f *OSFile) Path() string { return f.path }
 // FileID tells files apart, whatever names they were opened by.
 type FileID struct {
 	device bool
-	dev    uint64 // the file system or, for a device, the device itself
+	dev    uint64 // the file system or, for a block device, the device itself
 	inode  uint64
 }
 
@@ -95,7 +102,7 @@ func (f *OSFile) Identity() (FileID, error) {
 	if err := unix.Fstat(f.fd, &st); err != nil {
 		return FileID{}, f.wrap("stat", err)
 	}
-	if f.device {
+	if f.device && !f.char {
 		return FileID{device: true, dev: st.Rdev}, nil
 	}
 	return FileID{dev: st.Dev, inode: st.Ino}, nil
@@ -263,7 +270,11 @@ func (f *OSFile) syncNow() error {
 
 // Size implements File.
 func (f *OSFile) Size() (int64, error) {
-	if f.device {
+	switch {
+	case f.char:
+		n, err := unix.Seek(f.fd, 0, unix.SEEK_END)
+		return n, f.wrap("get the size of", err)
+	case f.device:
 		n, err := deviceSize(f.fd)
 		return n, f.wrap("get the size of", err)
 	}

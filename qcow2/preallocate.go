@@ -65,6 +65,7 @@ type preallocation struct {
 	im     *Image
 	mode   Preallocation
 	sealed bool  // the disk is encrypted, or will be
+	fresh  bool  // the image is made just now, byte for byte as QEMU does it
 	area   int64 // where the next data goes; 0: wherever clusters are free
 	left   int64 // clusters of the area that are not mapped yet
 	end    int64 // end of the data in the file
@@ -104,6 +105,11 @@ func (im *Image) preallocateWith(with preallocation, off, end int64) error {
 	if mode == PreallocateOff {
 		return nil
 	}
+	if !im.g.dataFile && mode != PreallocateMetadata {
+		if err := im.reserveTail(off, min(end, im.g.roundUp(off))); err != nil {
+			return err
+		}
+	}
 	if im.backing != nil && !im.g.extended() {
 		off = im.g.roundUp(off) // a cluster that begins with what the backing file has
 	} else {
@@ -135,6 +141,26 @@ func (im *Image) preallocateWith(with preallocation, off, end int64) error {
 	return p.extendFile()
 }
 
+// reserveTail makes sure that writes to [off, end) find space, which is the rest of one cluster:
+// of a host cluster that it has already, storage may be missing.
+func (im *Image) reserveTail(off, end int64) error {
+	r, ok := im.data.(reserver)
+	if !ok {
+		return nil
+	}
+	for off < end {
+		e, err := im.ownStatus(off, end-off)
+		if err == nil && e.Host >= 0 {
+			err = r.Reserve(e.Host, e.Length)
+		}
+		if err != nil {
+			return err
+		}
+		off += e.Length
+	}
+	return nil
+}
+
 // dataFile makes the external data file, in which the disk ends at off, end with
 // it at end, and provides the storage of what it gains. That reads as zeroes.
 func (p *preallocation) dataFile(off, end int64) error {
@@ -163,7 +189,7 @@ func (p *preallocation) placeArea(off, end int64) error {
 	// Tables must not need refcount blocks of their own later, in mid-area.
 	tables := (need+1<<im.g.l2Bits-1)>>im.g.l2Bits + 1
 	im.mu.Lock()
-	start, err := im.refcountArea(need + tables)
+	start, err := im.refcountArea(need+tables, !p.fresh)
 	if err == nil {
 		err = im.take(start, need)
 	}

@@ -306,3 +306,54 @@ func TestPreallocateOverBacking(t *testing.T) {
 		}
 	}
 }
+
+// TestGrowthReservesRestOfCluster grows a disk inside its last cluster, which is mapped but
+// has no storage there: with falloc and full, writes to what is added find it.
+func TestGrowthReservesRestOfCluster(t *testing.T) {
+	for _, mode := range []Preallocation{PreallocateFalloc, PreallocateFull} {
+		l := newLab(t)
+		l.create("disk", CreateOptions{Size: 96 * kib, Preallocation: PreallocateMetadata})
+		im := l.open("disk", Options{})
+		f := im.f.(*OSFile)
+		storage := func() int64 {
+			t.Helper()
+			if err := im.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			n, err := f.Allocated()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		if err := im.ResizeWith(112*kib, ResizeOptions{Preallocation: mode}); err != nil {
+			t.Fatal(err)
+		}
+		before := storage()
+		if err := im.WriteV(pattern(1, 16*kib), 96*kib); err != nil {
+			t.Fatal(err)
+		}
+		if after := storage(); after != before {
+			t.Errorf("%v: a write to what was added takes storage: %d bytes, %d before", mode, after, before)
+		}
+		l.close(im)
+		l.check("disk")
+	}
+}
+
+// TestGrowthNeedsNoNewRefcounts preallocates what a disk gains behind its clusters where
+// there are refcounts for it already.
+func TestGrowthNeedsNoNewRefcounts(t *testing.T) {
+	l := newLab(t)
+	l.create("disk", CreateOptions{Size: 64 * kib})
+	im := l.open("disk", Options{})
+	if err := im.ResizeWith(128*kib, ResizeOptions{Preallocation: PreallocateFull}); err != nil {
+		t.Fatal(err)
+	}
+	l.close(im)
+	l.check("disk")
+	// The header, the refcount table and a block of it, the L1 table, an L2 table, and the data.
+	if n, want := int64(len(l.read("disk"))), int64(6*64*kib); n != want {
+		t.Errorf("the file has %d bytes, want %d", n, want)
+	}
+}

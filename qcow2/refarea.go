@@ -4,11 +4,11 @@ import "fmt"
 
 // refcountArea prepares refcounts for n more clusters at the end of the file: it
 // puts all refcount blocks that are missing for them, and a new refcount table,
-// behind the last cluster in use, as QEMU does. It returns the cluster behind
-// these. None of the n is taken yet.
+// behind the last cluster in use, as QEMU does; if spare is set only where one is
+// missing. It returns the cluster behind these. None of the n is taken yet.
 //
 // Preconditions (as for all of this file): mu is held exclusively.
-func (im *Image) refcountArea(n int64) (int64, error) {
+func (im *Image) refcountArea(n int64, spare bool) (int64, error) {
 	g := &im.g
 	last, err := im.lastUsed()
 	if err != nil {
@@ -19,6 +19,9 @@ func (im *Image) refcountArea(n int64) (int64, error) {
 	perCluster := g.clusterSize / 8
 	if clusters*g.clusterSize > maxRefTableBytes || (start+n+blocks+clusters)<<g.clusterBits > maxHostOffset {
 		return 0, fmt.Errorf("%w: refcounts for %d more clusters", ErrTooLarge, n)
+	}
+	if spare && im.counted(start, n) {
+		return start, nil
 	}
 	was := int64(len(im.refTable))
 	clusters = max(clusters, was/perCluster)
@@ -49,6 +52,16 @@ func (im *Image) refcountArea(n int64) (int64, error) {
 	im.changes.refTable.move()
 	im.alloc.end = max(im.alloc.end, (table+clusters)<<g.clusterBits)
 	return table + clusters, nil
+}
+
+// counted reports whether there are refcounts for n clusters.
+func (im *Image) counted(cluster, n int64) bool {
+	for bi := cluster >> im.g.refBlockBits; bi<<im.g.refBlockBits < cluster+n; bi++ {
+		if bi >= int64(len(im.refTable)) || !im.hasBlock(bi) {
+			return false
+		}
+	}
+	return true
 }
 
 // lastUsed is the last cluster with a refcount that is not 0.

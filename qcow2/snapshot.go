@@ -39,7 +39,7 @@ func readSnapshots(f File, h *header) ([]snapshot, error) {
 	if h.snapshotCount == 0 {
 		return nil, nil
 	}
-	r := newTableReader(f, h)
+	r := newTableReader(f, h, maxSnapshotBytes)
 	var list []snapshot
 	for i := range h.snapshotCount {
 		s, err := readSnapshot(r, h.size)
@@ -72,9 +72,50 @@ func (im *Image) snapshotL1(s *snapshot) ([]uint64, error) {
 	return l1, nil
 }
 
-// newTableReader reads the snapshot table, as much as there may be.
-func newTableReader(f File, h *header) io.Reader {
-	return bufio.NewReaderSize(io.LimitReader(&fileReader{f, int64(h.snapshots)}, maxSnapshotBytes), 16<<10)
+// tableReader reads a snapshot table in order, up to a bound.
+type tableReader struct {
+	src  *fileReader
+	buf  *bufio.Reader // of src
+	left int64         // bytes
+}
+
+func newTableReader(f File, h *header, most int64) *tableReader {
+	src := &fileReader{f, int64(h.snapshots)}
+	return &tableReader{src, bufio.NewReaderSize(src, 16<<10), most}
+}
+
+func (r *tableReader) Read(p []byte) (int, error) {
+	if r.left <= 0 {
+		return 0, io.EOF
+	}
+	n, err := r.buf.Read(p[:min(int64(len(p)), r.left)])
+	r.left -= int64(n)
+	return n, err
+}
+
+// skip leaves n bytes out.
+func (r *tableReader) skip(n int64) error {
+	if n > r.left {
+		r.left = 0
+		return io.ErrUnexpectedEOF
+	}
+	r.left -= n
+	ready := min(n, int64(r.buf.Buffered()))
+	r.src.off += n - ready // none, unless the buffer is empty then
+	_, err := r.buf.Discard(int(ready))
+	return err
+}
+
+// skip reads n bytes and drops them.
+func skip(r io.Reader, n int64) error {
+	switch t, ok := r.(*tableReader); {
+	case n <= 0:
+		return nil // io.CopyN would take a buffer for it
+	case ok:
+		return t.skip(n)
+	}
+	_, err := io.CopyN(io.Discard, r, n)
+	return err
 }
 
 // readSnapshot decodes the next record. Disk size is that of a snapshot which

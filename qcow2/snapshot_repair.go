@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 )
 
@@ -38,9 +39,14 @@ func readDamaged(f File, h *header) (list []snapshot, t snapshotTable) {
 		}, "Discarding %d overhanging snapshots", over)
 		count = maxSnapshots
 	}
-	r := newTableReader(f, h)
+	// What counts is how large the table is without what it loses.
+	r, size := newTableReader(f, h, math.MaxInt32), int64(0)
 	for i := range count {
 		s, err := readSnapshot(r, h.size)
+		size += (s.record - max(0, s.extra-maxSnapshotExtra) + 7) &^ 7
+		if err == nil && size > maxSnapshotBytes {
+			err = io.ErrUnexpectedEOF
+		}
 		if s.extra > maxSnapshotExtra {
 			lose(&t.cut, 1, longEntry(&s, i), "Discarding too much extra metadata in snapshot table entry %d (%d > %d)", i, s.extra, maxSnapshotExtra)
 		}
@@ -125,13 +131,4 @@ func (im *Image) checkSnapshotTable(o *CheckOptions, res *CheckResult) error {
 	im.snapTable = snapshotTable{}
 	res.CorruptionsFixed += wrong
 	return nil
-}
-
-// skip reads n bytes and drops them.
-func skip(r io.Reader, n int64) error {
-	if n <= 0 {
-		return nil // io.CopyN would take a buffer for it
-	}
-	_, err := io.CopyN(io.Discard, r, n)
-	return err
 }

@@ -1,6 +1,7 @@
 package qcow2
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"os"
@@ -140,5 +141,55 @@ func TestIncompleteSnapshot(t *testing.T) {
 	l.check("disk")
 	if out := l.run("qemu-img", "snapshot", "-l", "disk"); !strings.Contains(out, " s ") {
 		t.Errorf("the snapshot is gone: %s", out)
+	}
+}
+
+// TestRepairKeepsSnapshotsThatFit repairs a table that is too large for as long as one of its
+// records has too much extra data: only what does not fit without that is dropped.
+func TestRepairKeepsSnapshotsThatFit(t *testing.T) {
+	f := newImage(t, CreateOptions{})
+	im, err := Open(f, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"one", "two", "three"} {
+		if _, err := im.CreateSnapshot(SnapshotOptions{Name: name}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	table, first, second := int64(im.hdr.snapshots), im.snaps[0].record, im.snaps[1].record
+	if err := im.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f = f.reopened()
+	// The second record becomes longer than a table may be, and the third lies behind it.
+	const extra = maxSnapshotBytes
+	record := bytes.Clone(f.data[table+first : table+first+second])
+	rest := bytes.Clone(f.data[table+first+second : table+first+second+72])
+	at := int64(len(f.data))
+	f.data = append(f.data, make([]byte, extra+64*kib)...)
+	copy(f.data[at:], f.data[table:table+first])
+	binary.BigEndian.PutUint32(record[36:], extra)
+	copy(f.data[at+first:], record[:snapshotMinSize+snapshotExtra])
+	names := record[snapshotMinSize+snapshotExtra:]
+	copy(f.data[at+first+snapshotMinSize+extra:], names)
+	copy(f.data[(at+first+snapshotMinSize+extra+int64(len("2two"))+7)&^7:], rest)
+	binary.BigEndian.PutUint64(f.data[hdrSnapshots+4:], uint64(at))
+	if im, err = Open(f, Options{ForRepair: true}); err != nil {
+		t.Fatal(err)
+	}
+	defer im.Close()
+	if _, err := im.Check(CheckOptions{Repair: RepairAll}); err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	for _, s := range im.Snapshots() {
+		left = append(left, s.Name)
+	}
+	if got := strings.Join(left, " "); got != "one two three" {
+		t.Errorf("left are %q", got)
+	}
+	if res, err := im.Check(CheckOptions{}); err != nil || !res.Clean() {
+		t.Errorf("after the repair: %+v, %v", res, err)
 	}
 }

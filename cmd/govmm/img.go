@@ -24,13 +24,15 @@ manual page of one.
 There is one difference: images that are made are qcow2 unless -f or -O says
 otherwise, and raw if the program is called by the name qemu-img (a link will do).
 
-Disks may be exports of NBD servers (nbd://HOST/EXPORT, nbd+unix:///EXPORT?socket=PATH).
+Disks may be exports of NBD servers (nbd://HOST/EXPORT, nbd+unix:///EXPORT?socket=PATH),
+over TLS by --object tls-creds-x509,id=ID,dir=DIR and --image-opts
+driver=nbd,host=HOST,port=PORT,tls-creds=ID.
 
 Refused are formats other than qcow2, raw, luks and null-co, protocols other than
-file, nbd and blkdebug, the drivers that filter or combine disks (quorum, throttle,
-copy-on-read and the like) but compress, TLS to servers, node names, objects that are
-no secrets, and -T for traces. convert -C and bench -i are accepted; how the data
-moves is the same with and without.
+file, nbd and blkdebug, the drivers that filter or combine disks (quorum, throttle and
+the like) but compress and copy-on-read, pre-shared keys to servers, node names,
+objects that are neither secrets nor certificates, and -T for traces. convert -C and
+bench -i are accepted; how the data moves is the same with and without.
 
 Where qemu-img stops without need, this goes on: check works on an image whose
 backing file is missing or whose bitmaps are broken, a failed create keeps the file

@@ -219,7 +219,7 @@ func TestOpenErrors(t *testing.T) {
 		{Spec{Path: at.join("raw")}, ErrFormat, "that a file is raw is never guessed"},
 		{Spec{Path: at.join("empty")}, ErrFormat, "not a qcow2 image"},
 		{Spec{Path: at.join("raw"), Format: FormatQCOW2}, qcow2.ErrFormat, "raw"},
-		{Spec{Path: at.path, Format: FormatRaw, ReadOnly: true}, nil, "neither a regular file nor a block device"},
+		{Spec{Path: at.path, Format: FormatRaw, ReadOnly: true}, nil, "neither a regular file nor a device with a size"},
 		{Spec{Path: at.join("raw"), Format: "vdi"}, ErrFormat, `"vdi"`},
 	} {
 		d, err := Open(tt.spec)

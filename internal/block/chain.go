@@ -23,8 +23,18 @@ type chain struct {
 // atTop reports whether the last file seen is the one that the spec names.
 func (c *chain) atTop() bool { return len(*c.seen) == c.under+1 }
 
-// open opens path as the next file of the chain.
-func (c *chain) open(path, format string, readOnly bool) (d Device, err error) {
+// open opens path as the next file of the chain, with what filters it.
+func (c *chain) open(path, format string, readOnly bool) (Device, error) {
+	filter := c.spec.CopyOnRead && len(*c.seen) == c.under
+	d, err := c.openDisk(path, format, readOnly)
+	if err != nil || !filter {
+		return d, err
+	}
+	return copyOnRead(d), nil
+}
+
+// openDisk is open without a filter.
+func (c *chain) openDisk(path, format string, readOnly bool) (d Device, err error) {
 	if format == FormatNull {
 		return newNull(c.spec.Size, readOnly), nil
 	}

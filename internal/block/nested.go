@@ -141,11 +141,15 @@ func newPart(d Device, w *Window, readOnly bool, debug *blkdebug.Debug) (*part, 
 	return p, nil
 }
 
-// Below returns the disk that a raw one is in, and where it begins there; itself for any other.
+// Below returns the disk that a raw one is in, and where it begins there, or the one that a
+// filter is for; itself for any other.
 func Below(d Device) (below Device, base int64) {
-	if p, ok := d.(*part); ok {
-		below, base = Below(p.d)
-		return below, base + p.base
+	switch d := d.(type) {
+	case *part:
+		below, base = Below(d.d)
+		return below, base + d.base
+	case *copying:
+		return Below(d.Device)
 	}
 	return d, 0
 }

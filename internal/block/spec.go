@@ -102,6 +102,8 @@ type Spec struct {
 	Filter bool
 	// Compress has all clusters compressed that are written to a qcow2 image.
 	Compress bool
+	// CopyOnRead has what is read from backing files written to the disk.
+	CopyOnRead bool
 	// Take and Unshare are permissions that a file is locked for beside those that are needed.
 	Take, Unshare qcow2.Permission
 	// Debug injects faults into the topmost file of the chain. DebugConfig names a
@@ -270,6 +272,8 @@ func (s *Spec) validate() error {
 	switch {
 	case s.Path == "" && s.Storage == nil:
 		return fmt.Errorf("disk without a path")
+	case s.CopyOnRead && s.ReadOnly:
+		return optionErrorf("Block node is read-only")
 	case s.ForceShare && !s.ReadOnly:
 		return fmt.Errorf("disk %q: force-share=on can only be used with readonly=on", s.Path)
 	case s.Window != nil && s.Format != FormatRaw:

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -47,7 +46,7 @@ func disk(t *testing.T) {
 // TestResolve opens what the options name, and knows it by QEMU's name for it.
 func TestResolve(t *testing.T) {
 	disk(t)
-	secrets := Secrets{"s": "tell"}
+	objects := &Objects{Secrets: Secrets{"s": "tell"}}
 	for _, tt := range []struct{ options, path, format, name, full string }{
 		{"driver=qcow2,file.filename=raw", "raw", "qcow2", "raw", ""},
 		{"file.filename=raw", "raw", "raw", "raw", ""},
@@ -71,7 +70,7 @@ func TestResolve(t *testing.T) {
 			t.Errorf("%s: %v", tt.options, err)
 			continue
 		}
-		s, err := tree.Resolve(secrets)
+		s, err := tree.Resolve(objects)
 		if err != nil {
 			t.Errorf("%s: %v", tt.options, err)
 			continue
@@ -149,7 +148,7 @@ func TestRefused(t *testing.T) {
 		"driver=qcow2,file.filename=raw,backing.driver=qcow2,backing.foo=3": "Could not open backing file: Block format 'qcow2' does not support the option 'foo'",
 		"driver=qcow2,file.filename=raw,data-file.foo=3":                    "Must specify either driver or file",
 	} {
-		if _, err := ParseOptions(options).Resolve(Secrets{}); err == nil || err.Error() != want {
+		if _, err := ParseOptions(options).Resolve(NewObjects()); err == nil || err.Error() != want {
 			t.Errorf("%s: %v, want %s", options, err, want)
 		}
 	}
@@ -159,28 +158,6 @@ func TestRefused(t *testing.T) {
 	for _, name := range []string{"http://x", "nbd:x", "blkdebug:x", "json:{", "json:[]"} {
 		if _, err := ParseName(name); err == nil {
 			t.Errorf("%s is accepted", name)
-		}
-	}
-}
-
-// TestSecrets takes passphrases from the command line and from files.
-func TestSecrets(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "key")
-	if err := os.WriteFile(file, []byte("from, file"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s := make(Secrets)
-	for _, object := range []string{"secret,id=a,data=x,,y", "qom-type=secret,id=b,format=base64,data=dGVsbA==", "secret,id=c,file=" + file} {
-		if err := s.Add(object); err != nil {
-			t.Errorf("%s: %v", object, err)
-		}
-	}
-	if s["a"] != "x,y" || s["b"] != "tell" || s["c"] != "from, file" {
-		t.Errorf("%q", s)
-	}
-	for _, object := range []string{"", "foo", "secret", "secret,id=x", "secret,id=x,data=a,file=b", "secret,id=x,file=/none", "secret,id=x,data=%,format=base64", "secret,id=x,data=a,foo=b"} {
-		if err := s.Add(object); err == nil {
-			t.Errorf("%s is accepted", object)
 		}
 	}
 }

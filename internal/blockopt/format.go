@@ -64,11 +64,11 @@ func (r *resolver) key(s *Source, at func(string) string, name string, strong ma
 		return nil
 	}
 	strong[name] = spelled
-	if r.secrets == nil {
+	if r.objects == nil || r.objects.Locked {
 		return nil
 	}
 	var err error
-	s.Spec.Secret, err = r.secrets.Get(id)
+	s.Spec.Secret, err = r.objects.Secrets.Get(id)
 	return err
 }
 
@@ -126,25 +126,31 @@ func (r *resolver) dataFile(s *Source, at func(string) string) error {
 	return nil
 }
 
-// compress takes the options of what compresses the writes to the disk under it.
-func (r *resolver) compress(branch string) (*Source, error) {
+// filter takes the options of a driver that stands over the disk under it, and does
+// something with what is read or written.
+func (r *resolver) filter(branch, driver string) (*Source, error) {
 	at := func(name string) string { return join(branch, name) }
 	s, err := r.disk(at("file"))
 	if err != nil {
 		return nil, err
 	}
-	if s.Protocol != "" || s.Spec.Format != block.FormatQCOW2 {
+	switch {
+	case driver == "copy-on-read":
+		s.Spec.CopyOnRead = true
+	case s.Protocol != "" || s.Spec.Format != block.FormatQCOW2:
 		return nil, errors.New("Compression is not supported by the format under the driver 'compress'")
+	default:
+		s.Spec.Compress = true
 	}
-	s.Spec.Compress, s.Protocol, s.Name = true, "compress", ""
-	s.Full = map[string]any{"driver": "compress", "file": s.options}
+	s.Protocol, s.Name = driver, ""
+	s.Full = map[string]any{"driver": driver, "file": s.options}
 	s.options = s.Full
 	if err := r.generic(s, at); err != nil {
 		return nil, err
 	}
 	for _, name := range r.rest.Names() {
 		if branch == "" || strings.HasPrefix(name, branch+".") {
-			return nil, fmt.Errorf("Block format 'compress' does not support the option '%s'", strings.TrimPrefix(strings.TrimPrefix(name, branch), "."))
+			return nil, fmt.Errorf("Block format '%s' does not support the option '%s'", driver, strings.TrimPrefix(strings.TrimPrefix(name, branch), "."))
 		}
 	}
 	return s, nil

@@ -1,6 +1,7 @@
 package blockopt
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -14,7 +15,7 @@ import (
 // remoteOptions are the options of driver nbd.
 var remoteOptions = []string{
 	"server.type", "server.path", "server.host", "server.port", "path", "host", "port", "export",
-	"x-dirty-bitmap", "open-timeout", "reconnect-delay", "filename",
+	"x-dirty-bitmap", "open-timeout", "reconnect-delay", "filename", "tls-creds", "tls-hostname",
 }
 
 // remoteName sets the options that the name of an export stands for.
@@ -121,6 +122,13 @@ func (r *resolver) remote(s *Source, at func(string) string) (map[string]any, er
 		}
 		*to = time.Duration(n) * time.Second
 	}
+	creds, name := take("tls-creds"), take("tls-hostname")
+	if creds != "" {
+		var err error
+		if t.TLS, err = r.tls(creds, name, host); err != nil {
+			return nil, err
+		}
+	}
 	full := map[string]any{"driver": "nbd", "server": server}
 	if oldPath != "" || oldHost != "" {
 		full = map[string]any{"driver": "nbd"}
@@ -130,11 +138,29 @@ func (r *resolver) remote(s *Source, at func(string) string) (map[string]any, er
 			}
 		}
 	}
-	if t.Export != "" {
-		full["export"] = t.Export
+	for name, value := range map[string]string{"export": t.Export, "tls-creds": creds, "tls-hostname": name} {
+		if value != "" {
+			full[name] = value
+		}
 	}
 	s.Spec.Path = t.Name()
 	s.Spec.Storage = &block.Spec{Format: block.FormatNBD, Path: s.Spec.Path, Remote: nbdclient.New(t)}
 	s.Name = s.Spec.Path
 	return full, nil
+}
+
+// tls is how a connection is made secure with the credentials of an id. name is that of the
+// server's certificate; "": the host's.
+func (r *resolver) tls(id, name, host string) (*tls.Config, error) {
+	if r.objects == nil {
+		return nil, fmt.Errorf("No TLS credentials with id '%s'", id)
+	}
+	c, err := r.objects.TLS(id, false)
+	if err != nil {
+		return nil, err
+	}
+	if name == "" {
+		name = host
+	}
+	return nbdclient.LoadTLS(c.Dir, c.Verify, name)
 }

@@ -1,6 +1,8 @@
 package blockopt
 
 import (
+	"crypto/aes"
+	"crypto/cipher"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -12,62 +14,95 @@ import (
 // Secrets are passphrases by their ids.
 type Secrets map[string]string
 
-// Add makes the object that --object describes. Only secrets are known:
-// secret,id=ID with data=TEXT or file=NAME, and format=raw or base64.
-func (s Secrets) Add(object string) error {
-	list := Split(object)
-	if len(list) == 0 {
-		return errors.New("Parameter 'qom-type' is missing")
+// decode takes the properties of a secret: data=TEXT or file=NAME, format=raw or base64
+// and, where that is encrypted with another secret, keyid and iv.
+func (s Secrets) decode(p *properties, id string) (string, error) {
+	var errs []error
+	take := func(name string) (string, bool) {
+		v, ok, err := p.text(name)
+		errs = append(errs, err)
+		return v, ok
 	}
-	kind := list[0].Name
-	if kind == "qom-type" {
-		kind = list[0].Value
-	}
-	if err := checkType(kind); err != nil {
-		return err
-	}
-	var id, data, file, format string
-	for _, o := range list[1:] {
-		switch o.Name {
-		case "id":
-			id = o.Value
-		case "data":
-			data = o.Value
-		case "file":
-			file = o.Value
-		case "format":
-			format = o.Value
-		default:
-			return fmt.Errorf("Parameter '%s' is unexpected", o.Name)
+	data, given := take("data")
+	file, named := take("file")
+	format, err := p.one("format", "raw", "base64")
+	errs = append(errs, err)
+	key, encrypted := take("keyid")
+	iv, _ := take("iv")
+	for _, err := range append(errs, p.finish(id)) {
+		if err != nil {
+			return "", err
 		}
 	}
 	switch {
-	case id == "":
-		return errors.New("Parameter 'id' is missing")
-	case data != "" && file != "":
-		return errors.New("'file' and 'data' are mutually exclusive")
-	case file != "":
+	case given && named:
+		return "", errors.New("'file' and 'data' are mutually exclusive")
+	case named:
 		b, err := os.ReadFile(file)
 		if err != nil {
-			return fmt.Errorf("Unable to read %s: Failed to open file “%s”: %s", file, file, sentence(err))
+			return "", fmt.Errorf("Unable to read %s: Failed to open file “%s”: %s", file, file, sentence(err))
 		}
 		data = string(b)
-	case data == "":
-		return errors.New("Either 'file' or 'data' must be provided")
+	case !given:
+		return "", errors.New("Either 'file' or 'data' must be provided")
 	}
-	switch format {
-	case "", "raw":
-	case "base64":
-		b, err := base64.StdEncoding.DecodeString(data)
-		if err != nil {
-			return errors.New("Invalid base64 data")
+	if encrypted {
+		return s.decrypt(data, format, key, iv)
+	}
+	if format == "base64" {
+		b, err := decodeBase64(data)
+		return string(b), err
+	}
+	return data, nil
+}
+
+// decrypt returns what is encrypted by AES-256-CBC with the padding of PKCS #7.
+func (s Secrets) decrypt(data, format, keyID, iv string) (string, error) {
+	key, err := s.Get(keyID)
+	switch {
+	case err != nil:
+		return "", err
+	case len(key) != 32:
+		return "", errors.New("Key should be 32 bytes in length")
+	case iv == "":
+		return "", errors.New("IV is required to decrypt secret")
+	}
+	start, err := decodeBase64(iv)
+	if err == nil && len(start) != aes.BlockSize {
+		err = fmt.Errorf("IV should be %d bytes in length not %d", aes.BlockSize, len(start))
+	}
+	if err != nil {
+		return "", err
+	}
+	text := []byte(data)
+	if format == "base64" {
+		if text, err = decodeBase64(data); err != nil {
+			return "", err
 		}
-		data = string(b)
-	default:
-		return fmt.Errorf("Parameter 'format' does not accept value '%s'", format)
 	}
-	s[id] = data
-	return nil
+	if len(text) == 0 || len(text)%aes.BlockSize != 0 {
+		return "", fmt.Errorf("Length %d must be a multiple of block size %d", len(text), aes.BlockSize)
+	}
+	block, err := aes.NewCipher([]byte(key))
+	if err != nil {
+		return "", err
+	}
+	cipher.NewCBCDecrypter(block, start).CryptBlocks(text, text)
+	n := int(text[len(text)-1])
+	if n > aes.BlockSize {
+		return "", fmt.Errorf("Incorrect number of padding bytes (%d) found on decrypted data", n)
+	}
+	return string(text[:len(text)-n]), nil
+}
+
+// decodeBase64 puts up with lines and with padding that is missing.
+func decodeBase64(s string) ([]byte, error) {
+	s = strings.TrimRight(strings.ReplaceAll(s, "\n", ""), "=")
+	b, err := base64.RawStdEncoding.DecodeString(s)
+	if err != nil {
+		return nil, errors.New("Base64 data contains invalid characters")
+	}
+	return b, nil
 }
 
 // Get returns a passphrase.

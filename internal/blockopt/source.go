@@ -48,15 +48,15 @@ func (s *Source) NewDebug(log func(string)) *blkdebug.Debug {
 }
 
 // Resolve says what the options open; a format that they do not name is guessed by
-// the file's first bytes. What is not known is an error; but without secrets, for who
-// opens nothing that is encrypted, ids of passphrases are not looked up.
-func (t *Tree) Resolve(secrets Secrets) (*Source, error) {
-	r := &resolver{rest: t.Clone(), secrets: secrets}
+// the file's first bytes. What is not known is an error; but without objects (nil), or
+// where they are locked, ids of passphrases are not looked up.
+func (t *Tree) Resolve(objects *Objects) (*Source, error) {
+	r := &resolver{rest: t.Clone(), objects: objects}
 	s, err := r.disk("")
 	if err != nil {
 		return nil, err
 	}
-	s.Spec.Names = &names{secrets}
+	s.Spec.Names = &names{objects}
 	if s.Spec.Format != "" {
 		return s, nil
 	}
@@ -82,7 +82,7 @@ func (s *Source) Driver() string {
 type resolver struct {
 	named   string // QEMU's name for the last disk that another one is in
 	rest    *Tree
-	secrets Secrets
+	objects *Objects
 }
 
 // disk takes the options of a disk, whose names begin with branch and a dot. What is
@@ -102,14 +102,16 @@ func (r *resolver) disk(branch string) (*Source, error) {
 	case "nbd":
 		s.Spec.Format, s.Protocol = block.FormatRaw, driver
 		r.remoteToFile(at)
-	case "compress":
-		return r.compress(branch)
+	case "compress", "copy-on-read":
+		return r.filter(branch, driver)
 	case "blkdebug":
 		if r.rest.Get(at("file.driver")) == driver { // as part of the name
 			r.rest.take(at("file.driver"))
 			r.rest.rename(at("file.image.filename"), at("image.filename"))
 			r.rest.rename(at("file.config"), at("config"))
 		}
+		r.rest.rename(at("filename"), at("image.filename")) // a name alone is that of the image
+		r.rest.rename(at("file.filename"), at("image.filename"))
 		s.Spec.Format, s.Protocol = block.FormatRaw, driver
 		below := r.branch(branch)
 		below.move(at("file"))
@@ -174,7 +176,7 @@ func (r *resolver) below(branch string) (*Source, error) {
 }
 
 // names finds what the names of backing files stand for.
-type names struct{ secrets Secrets }
+type names struct{ objects *Objects }
 
 // Named implements block.Names.
 func (n *names) Named(name, format string) (*block.Spec, error) {
@@ -185,7 +187,7 @@ func (n *names) Named(name, format string) (*block.Spec, error) {
 	if format != "" {
 		tree.Set("driver", format)
 	}
-	s, err := tree.Resolve(n.secrets)
+	s, err := tree.Resolve(n.objects)
 	if err != nil {
 		return nil, err
 	}

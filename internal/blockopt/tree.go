@@ -109,7 +109,19 @@ func ParseName(name string) (*Tree, error) {
 		if !ok {
 			return nil, errors.New("blkdebug requires both config file and image path")
 		}
-		t := NewTree(Option{"file.driver", "blkdebug"}, Option{"file.image.filename", file})
+		named, err := ParseName(file)
+		if err != nil {
+			return nil, err
+		}
+		t := NewTree(Option{"file.driver", "blkdebug"})
+		for _, name := range named.Names() {
+			inner := strings.TrimPrefix(name, "file.")
+			if strings.HasPrefix(file, "json:") { // which may name a format
+				inner = name
+			}
+			named.rename(name, "file.image."+inner)
+		}
+		t.Add(named)
 		if config != "" {
 			t.Set("file.config", config)
 		}

@@ -93,7 +93,7 @@ func commands() []*command {
  -d  discard mode: ignore or unmap
  -U  though others may be writing
  -o  options of the image's driver
- -C  copy what is read from the backing file (not supported)
+ -C  keep what is read from backing files
  -k, -i  mode of asynchronous I/O
 `},
 		{name: "close", alias: "c", line: "close the current open file", run: (*Session).closeCommand},

@@ -94,14 +94,10 @@ func zeroesFast(im *qcow2.Image, off, n int64) (bool, error) {
 
 // writeCompressed writes whole clusters in compressed form.
 func (d *disk) writeCompressed(p []byte, off int64) error {
-	im, ok := d.dev.(*qcow2.Image)
-	switch {
-	case off > d.dev.Size()-int64(len(p)):
+	if off > d.dev.Size()-int64(len(p)) {
 		return syscall.EIO
-	case !ok:
-		return syscall.ENOTSUP
 	}
-	return d.durably(false, im.WriteCompressed(p, off))
+	return d.durably(false, block.WriteCompressed(d.dev, p, off))
 }
 
 // below is the image itself, or the one that a raw disk is in.

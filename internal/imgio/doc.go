@@ -6,9 +6,7 @@
 // A Session is one open image with its requests in progress; Main is the
 // command-line program around it.
 //
-// Refused with a message are the machine's state (-b), copy-on-read (-C) and
-// preallocation by truncate. The mode of asynchronous I/O (-i, -k) is checked,
-// and then left to package qcow2.
+// The mode of asynchronous I/O (-i, -k) is checked, and then left to package qcow2.
 //
 // A Session belongs to one goroutine. Asynchronous requests run on others, but
 // report on that one, while a command waits or the next one runs.

@@ -16,12 +16,14 @@ const Usage = `Usage: %[1]s [OPTIONS]... [-c STRING]... [file]
 Exercises a disk image by commands, from -c or from the standard input.
 
       --image-opts     the file is given by options, such as driver=raw,file.filename=x
-      --object OBJECT  a passphrase: secret,id=NAME,data=TEXT or secret,id=NAME,file=FILE
+      --object OBJECT  a passphrase: secret,id=NAME,data=TEXT or secret,id=NAME,file=FILE; or TLS
+                       credentials: tls-creds-x509,id=NAME,dir=DIR; or the same as JSON
   -c, --cmd STRING     carry out a command; may be repeated
   -f, --format FMT     format of the image: qcow2, raw or luks
   -r, --read-only      open for reading only
   -s, --snapshot       write to a temporary image on top
   -n, --nocache        bypass the host's cache, as -t none does
+  -C, --copy-on-read   keep what is read of backing files
   -m, --misalign       misalign buffers for direct I/O
   -k, --native-aio     mode of asynchronous I/O: that of the kernel
   -i, --aio=MODE       mode of asynchronous I/O: threads, native or io_uring
@@ -54,7 +56,7 @@ var programOptions = []getopt.Option{
 // exit status: 1 if anything failed.
 func Main(name, version string, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	s := NewSession(name, stdout, stderr)
-	s.Secrets = make(blockopt.Secrets)
+	s.Objects = blockopt.NewObjects()
 	fail := func(err error) int {
 		s.complain("%v", err)
 		return 1
@@ -88,7 +90,7 @@ func Main(name, version string, args []string, stdin io.Reader, stdout, stderr i
 		case optImageOptions:
 			s.ImageOptions = true
 		case optObject:
-			if err := s.Secrets.Add(x.value); err != nil {
+			if err := s.Objects.Add(x.value); err != nil {
 				return fail(err)
 			}
 		case 'T':

@@ -56,7 +56,7 @@ func (s *Session) Repair(_, line string) {
 const qemuIO = "qemu-io"
 
 func (s *Session) openDisk(o *openOptions) (*disk, error) {
-	t, err := o.resolve(s.Secrets)
+	t, err := o.resolve(s.Objects)
 	if err != nil {
 		return nil, err
 	}

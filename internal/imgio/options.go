@@ -24,6 +24,7 @@ type openOptions struct {
 	cache    cacheMode
 	ignore   bool // discard does nothing
 	native   bool // asynchronous I/O of the kernel
+	copy     bool // what is read of backing files is kept
 }
 
 // cacheMode is what the name of a cache mode stands for.
@@ -51,7 +52,7 @@ func (o *openOptions) set(x flag) (known bool, err error) {
 	case 'n':
 		o.cache = cacheMode{direct: true}
 	case 'C':
-		return true, refuse("copy-on-read is not supported")
+		o.copy = true
 	case 'r':
 		o.readOnly = true
 	case 'U':
@@ -93,7 +94,7 @@ type target struct {
 }
 
 // resolve turns options into what to open.
-func (o *openOptions) resolve(secrets blockopt.Secrets) (*target, error) {
+func (o *openOptions) resolve(objects *blockopt.Objects) (*target, error) {
 	tree := blockopt.NewTree()
 	if o.name != "" {
 		named, err := blockopt.ParseName(o.name)
@@ -112,12 +113,15 @@ func (o *openOptions) resolve(secrets blockopt.Secrets) (*target, error) {
 			tree.Default(name, "on")
 		}
 	}
-	s, err := tree.Resolve(secrets)
+	s, err := tree.Resolve(objects)
 	if err != nil {
 		return nil, err
 	}
 	t := &target{s, !o.ignore && !s.KeepDiscarded || s.Discard}
+	s.Spec.CopyOnRead = s.Spec.CopyOnRead || o.copy
 	switch {
+	case o.copy && o.readOnly:
+		return nil, refuse("Can't use copy-on-read on read-only device")
 	case s.Spec.ReadOnly && !o.readOnly:
 		return nil, refuse("Block node is read-only")
 	case s.Spec.ForceShare && !s.Spec.ReadOnly:

@@ -209,6 +209,11 @@ func scripts() []script {
 		// Files that are no disks.
 		one("", "open -r -o driver=file,filename=.", "open -o driver=file,filename=.", "open -r -o driver=host_device,filename=.", "open -r -o driver=host_cdrom,filename=raw",
 			"open -r -o driver=file,filename=/dev/null,locking=off"),
+		// Character devices are disks, of a size if they have one.
+		one("", "open -r -o driver=host_device,filename=/dev/null,locking=off", "length", "read 0 512", "close",
+			"open -o driver=host_device,filename=/dev/null,locking=off", "length", "write 0 512", "close", "open -o driver=host_cdrom,filename=/dev/null,locking=off"),
+		one("-f raw /dev/null", "length", "info"),
+		one("-f raw -r /dev/zero", "length", "read 0 512"),
 		// What stands over a disk.
 		one("", "open -o driver=compress,file.driver=qcow2,file.file.filename=a", "write -P 7 0 64k", "write -P 8 96k 64k", "write -P 9 1000010 10", "read -P 7 0 64k", "read -P 9 1000010 10",
 			"read -P 0 64k 32k", "read -P 8 96k 64k", "write -P 3 8190k 2k", "read -P 3 8190k 2k", "close", "open -o driver=qcow2 a", "read -P 9 1000010 10", "read -P 3 8190k 2k"),
@@ -232,6 +237,19 @@ func scripts() []script {
 		one("-s --image-opts driver=qcow2,file.driver=raw,file.file.filename=a", "write -P 3 0 64k", "read -P 3 0 64k", "map", "close", "open driver=qcow2,file.filename=a", "read -P 0 0 64k"),
 		one("-s --image-opts driver=raw,file.driver=qcow2,file.file.filename=a", "write -P 3 0 64k", "read -P 3 0 64k", "close", "open driver=qcow2,file.filename=a", "read -P 0 0 64k"),
 		one("", "open -o driver=qcow2,lazy-refcounts=on v2", "open -o driver=qcow2,lazy-refcounts=on a", "write 0 64k", "info", "reopen -o lazy-refcounts=off", "write 64k 64k", "info"),
+		// What is read of backing files is kept, in whole clusters.
+		one("-C -f qcow2 top", "read -P 0 0 64k", "read -P 3 1040k 1k", "map", "alloc 1M 1M", "read 4M 1", "read 0 0", "write -P 5 2M 64k", "write -c -P 6 3M 64k", "read -P 5 2M 64k", "read -P 6 3M 64k",
+			"discard 1M 64k", "read -P 0 1M 64k", "aio_read 5M 100k", "aio_flush", "write -b 0 512", "read -P 3 1100k 948k", "map", "info", "length"),
+		one("-C -f qcow2 over", "read 999k 25k", "map", "read 0 1M", "map", "truncate 2M", "length"),
+		one("-C -f qcow2 a", "read 0 1k", "map"),
+		one("-C -f qcow2 v2", "read 0 1k", "map"),
+		one("-C -f qcow2 sub", "read 1k 1k", "map"),
+		one("-C -f raw raw", "read 0 64k", "write 0 64k", "map", "truncate 2M", "length"),
+		one("-C -r -f qcow2 top", "length"),
+		one("", "open -C -r top", "open -C -o driver=qcow2 top", "read -P 3 1M 64k", "map"),
+		one("", "open -r -o driver=copy-on-read,file.driver=qcow2 top", "open -o driver=copy-on-read,file.driver=qcow2 top", "read -P 3 1M 64k", "map", "length", "info", "close",
+			"open -o driver=copy-on-read,file.driver=qcow2,foo=1 top"),
+		one("", "open -C -o driver=blkdebug,image.driver=qcow2,inject-error.0.event=cor_write,inject-error.0.sector=2048 top", "read 960k 64k", "read 1M 64k", "map"),
 		// What blkdebug's storage is said to be able to do.
 		one("", "open -o driver=qcow2,file.align=4k blkdebug::a", "write -P 0xa 0x200 0x400", "write -P 0xa 0x20000 0x600", "write -z 0x400 0x20000", "read -P 0xa 0x200 0x200", "read -P 0 0x400 0x20000",
 			"read -P 0xa 0x20400 0x200", "aio_write -z 0x200 0x200", "aio_flush", "read -P 0 0x200 0x200", "discard 0 1M", "map"),
@@ -280,7 +298,7 @@ func TestAgainstQEMU(t *testing.T) {
 			if got.status != want.status {
 				t.Errorf("status %d, want %d", got.status, want.status)
 			}
-			for _, name := range []string{"a", "v2", "small", "top"} {
+			for _, name := range []string{"a", "v2", "small", "top", "over"} {
 				if len(words) == 0 || words[len(words)-1] != name {
 					continue
 				}

@@ -23,8 +23,8 @@ type Session struct {
 	Misalign bool
 	// ImageOptions says that open takes options in place of a name.
 	ImageOptions bool
-	// Secrets are passphrases by the names that options refer to.
-	Secrets blockopt.Secrets
+	// Objects are passphrases and TLS credentials that options refer to.
+	Objects *blockopt.Objects
 
 	mu sync.Mutex // one line of Out at a time
 

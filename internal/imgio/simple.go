@@ -90,7 +90,7 @@ func (s *Session) info(*command, []string) bool {
 	entry := info.ClusterSize * (info.ClusterSize / word)
 	state := (info.Size + entry - 1) / entry * entry
 	s.printf("cluster size: %s\nvm state offset: %s\n", amount(float64(info.ClusterSize)), amount(float64(state)))
-	if _, own := s.disk.dev.(*qcow2.Image); own {
+	if s.disk.driver == block.FormatQCOW2 {
 		s.printf("Format specific information:\n%s", imgtool.Specific(&info))
 	}
 	return true

@@ -34,7 +34,7 @@ func runCommit(t *Tool, a *arguments) (err error) {
 		return err
 	}
 	defer closing(d, &err)
-	im, ok := d.(*qcow2.Image)
+	im, ok := block.Unfiltered(d).(*qcow2.Image)
 	if !ok {
 		return noBacking
 	}

@@ -192,15 +192,15 @@ func (t *Tool) addSource(c *copying, name string, a *arguments, first bool) erro
 	if err != nil {
 		return err
 	}
-	l, err := t.snapshotParameter(a)
+	snapshot, err := t.snapshotParameter(a)
 	if err != nil {
 		return err
 	}
-	if l != nil && first {
-		if len(a.operands) > 2 && l[0].Value == "" {
+	if snapshot != nil && first {
+		if len(a.operands) > 2 && snapshot.Any != "" {
 			return errors.New("No support for concatenating multiple snapshot")
 		}
-		if err := setSnapshot(&s.spec, l); err != nil {
+		if err := setSnapshot(&s.spec, snapshot); err != nil {
 			return err
 		}
 	}
@@ -272,7 +272,7 @@ func (t *Tool) openOutput(c *copying, out string, a *arguments) (block.Device, e
 		return nil, err
 	}
 	if c.secret != "" && s.spec.Secret == "" {
-		s.spec.Secret = t.secrets[c.secret]
+		s.spec.Secret = t.objects.Secrets[c.secret]
 	}
 	return t.openSource(s, o)
 }

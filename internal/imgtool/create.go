@@ -339,7 +339,7 @@ func (t *Tool) secret(id, option string) (string, error) {
 	if id == "" {
 		return "", fmt.Errorf("Parameter '%s' is required for cipher", option)
 	}
-	return t.secrets.Get(id)
+	return t.objects.Secrets.Get(id)
 }
 
 // luksParams are the options about a LUKS header, whose names have a prefix.

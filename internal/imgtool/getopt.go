@@ -25,7 +25,7 @@ func (f *flag) name() string {
 // Flags that many commands have.
 var (
 	flagHelp      = flag{'h', "help", "", "say what the command does"}
-	flagObject    = flag{0, "object", "OBJECT", "a secret, as secret,id=NAME,file=FILE"}
+	flagObject    = flag{0, "object", "OBJECT", "a secret (secret,id=NAME,file=FILE) or TLS credentials (tls-creds-x509,id=NAME,dir=DIR); or the same as JSON"}
 	flagImageOpts = flag{0, "image-opts", "", "FILE is a list of options, not a name"}
 	flagShare     = flag{'U', "force-share", "", "open images also when others write to them"}
 	flagFormat    = flag{'f', "", "FMT", "format of the image"}

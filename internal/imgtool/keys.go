@@ -55,7 +55,7 @@ func (t *Tool) keyChange(v formatValues, prefix string, force bool) (*keyChange,
 		id = v[prefix+"old-secret"]
 	}
 	if c.active || c.byPassphrase {
-		secret, err := t.secrets.Get(id)
+		secret, err := t.objects.Secrets.Get(id)
 		if err != nil {
 			return nil, err
 		}

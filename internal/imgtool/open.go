@@ -7,6 +7,7 @@ import (
 
 	"github.com/govmm/govmm/internal/block"
 	"github.com/govmm/govmm/internal/blockopt"
+	"github.com/govmm/govmm/internal/nbdclient"
 	"github.com/govmm/govmm/qcow2"
 	"github.com/govmm/govmm/qcow2/luks"
 )
@@ -92,6 +93,9 @@ func openError(name string, err error) error {
 	case errors.Is(err, qcow2.ErrSecret):
 		return &restated{fmt.Sprintf("Could not open '%s': Parameter 'encrypt.key-secret' is required for cipher", name), errLocked}
 	}
+	if remote := (*nbdclient.ConnectError)(nil); errors.As(err, &remote) {
+		return &restated{fmt.Sprintf("Could not open '%s': %v", name, remote), err}
+	}
 	why := err
 	if open := (*block.OpenError)(nil); errors.As(err, &open) {
 		why = open.Err // name is there already
@@ -123,11 +127,9 @@ func (t *Tool) locate(name string, imageOpts bool, o openOptions) (source, error
 		tree.Set("driver", o.format)
 	}
 	var err error
-	secrets := t.secrets
-	if o.locked {
-		secrets = nil
-	}
-	if s.opts, err = tree.Resolve(secrets); errors.As(err, new(*fs.PathError)) {
+	objects := *t.objects
+	objects.Locked = o.locked
+	if s.opts, err = tree.Resolve(&objects); errors.As(err, new(*fs.PathError)) {
 		return s, openError(name, err)
 	} else if err != nil {
 		return failed(err)

@@ -51,6 +51,15 @@ var changeScripts = []script{
 		resize --shrink a -- -1M
 		resize a 0
 		resize a foo
+		resize a 8E
+		resize a 9E
+		resize a 7E
+		resize a 16E
+		resize a +8E
+		resize a -8E
+		resize a 9223372036854775807
+		resize a 0x7fffffffffffffff
+		resize a 0x8000000000000000
 		resize --preallocation=foo a 3M
 		resize --preallocation=metadata a 3M
 		info a

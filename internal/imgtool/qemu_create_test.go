@@ -166,6 +166,14 @@ var createScripts = []script{
 		create -f luks --object secret,id=s,data=tell -o key-secret=s,iter-time=10 l 1M
 		info a
 		info l
+		info --object {"qom-type":"secret","id":"s","data":"tell"} a
+		info --object {'qom-type':'secret','id':'1s','data':'tell'} a
+		info --object {"qom-type":"secret","id":"s","data":1} a
+		info --object {"id":"s" a
+		info --object secret,id=1s,data=tell a
+		info --object secret,id=s,data a
+		info --object secret,id=s,data=tell,iv=x,keyid=none a
+		check --object {"qom-type":"secret","id":"s","data":"tell"} --image-opts driver=luks,file.filename=l,key-secret=s
 		check a
 		check l
 		check --object secret,id=s,data=tell --image-opts driver=luks,file.filename=l,key-secret=s

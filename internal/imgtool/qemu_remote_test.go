@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/govmm/govmm/internal/tlstest"
 )
 
 // remoteScripts use an export, whose socket is s and whose name is e.
@@ -18,11 +20,15 @@ var remoteScripts = []script{
 		info --image-opts driver=nbd,server.type=unix,server.path=s,export=e
 		info --image-opts driver=nbd,path=s,export=e
 		info --image-opts driver=raw,file.driver=nbd,file.path=s,file.export=e,size=1M
+		info blkdebug::nbd+unix:///e?socket=s
+		map --output=json blkdebug::nbd+unix:///e?socket=s
+		info blkdebug::json:{"driver":"nbd","path":"s","export":"e"}
 		info nbd+unix:///none?socket=s
 		info nbd+unix:///e?socket=nowhere
 		info nbd+unix:///e
 		info nbd://localhost/e?socket=s
 		info nbd://localhost:1/e
+		info json:{"driver":"nbd","host":-1}
 		info --image-opts driver=nbd
 		info --image-opts driver=nbd,path=s,host=x
 		info --image-opts driver=nbd,port=1
@@ -46,6 +52,18 @@ var remoteScripts = []script{
 		convert -f qcow2 -n -O raw small nbd+unix:///e?socket=s
 		compare -f raw -F qcow2 nbd+unix:///e?socket=s small
 	`},
+	{"exports over TLS", `
+		info --object tls-creds-x509,id=c,dir=PKI --image-opts driver=nbd,path=s,export=e,tls-creds=c,tls-hostname=localhost
+		info --output=json --object {"qom-type":"tls-creds-x509","id":"c","dir":"PKI"} json:{"driver":"nbd","path":"s","export":"e","tls-creds":"c","tls-hostname":"127.0.0.1"}
+		info --object tls-creds-x509,id=c,dir=PKI --image-opts driver=nbd,path=s,export=e,tls-creds=c
+		info --object tls-creds-x509,id=c,dir=PKI --image-opts driver=nbd,path=s,export=e,tls-creds=c,tls-hostname=other
+		info --object tls-creds-x509,id=c,dir=PKI --image-opts driver=nbd,path=s,export=e,tls-creds=none
+		info --object tls-creds-x509,id=c,dir=PKI,endpoint=server --image-opts driver=nbd,path=s,export=e,tls-creds=c
+		info --object secret,id=c,data=x --image-opts driver=nbd,path=s,export=e,tls-creds=c
+		info --image-opts driver=nbd,path=s,export=e
+		convert --object tls-creds-x509,id=c,dir=PKI --image-opts driver=nbd,path=s,export=e,tls-creds=c,tls-hostname=localhost -O qcow2 copy
+		same copy
+	`},
 }
 
 // TestRemoteAgainstQEMU has both work on exports of qemu-nbd, each on its own.
@@ -55,7 +73,12 @@ func TestRemoteAgainstQEMU(t *testing.T) {
 			t.Skipf("%s is not installed (Debian package qemu-utils)", tool)
 		}
 	}
+	pki := tlstest.Credentials(t)
 	for _, s := range remoteScripts {
+		options := []string{"-t", "-e", "8", "-f", "qcow2", "-x", "e"}
+		if strings.Contains(s.name, "TLS") {
+			options = append(options, "--object", "tls-creds-x509,id=t,endpoint=server,dir="+pki, "--tls-creds", "t")
+		}
 		t.Run(s.name, func(t *testing.T) {
 			dirs := []string{t.TempDir(), t.TempDir()}
 			for _, dir := range dirs {
@@ -69,7 +92,7 @@ func TestRemoteAgainstQEMU(t *testing.T) {
 						t.Fatalf("%q: %v %s", words, err, out)
 					}
 				}
-				server := exec.Command("qemu-nbd", "-t", "-e", "8", "-k", filepath.Join(dir, "s"), "-f", "qcow2", "-x", "e", "d")
+				server := exec.Command("qemu-nbd", append(options, "-k", filepath.Join(dir, "s"), "d")...)
 				server.Dir = dir
 				if err := server.Start(); err != nil {
 					t.Fatal(err)
@@ -86,7 +109,7 @@ func TestRemoteAgainstQEMU(t *testing.T) {
 				}
 			}
 			for _, line := range strings.Split(strings.TrimSpace(s.lines), "\n") {
-				line = strings.TrimSpace(line)
+				line = strings.ReplaceAll(strings.TrimSpace(line), "PKI", pki)
 				words := split(line)
 				switch words[0] {
 				case "io":

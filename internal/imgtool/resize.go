@@ -3,7 +3,9 @@ package imgtool
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
+	"syscall"
 
 	"github.com/govmm/govmm/internal/block"
 	"github.com/govmm/govmm/internal/blockopt"
@@ -42,7 +44,10 @@ func runResize(t *Tool, a *arguments) (err error) {
 	case "-":
 		sign, text = -1, text[1:]
 	}
-	n, err := blockopt.ParseSize(text)
+	n, err := blockopt.ParseUnsignedSize(text)
+	if errors.Is(err, syscall.ERANGE) {
+		return fmt.Errorf("Value '%s' is out of range for parameter 'size'", text)
+	}
 	if err != nil {
 		return blockopt.SizeError("size")
 	}
@@ -52,12 +57,15 @@ func runResize(t *Tool, a *arguments) (err error) {
 	}
 	defer closing(d, &err)
 	was := d.Size()
-	size := n
+	size := int64(n) // what is beyond its range counts as below 0
 	if sign != 0 {
-		size = was + sign*n
+		size = was + sign*int64(n)
 	}
 	if size <= 0 {
 		return errors.New("New image size must be positive")
+	}
+	if size > maxSize {
+		return fmt.Errorf("offset(%d) exceeds maximum(%d)", size, int64(maxSize))
 	}
 	if size <= was && mode != qcow2.PreallocateOff {
 		return errors.New("Preallocation can only be used for growing images")
@@ -92,7 +100,11 @@ func resizeDevice(d block.Device, s source, size int64, mode qcow2.Preallocation
 	if !ok {
 		return errors.New("Image format driver does not support resize")
 	}
-	if err := r.ResizeWith(sectors(size), qcow2.ResizeOptions{Preallocation: mode}); err != nil {
+	err := r.ResizeWith(sectors(size), qcow2.ResizeOptions{Preallocation: mode})
+	if errors.Is(err, qcow2.ErrTooLarge) {
+		return errors.New("Failed to grow the L1 table: File too large")
+	}
+	if err != nil {
 		return errors.New(reason(err))
 	}
 	if s.spec.Format == block.FormatRaw && s.spec.Storage == nil && size%sectorSize != 0 {
@@ -110,6 +122,9 @@ func mayResize(im *qcow2.Image) error {
 }
 
 const sectorSize = 512
+
+// maxSize is that of the largest disk that QEMU has, in bytes.
+const maxSize = math.MaxInt64 &^ (1<<30 - 1)
 
 // sectors rounds a size up to whole sectors.
 func sectors(n int64) int64 { return (n + sectorSize - 1) &^ (sectorSize - 1) }

@@ -10,41 +10,24 @@ import (
 	"github.com/govmm/govmm/qcow2"
 )
 
-// snapshotParameter is what -l says: snapshot.id= and snapshot.name=, or one element
-// without a value that may be either. nil: nothing.
-func (t *Tool) snapshotParameter(a *arguments) ([]blockopt.Option, error) {
-	l := a.get("l", "")
-	switch {
-	case !a.has("l"):
+// snapshotParameter is the snapshot that -l describes; nil: none.
+func (t *Tool) snapshotParameter(a *arguments) (*qcow2.SnapshotRef, error) {
+	if !a.has("l") {
 		return nil, nil
-	case !strings.HasPrefix(l, "snapshot."):
-		return []blockopt.Option{{Name: l}}, nil
 	}
-	list := blockopt.Split(l)
-	for _, o := range list {
-		if o.Name != "snapshot.id" && o.Name != "snapshot.name" {
-			t.complain(fmt.Errorf("Invalid parameter '%s'", o.Name))
-			return nil, fmt.Errorf("Failed in parsing snapshot param '%s'", l)
-		}
+	r, err := blockopt.ParseSnapshot(a.get("l", ""))
+	if bad := (*blockopt.SnapshotError)(nil); errors.As(err, &bad) {
+		t.complain(bad.Cause())
 	}
-	return list, nil
+	return r, err
 }
 
 // setSnapshot makes a source the disk of a snapshot.
-func setSnapshot(s *block.Spec, list []blockopt.Option) error {
+func setSnapshot(s *block.Spec, r *qcow2.SnapshotRef) error {
 	if s.Format != block.FormatQCOW2 {
 		return fmt.Errorf("Failed to load snapshot: Block format '%s' used by device '' does not support temporarily loading internal snapshots", s.Format)
 	}
-	for _, o := range list {
-		switch o.Name {
-		case "snapshot.id":
-			s.Snapshot.ID = o.Value
-		case "snapshot.name":
-			s.Snapshot.Name = o.Value
-		default:
-			s.Snapshot = qcow2.SnapshotRef{Any: o.Name}
-		}
-	}
+	s.Snapshot = *r
 	return nil
 }
 

@@ -26,7 +26,7 @@ type Tool struct {
 	// qemu-img.
 	DefaultFormat string
 
-	secrets blockopt.Secrets
+	objects *blockopt.Objects
 }
 
 // command is one of the program's commands.
@@ -116,9 +116,9 @@ func (t *Tool) runCommand(c *command, args []string) error {
 			return fmt.Errorf("Invalid option list: %s", l)
 		}
 	}
-	t.secrets = make(blockopt.Secrets)
+	t.objects = blockopt.NewObjects()
 	for _, s := range a.all("object") {
-		if err := t.secrets.Add(s); err != nil {
+		if err := t.objects.Add(s); err != nil {
 			return err
 		}
 	}

@@ -103,7 +103,11 @@ func (c *conn) serve() {
 	log := c.srv.log().With("client", c.nc.RemoteAddr().String())
 	defer func() { _ = c.raw.Close() }()
 	c.allow(handshakeTime)
-	if err := c.handshake(); err != nil {
+	switch err := c.handshake(); {
+	case errors.Is(err, errAborted): // it has looked at what there is
+		log.Debug("client goes without an export")
+		return
+	case err != nil:
 		log.Info("no export was chosen", "error", err)
 		return
 	}

@@ -77,7 +77,7 @@ func (c *conn) option() error {
 		case nbdproto.OptExportName:
 			return fmt.Errorf("%w: export name before STARTTLS", errProtocol)
 		default:
-			return c.refuse(o, nbdproto.RepErrTLSReqd, "TLS is required")
+			return c.refuse(o, nbdproto.RepErrTLSReqd, fmt.Sprintf("Option %#x not permitted before TLS", o.code))
 		}
 	}
 	switch o.code {
@@ -173,7 +173,7 @@ func (c *conn) startTLS(o optionRequest) error {
 	case len(o.data) != 0:
 		return c.refuse(o, nbdproto.RepErrInvalid, "STARTTLS has no data")
 	case c.srv.TLS == nil:
-		return c.refuse(o, nbdproto.RepErrPolicy, "TLS is not configured")
+		return c.refuse(o, nbdproto.RepErrPolicy, "TLS not configured")
 	case c.secure:
 		return c.refuse(o, nbdproto.RepErrInvalid, "TLS is on already")
 	}

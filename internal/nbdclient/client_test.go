@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -274,6 +275,45 @@ func TestParse(t *testing.T) {
 	for _, name := range []string{"nbd://", "nbd://host?x=1", "nbd+unix:///e", "nbd+unix://host/e?socket=s", "nbd+unix:///e?socket=s&a=b", "nbd:host", "nbdx://host", "x"} {
 		if got, err := nbdclient.Parse(name); err == nil {
 			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
+// TestServerThatGoesInHandshake ends the connection at each byte of the handshake: that is
+// told in QEMU's words, which begin alike whatever the system said.
+func TestServerThatGoesInHandshake(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	defer serve(t, socket, sparse(t, 1<<20))()
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "front"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c := nbdclient.New(nbdclient.Target{Network: "unix", Address: l.Addr().String(), Export: "disk"})
+	for n := int64(0); ; n++ {
+		done := make(chan bool)
+		go func() {
+			defer close(done)
+			front, err := l.Accept()
+			if err != nil {
+				return
+			}
+			back, err := net.Dial("unix", socket)
+			if err == nil {
+				go func() { _, _ = io.Copy(back, front) }()
+				_, _ = io.CopyN(front, back, n)
+				_ = back.Close()
+			}
+			_ = front.Close()
+		}()
+		err := c.Connect()
+		<-done
+		if err == nil {
+			_ = c.Close()
+			break // all of the handshake has come through
+		}
+		if !strings.HasPrefix(err.Error(), "Failed to ") {
+			t.Fatalf("after %d bytes: %v", n, err)
 		}
 	}
 }

@@ -54,25 +54,31 @@ var errLost = errors.New("connection to the NBD server lost")
 func connect(t *Target) (*conn, error) {
 	nc, err := net.Dial(t.Network, t.Address)
 	if err != nil {
-		return nil, &connectError{t.Address, err}
+		return nil, &ConnectError{t.Address, err}
 	}
-	c := &conn{nc: nc, r: bufio.NewReaderSize(nc, 64<<10), waiting: make(map[uint64]*request)}
-	if c.export, err = negotiate(nc, c.r, t); err != nil {
+	h := handshake{nc: nc, r: bufio.NewReaderSize(nc, 64<<10)}
+	e, err := h.negotiate(t)
+	if err != nil {
 		_ = nc.Close()
 		return nil, err
 	}
+	c := &conn{export: e, nc: h.nc, r: h.r, waiting: make(map[uint64]*request)}
 	go c.receive()
 	return c, nil
 }
 
-// connectError is that there is no server, in QEMU's words.
-type connectError struct {
+// ConnectError is that there is no server, in QEMU's words.
+type ConnectError struct {
 	address string
 	err     error
 }
 
-func (e *connectError) Error() string {
+func (e *ConnectError) Error() string {
 	var no syscall.Errno
+	var name *net.DNSError
+	if errors.As(e.err, &name) && name.IsNotFound {
+		return fmt.Sprintf("address resolution failed for %s: Name or service not known", e.address)
+	}
 	if errors.As(e.err, &no) {
 		text := no.Error()
 		return fmt.Sprintf("Failed to connect to '%s': %c%s", e.address, text[0]-'a'+'A', text[1:])
@@ -80,7 +86,7 @@ func (e *connectError) Error() string {
 	return fmt.Sprintf("Failed to connect to '%s': %v", e.address, e.err)
 }
 
-func (e *connectError) Unwrap() error { return e.err }
+func (e *ConnectError) Unwrap() error { return e.err }
 
 // perform sends a request and waits for its answer.
 func (c *conn) perform(r *request) error {

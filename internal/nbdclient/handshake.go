@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
+	"syscall"
 
 	"github.com/govmm/govmm/internal/nbdproto"
 )
@@ -15,7 +17,8 @@ import (
 const maxOptionReply = 32 << 10
 
 var optionNames = map[uint32]string{
-	nbdproto.OptExportName: "export name", nbdproto.OptGo: "go", nbdproto.OptStructuredReply: "structured reply", nbdproto.OptSetMetaContext: "set meta context",
+	nbdproto.OptExportName: "export name", nbdproto.OptList: "list", nbdproto.OptStartTLS: "starttls", nbdproto.OptInfo: "info", nbdproto.OptGo: "go",
+	nbdproto.OptStructuredReply: "structured reply", nbdproto.OptListMetaContext: "list meta context", nbdproto.OptSetMetaContext: "set meta context",
 }
 
 // export is what the handshake tells of an export.
@@ -44,31 +47,66 @@ func (e *OptionError) Error() string {
 
 var be = binary.BigEndian
 
-// negotiate does the handshake.
-func negotiate(nc net.Conn, r *bufio.Reader, t *Target) (e export, err error) {
-	h := handshake{w: nc, r: r}
-	e = export{minBlock: 1, maxBlock: defaultMaxBlock}
+// handshake keeps its first error.
+type handshake struct {
+	nc  net.Conn
+	r   *bufio.Reader
+	err error
+}
+
+// style is what a server makes of a handshake.
+type style int
+
+const (
+	styleOld   style = iota // there are no options
+	styleNew                // EXPORT_NAME is the only one
+	styleFixed              // any may be tried
+)
+
+// start begins the handshake, up to the first option but that which begins TLS. zeroes says
+// that 124 of them follow the answer to EXPORT_NAME.
+func (h *handshake) start(t *Target) (s style, zeroes bool, err error) {
 	if m := h.uint64(); h.err == nil && m != nbdproto.MagicServer {
-		return e, fmt.Errorf("Bad initial magic received: 0x%x", m)
+		return 0, false, fmt.Errorf("Bad initial magic received: 0x%x", m)
 	}
 	switch m := h.uint64(); {
 	case h.err != nil:
-		return e, h.failed()
+		return 0, false, h.failed()
+	case m == nbdproto.MagicOld && t.TLS != nil:
+		return 0, false, errNoTLS
 	case m == nbdproto.MagicOld:
-		if t.Export != "" {
-			return e, errors.New("Server does not support non-empty export names")
-		}
-		e.size = int64(h.uint64())
-		flags := h.uint32()
-		h.bytes(124)
-		e.flags = uint16(flags)
-		return e, h.complete(&e)
+		return styleOld, true, nil
 	case m != nbdproto.MagicOption:
-		return e, fmt.Errorf("Bad server magic received: 0x%x", m)
+		return 0, false, fmt.Errorf("Bad server magic received: 0x%x", m)
 	}
 	flags := h.uint16()
 	h.send(be.AppendUint32(nil, uint32(flags&(nbdproto.HandshakeFixedNewstyle|nbdproto.HandshakeNoZeroes))))
-	if flags&nbdproto.HandshakeFixedNewstyle != 0 {
+	zeroes = flags&nbdproto.HandshakeNoZeroes == 0
+	switch {
+	case flags&nbdproto.HandshakeFixedNewstyle == 0 && t.TLS != nil:
+		return 0, false, errNoTLS
+	case flags&nbdproto.HandshakeFixedNewstyle == 0:
+		return styleNew, zeroes, h.failed()
+	case t.TLS != nil:
+		err = h.startTLS(t.TLS)
+	}
+	return styleFixed, zeroes, errors.Join(err, h.failed())
+}
+
+// negotiate does the handshake, up to the transmission phase.
+func (h *handshake) negotiate(t *Target) (e export, err error) {
+	e = export{minBlock: 1, maxBlock: defaultMaxBlock}
+	s, zeroes, err := h.start(t)
+	switch {
+	case err != nil:
+		return e, err
+	case s == styleOld && t.Export != "":
+		return e, errors.New("Server does not support non-empty export names")
+	case s == styleOld:
+		e.size, e.flags = h.old()
+		h.bytes(124)
+		return e, h.complete(&e)
+	case s == styleFixed:
 		done, err := h.fixed(t, &e)
 		if err != nil || done {
 			return e, errors.Join(err, h.complete(&e))
@@ -76,22 +114,21 @@ func negotiate(nc net.Conn, r *bufio.Reader, t *Target) (e export, err error) {
 	}
 	h.option(nbdproto.OptExportName, []byte(t.Export))
 	e.size, e.flags = int64(h.uint64()), h.uint16()
-	if flags&nbdproto.HandshakeNoZeroes == 0 {
+	if zeroes {
 		h.bytes(124)
 	}
 	return e, h.complete(&e)
 }
 
-// handshake keeps its first error.
-type handshake struct {
-	w   io.Writer
-	r   io.Reader
-	err error
+// old receives what a server without options tells of its export.
+func (h *handshake) old() (size int64, flags uint16) {
+	size = int64(h.uint64())
+	return size, uint16(h.uint32())
 }
 
 func (h *handshake) send(b []byte) {
 	if h.err == nil {
-		_, h.err = h.w.Write(b)
+		_, h.err = h.nc.Write(b)
 	}
 }
 
@@ -107,9 +144,22 @@ func (h *handshake) uint64() uint64 { return be.Uint64(h.bytes(8)) }
 func (h *handshake) uint32() uint32 { return be.Uint32(h.bytes(4)) }
 func (h *handshake) uint16() uint16 { return be.Uint16(h.bytes(2)) }
 
+// failed is the first error, in QEMU's words.
 func (h *handshake) failed() error {
-	if errors.Is(h.err, io.EOF) || errors.Is(h.err, io.ErrUnexpectedEOF) {
+	var op *net.OpError
+	var no syscall.Errno
+	switch {
+	case h.err == nil:
+		return nil
+	case errors.Is(h.err, io.EOF), errors.Is(h.err, io.ErrUnexpectedEOF):
 		return errors.New("Failed to read data: Unexpected end-of-file before all data were read")
+	case errors.As(h.err, &op) && errors.As(h.err, &no):
+		text := no.Error()
+		text = strings.ToUpper(text[:1]) + text[1:]
+		if op.Op == "write" {
+			return fmt.Errorf("Failed to send data: Unable to write to socket: %s", text)
+		}
+		return fmt.Errorf("Failed to read data: Unable to read from socket: %s", text)
 	}
 	return h.err
 }
@@ -244,7 +294,7 @@ func (h *handshake) refused(code, kind uint32, data []byte) error {
 	case nbdproto.RepErrPlatform:
 		text = "Server lacks support for " + o
 	case nbdproto.RepErrTLSReqd:
-		text = "TLS negotiation required before " + o
+		text = "TLS negotiation required before " + o + "\nDid you forget a valid tls-creds?"
 	case nbdproto.RepErrUnknown:
 		text = "Requested export not available"
 	case nbdproto.RepErrShutdown:

@@ -1,6 +1,7 @@
 package nbdclient
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -21,6 +22,8 @@ type Target struct {
 	// Context is the metadata context that says what is allocated; "" is
 	// base:allocation, which all servers know that know any.
 	Context string
+	// TLS is how the connection is made secure; nil: it is not.
+	TLS *tls.Config
 	// OpenTimeout is how long to try to connect in the beginning; 0: once.
 	OpenTimeout time.Duration
 	// ReconnectDelay is how long requests wait for a new connection when one is lost.

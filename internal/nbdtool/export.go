@@ -86,7 +86,7 @@ func (s *settings) resolve(name string) (*blockopt.Source, error) {
 			tree.Set("driver", s.format)
 		}
 	}
-	source, err := tree.Resolve(s.secrets)
+	source, err := tree.Resolve(s.objects)
 	if err != nil {
 		return nil, err
 	}

@@ -55,18 +55,24 @@ func inherited(fd uintptr) (net.Listener, error) {
 	return net.FileListener(f)
 }
 
-// listen opens the socket that the options name.
-func (s *settings) listen() (net.Listener, error) {
-	if s.socket != "" {
-		return s.listenUnix()
-	}
-	bind, port := s.bind, s.port
+// address is where a TCP socket is.
+func (s *settings) address() (bind, port string) {
+	bind, port = s.bind, s.port
 	if bind == "" {
 		bind = defaultBind
 	}
 	if port == "" {
 		port = defaultPort
 	}
+	return bind, port
+}
+
+// listen opens the socket that the options name.
+func (s *settings) listen() (net.Listener, error) {
+	if s.socket != "" {
+		return s.listenUnix()
+	}
+	bind, port := s.address()
 	l, err := net.Listen("tcp", net.JoinHostPort(bind, port))
 	var no syscall.Errno
 	var name *net.DNSError
@@ -86,13 +92,14 @@ func (s *settings) listen() (net.Listener, error) {
 	return nil, err
 }
 
-// listenUnix opens a Unix socket, in place of one that a dead server has left.
+// listenUnix opens a Unix socket, in place of one that is there: that of a dead server, or
+// of one that goes on for the clients that it has.
 func (s *settings) listenUnix() (net.Listener, error) {
 	if info, err := os.Lstat(s.socket); err == nil && info.Mode()&fs.ModeSocket != 0 {
-		if c, err := net.Dial("unix", s.socket); err == nil {
-			_ = c.Close()
-		} else if err := os.Remove(s.socket); err != nil {
-			return nil, err
+		err := os.Remove(s.socket)
+		var no syscall.Errno
+		if errors.As(err, &no) && no != syscall.ENOENT {
+			return nil, fmt.Errorf("Failed to unlink socket %s: %s", s.socket, capital(no.Error()))
 		}
 	}
 	l, err := net.Listen("unix", s.socket)
@@ -100,5 +107,28 @@ func (s *settings) listenUnix() (net.Listener, error) {
 	if errors.As(err, &no) {
 		return nil, fmt.Errorf("Failed to bind socket to %s: %s", s.socket, capital(no.Error()))
 	}
-	return l, err
+	if err != nil {
+		return nil, err
+	}
+	u := &ownSocket{UnixListener: l.(*net.UnixListener), path: s.socket}
+	u.SetUnlinkOnClose(false)
+	u.info, err = os.Lstat(u.path)
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return u, nil
+}
+
+// ownSocket removes its socket in the end, unless another server has put its own there.
+type ownSocket struct {
+	*net.UnixListener
+	path string
+	info fs.FileInfo
+}
+
+func (l *ownSocket) Close() error {
+	if now, err := os.Lstat(l.path); err == nil && os.SameFile(now, l.info) {
+		_ = os.Remove(l.path)
+	}
+	return l.UnixListener.Close()
 }

@@ -38,14 +38,16 @@ const unlimited = 1 << 20
 // has started.
 func (t *Tool) Run() int {
 	d := takeDaemon()
-	s := settings{
-		shared: 1, secrets: make(blockopt.Secrets), certificates: make(map[string]*certificates), seen: make(map[string]bool),
-	}
+	s := settings{shared: 1, objects: blockopt.NewObjects(), seen: make(map[string]bool)}
 	operands, err := parse(t.Program, t.Args, s.set)
 	if err == nil {
 		err = s.check(len(operands))
 	}
-	if err == nil {
+	switch {
+	case err != nil:
+	case s.list:
+		err = t.list(&s)
+	default:
 		err = t.serve(&s, operands[0], d)
 	}
 	return t.status(&s, err)
@@ -54,7 +56,7 @@ func (t *Tool) Run() int {
 // status prints what there is to say in the end, and returns the exit status.
 func (t *Tool) status(s *settings, err error) int {
 	var usage *usageError
-	var snapshot *snapshotError
+	var snapshot *blockopt.SnapshotError
 	var exit exitStatus
 	switch {
 	case err == nil:
@@ -74,8 +76,8 @@ func (t *Tool) status(s *settings, err error) int {
 		t.complain(err)
 		fmt.Fprintf(t.Stderr, "Try `%s --help' for more information.\n", t.Program)
 	case errors.As(err, &snapshot):
-		t.complain(fmt.Errorf("Invalid parameter '%s'", snapshot.parameter))
-		t.complain(err)
+		t.complain(snapshot.Cause())
+		t.complain(fmt.Errorf("Failed in parsing snapshot param `%s'", snapshot.Whole())) // quoted as nowhere else
 	default:
 		t.complain(err)
 	}
@@ -93,7 +95,7 @@ func (t *Tool) serve(s *settings, name string, d *daemon) (err error) {
 		server.MaxConnections = unlimited
 	}
 	if s.verbose {
-		server.Logger = slog.New(slog.NewTextHandler(t.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		server.Logger = slog.New(slog.NewTextHandler(t.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	}
 	if server.TLS, err = s.tls(); err != nil {
 		return err

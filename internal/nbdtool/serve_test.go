@@ -115,6 +115,54 @@ func TestClientsSeeWhatQEMUServes(t *testing.T) {
 	}
 }
 
+// TestListIsThatOfQEMU lists what servers of ours and of QEMU's export.
+func TestListIsThatOfQEMU(t *testing.T) {
+	disk(t)
+	theirs, err := exec.LookPath(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, server := range []string{theirs, "/proc/self/exe"} {
+		for _, options := range []string{"", "-r", "-s", "-x disk -D text -A -B b0", "-f raw"} {
+			socket, pid := serve(t, server, append(strings.Fields("-t -f qcow2 "+options), "a.qcow2")...)
+			wantStatus, want := run(t, theirs, "-L", "-k", socket)
+			if status, printed := inside("-L", "-k", socket); status != wantStatus || printed != want {
+				t.Errorf("options %s: status %d\n%s\nwant %d\n%s", options, status, printed, wantStatus, want)
+			}
+			stop(t, pid)
+		}
+	}
+}
+
+// TestLiveSocketIsTakenOver has a second server listen where the first one does: new clients
+// come to the second, whose socket stays when the first one ends.
+func TestLiveSocketIsTakenOver(t *testing.T) {
+	disk(t)
+	socket := filepath.Join(t.TempDir(), "s")
+	begin := func(export string) (pid int) {
+		if status, printed := ours(t, "--fork", "--pid-file", "pid", "-t", "-r", "-f", "qcow2", "-x", export, "-k", socket, "a.qcow2"); status != 0 {
+			t.Fatalf("status %d, %s", status, printed)
+		}
+		text, _ := os.ReadFile("pid")
+		pid, _ = strconv.Atoi(strings.TrimSpace(string(text)))
+		t.Cleanup(func() { stop(t, pid) })
+		return pid
+	}
+	first := begin("first")
+	begin("second")
+	stop(t, first)
+	if _, printed := inside("-L", "-k", socket); !strings.Contains(printed, "export: 'second'") {
+		t.Errorf("%s", printed)
+	}
+	other := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(other, []byte("keep"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if status, printed := inside("-k", other, "-f", "qcow2", "a.qcow2"); status != 1 || !strings.HasSuffix(printed, "Address already in use\n") {
+		t.Errorf("a file that is no socket: status %d, %s", status, printed)
+	}
+}
+
 // TestWritesAreThoseOfQEMU has clients change copies of an image through a server of ours
 // and one of QEMU's: contents and allocation are the same afterwards.
 func TestWritesAreThoseOfQEMU(t *testing.T) {

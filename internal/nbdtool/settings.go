@@ -24,8 +24,7 @@ type settings struct {
 	depth              bool
 	bitmaps            []string
 	list               bool
-	secrets            blockopt.Secrets
-	certificates       map[string]*certificates
+	objects            *blockopt.Objects
 	tlsCreds           string
 	tlsHostname        string
 	tlsAuthz           string
@@ -74,7 +73,7 @@ func (s *settings) set(name, value string) error {
 	case "verbose":
 		s.verbose = true
 	case "object":
-		return s.object(value)
+		return s.objects.Add(value)
 	case "tls-creds":
 		s.tlsCreds = value
 	case "tls-hostname":
@@ -133,7 +132,9 @@ func (s *settings) setDisk(name, value string) error {
 		s.format = value
 	case "load-snapshot":
 		s.readOnly = true
-		return s.setSnapshot(value)
+		var err error
+		s.snapshot, err = blockopt.ParseSnapshot(value)
+		return err
 	case "nocache", "cache":
 		if s.seen["nocache"] || s.seen["cache"] {
 			return errors.New("-n and --cache can only be specified once")
@@ -181,33 +182,6 @@ func (s *settings) setMode(name, value string) error {
 // unmaps reports whether discarded storage is given back.
 func (s *settings) unmaps() bool { return s.discard == "unmap" || s.discard == "on" }
 
-// snapshotError is one of a snapshot's description.
-type snapshotError struct{ parameter, whole string }
-
-func (e *snapshotError) Error() string {
-	return fmt.Sprintf("Failed in parsing snapshot param `%s'", e.whole)
-}
-
-// setSnapshot takes the description of a snapshot.
-func (s *settings) setSnapshot(value string) error {
-	s.snapshot = new(qcow2.SnapshotRef)
-	if !strings.HasPrefix(value, "snapshot.") {
-		s.snapshot.Any = value
-		return nil
-	}
-	for _, o := range blockopt.Split(value) {
-		switch o.Name {
-		case "snapshot.id":
-			s.snapshot.ID = o.Value
-		case "snapshot.name":
-			s.snapshot.Name = o.Value
-		default:
-			return &snapshotError{o.Name, value}
-		}
-	}
-	return nil
-}
-
 // maxName bounds names and descriptions of exports, in bytes.
 const maxName = 4096
 
@@ -241,14 +215,14 @@ func (s *settings) refuse() error {
 	switch {
 	case s.tlsCreds != "" && s.connect != "":
 		return errors.New("TLS is not supported with a host device")
+	case s.tlsAuthz != "" && s.list:
+		return errors.New("TLS authorization is incompatible with export list")
 	case s.tlsAuthz != "":
 		return errors.New("--tls-authz is not supported: verify-peer=on of the credentials says who may connect")
 	case s.tlsHostname != "" && !s.list:
 		return errors.New("TLS hostname is only supported with export list")
 	case s.label != "":
 		return errors.New("SELinux support not enabled in this binary")
-	case s.list:
-		return errors.New("listing exports is not supported (nbdinfo --list does that)")
 	case s.connect != "" || s.disconnect:
 		return errors.New("Kernel /dev/nbdN support not available")
 	case s.imageOpts && s.format != "":
