@@ -3,6 +3,7 @@ package guesttests
 import (
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -64,6 +65,40 @@ func TestUnpackedKernel(t *testing.T) {
 			t.Error("govmm did not start an unpacked kernel")
 		}
 	})
+}
+
+// TestUnpackedKernelAbove4GiB restarts a machine with as much RAM above 4 GiB as below until its
+// kernel is there, where only page tables of ours map it when it is entered.
+func TestUnpackedKernelAbove4GiB(t *testing.T) {
+	t.Parallel()
+	v, ok := vmm(t).(harness.Govmm)
+	if !ok {
+		t.Skip("QEMU has the guest unpack its kernel")
+	}
+	tree, initrd := debian(t, harness.Debian12)
+	v = withUnpacked(t, v, tree)
+	v.Args = append(v.Args, "--on-reboot", "restart")
+	g := start(t, v, harness.Guest{Kernel: tree.Image(), Initrd: initrd, KASLR: true, Memory: "6G", Disks: []harness.Disk{{Path: image(t, "64M")}}})
+	const starts = 14 // half of them are above, so that none is in one test of 16,384
+	var all []string
+	for range starts {
+		virtual, physical, _ := strings.Cut(g.addresses(), " ")
+		all = append(all, physical)
+		if at, err := strconv.ParseUint(physical, 16, 64); err != nil {
+			t.Fatalf("the kernel is at %q, %q: %v", virtual, physical, err)
+		} else if at >= 4<<30 {
+			levels := strings.TrimSpace(g.run("sh", "-c", "grep -qw la57 /proc/cpuinfo && echo five || echo four"))
+			g.sh("lsblk -dn /dev/sda")
+			g.powerOff()
+			t.Logf("the kernel was at %s, with page tables of %s levels", all, levels)
+			if n := strings.Count(g.machine.Console(), startedUnpacked); n != len(all) {
+				t.Errorf("govmm started an unpacked kernel %d times, want %d", n, len(all))
+			}
+			return
+		}
+		g.reboot()
+	}
+	t.Errorf("the kernel was at %s, never above 4 GiB", all)
 }
 
 // addresses are where the kernel is mapped, and where it is in RAM.

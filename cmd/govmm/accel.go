@@ -110,16 +110,22 @@ func kvmInWords(r kvm.Report) string {
 
 // inNest runs a command in the nested machine. The command gets this program's
 // standard error, the signals that ask to stop, and SIGCONT. Those that ask to stop it gets
-// once, or twice if it takes the first SIGTERM for the power button; the next one ends this
-// program, and the nested machine with it.
+// once, or twice if it takes the first SIGTERM for the power button; the next one ends the
+// nested machine.
 func (a *app) inNest(ctx context.Context, cfg nest.Config, cmd nest.Command, button bool) error {
-	signals := make(chan os.Signal, 2)
-	asked := false
+	signals, abort := make(chan os.Signal, 2), make(chan struct{})
+	var last signalError
+	asked, stopped := false, false
 	defer onSignals(func(sig syscall.Signal) (more bool) {
-		signals <- sig
-		more = button && sig == syscall.SIGTERM && !asked
+		if stopped {
+			last = signalError{sig}
+			close(abort)
+			return false
+		}
+		stopped = asked || !button || sig != syscall.SIGTERM
 		asked = true
-		return more
+		signals <- sig
+		return true
 	})()
 	defer onContinue(func() {
 		select {
@@ -127,9 +133,12 @@ func (a *app) inNest(ctx context.Context, cfg nest.Config, cmd nest.Command, but
 		default: // others wait to be passed on
 		}
 	})()
-	cmd.Signals = signals
+	cmd.Signals, cmd.Abort = signals, abort
 	cmd.Stderr = a.stderr
 	status, err := nest.Run(ctx, cfg, cmd)
+	if errors.Is(err, nest.ErrAborted) {
+		return &exitError{code: last.status()}
+	}
 	if err != nil {
 		return err
 	}

@@ -39,6 +39,7 @@ type talk struct {
 	beats   <-chan time.Time
 	signals <-chan os.Signal
 	stop    int             // the signal that tells the command to stop
+	abort   <-chan struct{} // closed when it is to end at once
 	exited  <-chan struct{} // closed when the machine is gone
 	drain   func()          // waits until all streams have ended
 }
@@ -73,6 +74,8 @@ func (t *talk) run(ctx context.Context, s start) (reply, error) {
 			silent, most = 0, silenceMost
 		case r := <-result:
 			return r, nil
+		case <-t.abort:
+			return reply{}, ErrAborted
 		case <-t.exited:
 			return reply{}, errExited
 		case err := <-broken:
@@ -96,6 +99,9 @@ func (t *talk) run(ctx context.Context, s start) (reply, error) {
 		}
 	}
 }
+
+// ErrAborted is the error of Run after Command.Abort.
+var ErrAborted = errors.New("nest: the machine was ended")
 
 // errExited is that the machine ended before the command did.
 var errExited = errors.New("the machine has ended")

@@ -22,6 +22,7 @@ type talking struct {
 	requests *json.Decoder
 	beats    chan time.Time
 	signals  chan os.Signal
+	abort    chan struct{}
 	drained  chan struct{}
 	ended    chan error
 	result   reply
@@ -30,10 +31,10 @@ type talking struct {
 func talkTo(t *testing.T) *talking {
 	here, there := net.Pipe()
 	x := &talking{t: t, nest: there, requests: json.NewDecoder(there), beats: make(chan time.Time), signals: make(chan os.Signal),
-		drained: make(chan struct{}), ended: make(chan error, 1)}
+		abort: make(chan struct{}), drained: make(chan struct{}), ended: make(chan error, 1)}
 	t.Cleanup(func() { here.Close(); there.Close() })
 	go func() {
-		talk := talk{control: here, beats: x.beats, signals: x.signals, exited: make(chan struct{}), drain: func() { <-x.drained }}
+		talk := talk{control: here, beats: x.beats, signals: x.signals, abort: x.abort, exited: make(chan struct{}), drain: func() { <-x.drained }}
 		var err error
 		x.result, err = talk.run(t.Context(), start{Args: []string{Self}})
 		x.ended <- err
@@ -143,6 +144,16 @@ func TestSignalsToADeadNestAreTaken(t *testing.T) {
 		if r := x.request(); r.Signal == int(syscall.SIGTERM) {
 			n++
 		}
+	}
+}
+
+// A nest that does not take anything can be ended at once.
+func TestDeadNestCanBeAborted(t *testing.T) {
+	x := talkTo(t)
+	x.signals <- syscall.SIGTERM
+	close(x.abort)
+	if err := <-x.ended; !errors.Is(err, ErrAborted) {
+		t.Error(err)
 	}
 }
 

@@ -135,9 +135,11 @@ func (m *machine) run(ctx context.Context, s start, c Command) (int, error) {
 	}
 	beats := time.NewTicker(heartbeat)
 	defer beats.Stop()
-	t := talk{control: m.control, beats: beats.C, signals: c.Signals, stop: s.Stop, exited: m.exited, drain: relays.Wait}
+	t := talk{control: m.control, beats: beats.C, signals: c.Signals, stop: s.Stop, abort: c.Abort, exited: m.exited, drain: relays.Wait}
 	r, err := t.run(ctx, s)
 	switch {
+	case errors.Is(err, ErrAborted):
+		return 0, err
 	case errors.Is(err, errExited):
 		return 0, m.explain(fmt.Errorf("qemu ended: %s", m.cmd.ProcessState))
 	case err != nil:

@@ -42,6 +42,9 @@ type Command struct {
 	Streams []Stream
 	// Signals are passed on to the command.
 	Signals <-chan os.Signal
+	// Abort ends the machine at once when it is closed, whatever the command does; nil
+	// is never.
+	Abort <-chan struct{}
 	// Stop is the signal that tells the command to stop; SIGTERM if zero.
 	Stop syscall.Signal
 }
