@@ -25,6 +25,12 @@ func TestSecrets(t *testing.T) {
 			t.Errorf("%s: %v", object, err)
 		}
 	}
+	if err := o.Add("secret,id=noise,format=base64,data=//79"); err != nil {
+		t.Error(err)
+	}
+	if _, err := o.Secrets.Get("noise"); err == nil || err.Error() != "Data from secret noise is not valid UTF-8" {
+		t.Errorf("a passphrase that is no text: %v", err)
+	}
 	for id, want := range map[string]string{"a": "x,y", "b": "tell", "c": "from, file", "d": "", "e": "x,y", "f": "tell"} {
 		if got, err := o.Secrets.Get(id); err != nil || got != want {
 			t.Errorf("%s: %q, %v; want %q", id, got, err, want)

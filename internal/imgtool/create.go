@@ -460,6 +460,9 @@ func createError(err error) error {
 	if errors.Is(err, qcow2.ErrTooLarge) {
 		return errors.New("The image size is too large for file format 'qcow2' (try using a larger cluster size)")
 	}
+	if errors.Is(err, nbdclient.ErrGrow) {
+		return fmt.Errorf("Could not resize image: %w", nbdclient.ErrGrow)
+	}
 	return err
 }
 
