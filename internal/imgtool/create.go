@@ -440,10 +440,7 @@ func (t *Tool) createQCOW2(n *newImage) error {
 		return err
 	}
 	if o.DataFile != "" {
-		path := o.DataFile
-		if !filepath.IsAbs(path) {
-			path = backingPath(n.file, path)
-		}
+		path := strings.TrimPrefix(o.DataFile, "file:") // from the working directory, as it will be opened
 		if sameFile(path, n.file) {
 			return fmt.Errorf("Data file '%s' is the image itself", o.DataFile)
 		}
