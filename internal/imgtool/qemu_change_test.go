@@ -151,6 +151,7 @@ var changeScripts = []script{
 	{"bitmap", `
 		create -f qcow2 a 10M
 		bitmap --add a b0
+		snapshot -a one a
 		bitmap --add -g 128k a b1
 		bitmap --add a b0
 		bitmap --disable a b1
