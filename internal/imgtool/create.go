@@ -152,7 +152,7 @@ func (t *Tool) lookAtBacking(n *newImage) error {
 		return nil
 	}
 	full := backingPath(n.file, name)
-	s, err := t.locate(full, false, openOptions{format: format, noBacking: false})
+	s, err := t.locate(full, false, openOptions{format: format, share: true}) // only its size is asked for
 	if err == nil {
 		var size int64
 		if size, err = t.diskSize(s); n.size < 0 {
