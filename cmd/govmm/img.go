@@ -31,7 +31,7 @@ driver=nbd,host=HOST,port=PORT,tls-creds=ID.
 Refused are formats other than qcow2, raw, luks and null-co, protocols other than
 file, nbd and blkdebug, the drivers that filter or combine disks (quorum, throttle and
 the like) but compress and copy-on-read, pre-shared keys to servers, node names,
-objects that are neither secrets nor certificates, and -T for traces. convert -C and
+objects that are neither secrets nor certificates nor about these, and -T for traces. convert -C and
 bench -i are accepted; how the data moves is the same with and without.
 
 Where qemu-img stops without need, this goes on: check works on an image whose

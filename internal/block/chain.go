@@ -270,7 +270,7 @@ func (c *chain) openDataFile(name string, readOnly, top bool) (_ qcow2.File, err
 		return nil, err
 	}
 	if err = c.enter(f); err == nil {
-		does, shares := use(readOnly, c.spec.ForceShare)
+		does, shares := use(readOnly, c.spec.ForceShare || c.spec.ShareBacking && (c.under > 0 || !top))
 		err = lockFile(f, does, shares, c.spec.Locking)
 	}
 	if err != nil {

@@ -17,7 +17,7 @@ func TemporaryOverlay(spec Spec) (Spec, error) {
 		return spec, err
 	}
 	below := spec
-	below.ReadOnly, below.ForceShare, below.Debug = true, true, nil
+	below.ReadOnly, below.CopyOnRead, below.Debug = true, false, nil
 	dev, err := Open(below)
 	if err != nil {
 		return spec, err

@@ -90,7 +90,7 @@ type Spec struct {
 	// ForceShare opens a read-only disk though somebody may be writing it: what is
 	// read then need not make sense.
 	ForceShare bool
-	// ShareBacking lets others write to the backing files: for who does so himself,
+	// ShareBacking lets others write to the backing files, and their data files: for who does so himself,
 	// through another device.
 	ShareBacking bool
 	// Locking says whether files are locked against other users; see Locking.

@@ -61,10 +61,9 @@ func (c *Credentials) check() error {
 
 // TLS finds the credentials with an id, for one end of a connection.
 func (o *Objects) TLS(id string, server bool) (*Credentials, error) {
-	c := o.Credentials[id]
-	_, secret := o.Secrets[id]
+	c := o.credentials[id]
 	switch {
-	case secret:
+	case c == nil && o.free(id) != nil:
 		return nil, fmt.Errorf("Object with id '%s' is not TLS credentials", id)
 	case c == nil:
 		return nil, fmt.Errorf("No TLS credentials with id '%s'", id)

@@ -2,18 +2,22 @@ package blockopt
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 )
 
-// Objects are what --object has made: passphrases and TLS credentials, by their ids.
+// Objects are what --object has made, by their ids: passphrases, TLS credentials, and what
+// says who may connect.
 type Objects struct {
 	Secrets     Secrets
-	Credentials map[string]*Credentials
+	credentials map[string]*Credentials
+	authz       map[string]*Authorization
 	// Locked says that nothing is opened which is encrypted, so that ids of passphrases
 	// need not be known.
 	Locked bool
@@ -21,17 +25,19 @@ type Objects struct {
 
 // NewObjects returns none.
 func NewObjects() *Objects {
-	return &Objects{Secrets: make(Secrets), Credentials: make(map[string]*Credentials)}
+	return &Objects{Secrets: make(Secrets), credentials: make(map[string]*Credentials), authz: make(map[string]*Authorization)}
 }
 
 // Types of objects.
 const (
 	secretType      = "secret"
 	credentialsType = "tls-creds-x509"
+	simpleAuthzType = "authz-simple"
+	listAuthzType   = "authz-list"
 )
 
-// Add makes the object that --object describes: a secret or TLS credentials. It is a list
-// of properties whose first may be the type alone, or a JSON object.
+// Add makes the object that --object describes. That is a list of properties whose first may
+// be the type alone, or a JSON object.
 func (o *Objects) Add(text string) error {
 	p, err := parseProperties(text)
 	if err != nil {
@@ -48,31 +54,49 @@ func (o *Objects) Add(text string) error {
 		return err
 	}
 	id, known, err := p.text("id")
-	switch {
-	case err != nil:
+	if err == nil && !known {
+		err = errors.New("Parameter 'id' is missing")
+	}
+	if err != nil {
 		return err
-	case !known:
-		return errors.New("Parameter 'id' is missing")
-	case kind == credentialsType:
+	}
+	switch kind {
+	case credentialsType:
 		c, err := newCredentials(p, id)
-		if err == nil {
-			o.Credentials[id] = c
-			delete(o.Secrets, id)
+		if err = cmp.Or(err, o.free(id)); err != nil {
+			return err
 		}
-		return err
-	}
-	secret, err := o.Secrets.decode(p, id)
-	if err == nil {
+		o.credentials[id] = c
+	case simpleAuthzType, listAuthzType:
+		a, err := newAuthorization(p, kind, id)
+		if err = cmp.Or(err, o.free(id)); err != nil {
+			return err
+		}
+		o.authz[id] = a
+	default:
+		secret, err := o.Secrets.decode(p, id)
+		if err = cmp.Or(err, o.free(id)); err != nil {
+			return err
+		}
 		o.Secrets[id] = secret
-		delete(o.Credentials, id)
 	}
-	return err
+	return nil
+}
+
+// free refuses an id that another object has.
+func (o *Objects) free(id string) error {
+	_, secret := o.Secrets[id]
+	if secret || o.credentials[id] != nil || o.authz[id] != nil {
+		return fmt.Errorf("attempt to add duplicate property '%s' to object (type 'container')", id)
+	}
+	return nil
 }
 
 // properties are what is left to be taken of an object's description.
 type properties struct {
-	values map[string]any // string or, from JSON, what encoding/json makes of it
+	values map[string]any // string, a map of such, or, from JSON, what encoding/json makes of it
 	keyval bool           // a list of name=value, in which switches are words
+	path   string         // of the object that they are in, with a dot behind it; "" at the top
 }
 
 // parseProperties reads a description of an object.
@@ -80,7 +104,7 @@ func parseProperties(text string) (*properties, error) {
 	if strings.HasPrefix(text, "{") {
 		return parseObjectJSON(text)
 	}
-	p := &properties{make(map[string]any), true}
+	p := &properties{values: make(map[string]any), keyval: true}
 	for i, e := range elements(text) {
 		name, value, ok := strings.Cut(e, "=")
 		switch {
@@ -91,21 +115,36 @@ func parseProperties(text string) (*properties, error) {
 		case !ok:
 			return nil, fmt.Errorf("Expected '=' after parameter '%s'", name)
 		}
-		name, _, nested := strings.Cut(name, ".")
-		if _, seen := p.values[name].(map[string]any); seen != nested && p.values[name] != nil {
-			return nil, fmt.Errorf("Parameters '%s.*' used inconsistently", name)
-		}
-		if p.values[name] = any(value); nested {
-			p.values[name] = map[string]any{}
+		if err := put(p.values, "", name, value); err != nil {
+			return nil, err
 		}
 	}
 	return p, nil
 }
 
-// propertyName reports whether parts between dots are names, which begin with a letter.
+// put sets a value in a tree, at the place that a name with dots says.
+func put(tree map[string]any, path, name, value string) error {
+	name, rest, nested := strings.Cut(name, ".")
+	inner, isTree := tree[name].(map[string]any)
+	switch {
+	case tree[name] != nil && isTree != nested:
+		return fmt.Errorf("Parameters '%s%s.*' used inconsistently", path, name)
+	case !nested:
+		tree[name] = value
+		return nil
+	case inner == nil:
+		inner = make(map[string]any)
+		tree[name] = inner
+	}
+	return put(inner, path+name+".", rest, value)
+}
+
+// propertyName reports whether parts between dots are names, which begin with a letter, or
+// numbers behind the first.
 func propertyName(s string) bool {
-	for part := range strings.SplitSeq(s, ".") {
-		if !identifier(part) {
+	for i, part := range strings.Split(s, ".") {
+		number := i > 0 && part != "" && strings.Trim(part, "0123456789") == ""
+		if !number && !identifier(part) {
 			return false
 		}
 	}
@@ -184,10 +223,51 @@ func (p *properties) on(name string, by bool) (bool, error) {
 	return by, fmt.Errorf("Invalid parameter type for '%s', expected: boolean", name)
 }
 
+// list takes a property that is a list of objects.
+func (p *properties) list(name string) (list []*properties, err error) {
+	v, ok := p.values[name]
+	if !ok {
+		return nil, nil
+	}
+	delete(p.values, name)
+	elements, isList := v.([]any)
+	pattern := "%s%s[%d]"
+	if tree, ok := v.(map[string]any); ok && p.keyval {
+		isList, pattern = true, "%s%s.%d"
+		for i := range len(tree) {
+			e, ok := tree[strconv.Itoa(i)]
+			if !ok {
+				return nil, fmt.Errorf("Parameter '%s%s.%d' missing", p.path, name, i)
+			}
+			elements = append(elements, e)
+		}
+	}
+	if !isList {
+		return nil, fmt.Errorf("Invalid parameter type for '%s', expected: array", name)
+	}
+	for i, e := range elements {
+		path := fmt.Sprintf(pattern, p.path, name, i)
+		values, ok := e.(map[string]any)
+		if !ok {
+			return nil, fmt.Errorf("Invalid parameter type for '%s', expected: object", path)
+		}
+		list = append(list, &properties{values, p.keyval, path + "."})
+	}
+	return list, nil
+}
+
+// taken refuses properties that nobody has taken.
+func (p *properties) taken() error {
+	for name := range p.values {
+		return fmt.Errorf("Parameter '%s%s' is unexpected", p.path, name)
+	}
+	return nil
+}
+
 // finish refuses properties that nobody has taken, and an id that can't be one.
 func (p *properties) finish(id string) error {
-	for name := range p.values {
-		return fmt.Errorf("Parameter '%s' is unexpected", name)
+	if err := p.taken(); err != nil {
+		return err
 	}
 	if !identifier(id) {
 		return errors.New("Parameter 'id' expects an identifier\n" +
@@ -220,20 +300,20 @@ var machineObjects = []string{
 
 // toolObjects are those that its tools have, and these do not.
 var toolObjects = []string{
-	"authz-list", "authz-list-file", "authz-pam", "authz-simple", "main-loop", "pr-manager-helper",
+	"authz-listfile", "authz-pam", "main-loop", "pr-manager-helper",
 	"secret_keyring", "thread-context", "throttle-group", "tls-cipher-suites", "tls-creds-anon",
 	"tls-creds-psk",
 }
 
-// checkType refuses a type of object that is neither a secret nor TLS credentials.
+// checkType refuses a type of object that can't be made.
 func checkType(kind string) error {
 	switch {
-	case kind == secretType, kind == credentialsType:
+	case kind == secretType, kind == credentialsType, kind == simpleAuthzType, kind == listAuthzType:
 		return nil
 	case slices.Contains(machineObjects, kind):
 		return fmt.Errorf("invalid object type: %s", kind)
 	case slices.Contains(toolObjects, kind):
-		return fmt.Errorf("objects of type %s are not supported (%s and %s are)", kind, secretType, credentialsType)
+		return fmt.Errorf("objects of type %s are not supported (%s, %s, %s and %s are)", kind, secretType, credentialsType, simpleAuthzType, listAuthzType)
 	}
 	return fmt.Errorf("Parameter 'qom-type' does not accept value '%s'", kind)
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"unicode/utf8"
 )
 
 // Secrets are passphrases by their ids.
@@ -58,7 +59,7 @@ func (s Secrets) decode(p *properties, id string) (string, error) {
 
 // decrypt returns what is encrypted by AES-256-CBC with the padding of PKCS #7.
 func (s Secrets) decrypt(data, format, keyID, iv string) (string, error) {
-	key, err := s.Get(keyID)
+	key, err := s.bytes(keyID)
 	switch {
 	case err != nil:
 		return "", err
@@ -105,8 +106,17 @@ func decodeBase64(s string) ([]byte, error) {
 	return b, nil
 }
 
-// Get returns a passphrase.
+// Get returns a passphrase, which is text.
 func (s Secrets) Get(id string) (string, error) {
+	v, err := s.bytes(id)
+	if err == nil && !utf8.ValidString(v) {
+		return "", fmt.Errorf("Data from secret %s is not valid UTF-8", id)
+	}
+	return v, err
+}
+
+// bytes returns a secret that may be a key.
+func (s Secrets) bytes(id string) (string, error) {
 	v, ok := s[id]
 	if !ok {
 		return "", fmt.Errorf("No secret with id '%s'", id)

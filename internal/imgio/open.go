@@ -61,7 +61,7 @@ func (s *Session) openDisk(o *openOptions) (*disk, error) {
 		return nil, err
 	}
 	spec := t.Spec
-	if t.Spec.Guessed && spec.Format == block.FormatRaw && !spec.ReadOnly {
+	if t.Spec.Guessed && spec.Format == block.FormatRaw && !spec.ReadOnly && !o.snapshot {
 		fmt.Fprintf(s.Err, block.GuessWarning, o.name)
 	}
 	d := &disk{writethrough: o.cache.writethrough, unmap: t.unmap, driver: t.Driver()}

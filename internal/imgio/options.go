@@ -124,7 +124,7 @@ func (o *openOptions) resolve(objects *blockopt.Objects) (*target, error) {
 		return nil, refuse("Can't use copy-on-read on read-only device")
 	case s.Spec.ReadOnly && !o.readOnly:
 		return nil, refuse("Block node is read-only")
-	case s.Spec.ForceShare && !s.Spec.ReadOnly:
+	case s.Spec.ForceShare && !s.Spec.ReadOnly && !o.snapshot:
 		return nil, refuse("force-share=on can only be used with read-only images")
 	case o.native && !s.Spec.Direct:
 		return nil, refuse("aio=native was specified, but it requires cache.direct=on, which was not specified.")

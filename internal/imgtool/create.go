@@ -152,7 +152,7 @@ func (t *Tool) lookAtBacking(n *newImage) error {
 		return nil
 	}
 	full := backingPath(n.file, name)
-	s, err := t.locate(full, false, openOptions{format: format, noBacking: false})
+	s, err := t.locate(full, false, openOptions{format: format, share: true}) // only its size is asked for
 	if err == nil {
 		var size int64
 		if size, err = t.diskSize(s); n.size < 0 {
@@ -440,10 +440,7 @@ func (t *Tool) createQCOW2(n *newImage) error {
 		return err
 	}
 	if o.DataFile != "" {
-		path := o.DataFile
-		if !filepath.IsAbs(path) {
-			path = backingPath(n.file, path)
-		}
+		path := strings.TrimPrefix(o.DataFile, "file:") // from the working directory, as it will be opened
 		if sameFile(path, n.file) {
 			return fmt.Errorf("Data file '%s' is the image itself", o.DataFile)
 		}
@@ -459,6 +456,9 @@ func (t *Tool) createQCOW2(n *newImage) error {
 func createError(err error) error {
 	if errors.Is(err, qcow2.ErrTooLarge) {
 		return errors.New("The image size is too large for file format 'qcow2' (try using a larger cluster size)")
+	}
+	if errors.Is(err, nbdclient.ErrGrow) {
+		return fmt.Errorf("Could not resize image: %w", nbdclient.ErrGrow)
 	}
 	return err
 }

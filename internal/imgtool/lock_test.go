@@ -60,6 +60,9 @@ func TestLockedAgainstQEMU(t *testing.T) {
 				convert -f qcow2 -O raw a b
 				convert -U -f qcow2 -O raw a c
 				measure -f qcow2 -O raw a
+				create -f qcow2 -b a -F qcow2 over
+				create -f qcow2 -b over -F qcow2 over2
+				create -u -f qcow2 -b a -F qcow2 unseen 1M
 				create -q -f qcow2 a 1M`, "\n") {
 				compareRuns(t, theirs, ours, strings.TrimSpace(line))
 			}

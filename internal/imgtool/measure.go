@@ -71,6 +71,11 @@ func runMeasure(t *Tool, a *arguments) error {
 		t.complain(err)
 		return fmt.Errorf("Invalid options for file format '%s'", n.format)
 	}
+	if n.format == block.FormatLUKS {
+		if _, err := t.secret(n.values["key-secret"], "key-secret"); err != nil {
+			return err
+		}
+	}
 	m, bitmaps, err := n.measure(d)
 	if err != nil {
 		return err
@@ -95,7 +100,12 @@ func runMeasure(t *Tool, a *arguments) error {
 func (n *newImage) measure(d block.Device) (m qcow2.Measurement, bitmaps int64, err error) {
 	switch n.format {
 	case block.FormatLUKS:
-		return m, -1, errors.New("Block driver 'luks' does not support size measurement")
+		p, err := luksParams(n.values, "")
+		if err != nil {
+			return m, -1, err
+		}
+		header, err := p.HeaderSize()
+		return qcow2.Measurement{Required: header + n.size, FullyAllocated: header + n.size}, -1, err
 	case block.FormatRaw:
 		size := sectors(n.size)
 		return qcow2.Measurement{Required: size, FullyAllocated: size}, -1, nil

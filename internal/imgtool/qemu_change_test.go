@@ -81,6 +81,21 @@ var changeScripts = []script{
 		resize -f raw --shrink r -256K
 		info r
 	`},
+	{"commit with data files", `
+		create -f qcow2 -o data_file=base.data base 1M
+		create -f qcow2 -o data_file=mid.data -b base -F qcow2 mid
+		create -f qcow2 -o data_file=top.data -b mid -F qcow2 top
+		io -c "write -P 1 0 128k" base
+		io -c "write -P 2 64k 128k" mid
+		io -c "write -P 3 256k 64k" top
+		commit -d top
+		compare top mid
+		commit -b base top
+		io -c "read -P 1 0 64k" -c "read -P 2 64k 128k" -c "read -P 3 256k 64k" base
+		same base
+		same base.data
+		check base
+	`},
 	{"commit and rebase", `
 		create -f qcow2 base 1M
 		io -c "write -P 1 0 512k" base
@@ -136,6 +151,7 @@ var changeScripts = []script{
 	{"bitmap", `
 		create -f qcow2 a 10M
 		bitmap --add a b0
+		snapshot -a one a
 		bitmap --add -g 128k a b1
 		bitmap --add a b0
 		bitmap --disable a b1

@@ -173,6 +173,12 @@ var createScripts = []script{
 		info --object secret,id=1s,data=tell a
 		info --object secret,id=s,data a
 		info --object secret,id=s,data=tell,iv=x,keyid=none a
+		measure -O luks --object secret,id=s,data=tell -o key-secret=s --size 1G
+		measure -O luks --object secret,id=s,data=tell -o key-secret=s,cipher-alg=aes-128 --size 1000
+		measure -O luks --object secret,id=s,data=tell -o key-secret=s -f raw l
+		measure -O luks --size 1G
+		measure -O luks -o key-secret=x --size 1G
+		create -f luks --object secret,id=s,format=base64,data=//79 -o key-secret=s,iter-time=10 n 1M
 		check --object {"qom-type":"secret","id":"s","data":"tell"} --image-opts driver=luks,file.filename=l,key-secret=s
 		check a
 		check l

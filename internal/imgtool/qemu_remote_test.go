@@ -43,6 +43,7 @@ var remoteScripts = []script{
 		same part
 		resize -f raw nbd+unix:///e?socket=s 8M
 		create -f raw nbd+unix:///e?socket=s 8M
+		create -f qcow2 nbd+unix:///e?socket=s 8G
 		create -q -f qcow2 small 1M
 		io -f qcow2 -c "write -P 9 128k 100k" small
 		convert -f qcow2 -O qcow2 small nbd+unix:///e?socket=s

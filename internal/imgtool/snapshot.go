@@ -53,6 +53,9 @@ func runSnapshot(t *Tool, a *arguments) (err error) {
 			return fmt.Errorf("Could not create snapshot '%s': %s", snapshot, numbered(err, len(im.Snapshots())))
 		}
 	case "a":
+		if list, err := im.Bitmaps(); err == nil && len(list) > 0 {
+			return fmt.Errorf("Could not apply snapshot '%s': Device has active dirty bitmaps", snapshot)
+		}
 		err := im.ApplySnapshot(snapshot)
 		if image := misplaced(err); image != nil {
 			t.complain(errors.New(image.Problem))

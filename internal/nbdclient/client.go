@@ -167,12 +167,14 @@ func (c *Client) Sync() error {
 // Truncate implements qcow2.File: the size is fixed.
 func (c *Client) Truncate(size int64) error {
 	if size > c.current().size {
-		return errGrow{}
+		return ErrGrow
 	}
 	return nil
 }
 
-// errGrow is that an export has a fixed size.
+// ErrGrow is that an export has a fixed size.
+var ErrGrow error = errGrow{}
+
 type errGrow struct{}
 
 func (errGrow) Error() string { return "Cannot grow NBD nodes" }

@@ -32,7 +32,7 @@ func (s *settings) export(name string, stderr io.Writer) (e nbd.Export, d block.
 	if err := s.atSnapshot(&spec); err != nil {
 		return e, nil, err
 	}
-	if spec.Guessed && spec.Format == block.FormatRaw && !spec.ReadOnly {
+	if spec.Guessed && spec.Format == block.FormatRaw && !spec.ReadOnly && !s.overlay {
 		fmt.Fprintf(stderr, block.GuessWarning, name)
 	}
 	if d, err = s.open(spec); err != nil {

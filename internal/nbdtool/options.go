@@ -35,7 +35,7 @@ var options = []option{
 	{0, "object", "OBJECT", "a secret (secret,id=ID,file=FILE) or TLS credentials (tls-creds-x509,id=ID,endpoint=server,dir=DIR); or the same as JSON"},
 	{0, "tls-creds", "ID", "demand TLS, with these credentials; with --list, use it"},
 	{0, "tls-hostname", "NAME", "name in the server's certificate, for --list"},
-	{0, "tls-authz", "ID", "who may connect: not supported"},
+	{0, "tls-authz", "ID", "who may connect, by the subjects of certificates: an object authz-simple,id=ID,identity=SUBJECT or authz-list,id=ID,rules.0.match=SUBJECT,rules.0.policy=allow"},
 	{'T', "trace", "PATTERN", "traces: not supported"},
 	{0, "fork", "", "go on in the background once clients can connect"},
 	{0, "pid-file", "FILE", "write the server's process ID to this file"},

@@ -163,6 +163,37 @@ func TestLiveSocketIsTakenOver(t *testing.T) {
 	}
 }
 
+// TestImageInUseIsRefusedAsByQEMU serves an image that another server writes to, in the ways
+// of options: who only reads it, be it under a temporary image, must not see it change.
+func TestImageInUseIsRefusedAsByQEMU(t *testing.T) {
+	disk(t)
+	theirs, err := exec.LookPath(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve(t, theirs, "-t", "-f", "qcow2", "a.qcow2")
+	at := filepath.Join(t.TempDir(), "s")
+	for _, options := range []string{"", "-r", "-s", "-r -s", "-r -l before"} {
+		args := append(strings.Fields(options), "-f", "qcow2", "-k", at, "a.qcow2")
+		wantStatus, want := run(t, theirs, args...)
+		if status, printed := inside(args...); status != wantStatus || printed != want {
+			t.Errorf("options %s: status %d, %s, want %d, %s", options, status, printed, wantStatus, want)
+		}
+	}
+}
+
+// TestNoWarningOfWhatIsNotWritten guesses that a disk is raw, and says nothing of that where
+// nothing is written to it.
+func TestNoWarningOfWhatIsNotWritten(t *testing.T) {
+	disk(t)
+	if err := os.WriteFile("r.raw", make([]byte, 1<<20), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, options := range []string{"-r", "-s"} {
+		serve(t, "/proc/self/exe", "-t", options, "r.raw") // which fails if anything is printed
+	}
+}
+
 // TestWritesAreThoseOfQEMU has clients change copies of an image through a server of ours
 // and one of QEMU's: contents and allocation are the same afterwards.
 func TestWritesAreThoseOfQEMU(t *testing.T) {

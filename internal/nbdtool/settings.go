@@ -217,8 +217,6 @@ func (s *settings) refuse() error {
 		return errors.New("TLS is not supported with a host device")
 	case s.tlsAuthz != "" && s.list:
 		return errors.New("TLS authorization is incompatible with export list")
-	case s.tlsAuthz != "":
-		return errors.New("--tls-authz is not supported: verify-peer=on of the credentials says who may connect")
 	case s.tlsHostname != "" && !s.list:
 		return errors.New("TLS hostname is only supported with export list")
 	case s.label != "":

@@ -2,6 +2,9 @@ package nbdtool
 
 import (
 	"bytes"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"os/exec"
 	"strings"
 	"testing"
@@ -58,5 +61,51 @@ func TestListWantsTLSOfServer(t *testing.T) {
 	_, want := run(t, theirs, args...)
 	if status, printed := inside(args...); status != 1 || printed != want {
 		t.Errorf("status %d, %q, want %q", status, printed, want)
+	}
+}
+
+// TestAuthorizationOfSubject serves clients by the subjects of their certificates, as QEMU
+// does.
+func TestAuthorizationOfSubject(t *testing.T) {
+	disk(t)
+	pki := tlstest.Credentials(t)
+	theirs, err := exec.LookPath(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for authz, want := range map[string]bool{
+		"authz-simple,id=z,identity=CN=client":                                         true,
+		"authz-simple,id=z,identity=CN=other":                                          false,
+		"authz-list,id=z,rules.0.match=CN=c*,rules.0.policy=allow,rules.0.format=glob": true,
+		"authz-list,id=z,policy=allow,rules.0.match=CN=client,rules.0.policy=deny":     false,
+	} {
+		for _, server := range []string{theirs, "/proc/self/exe"} {
+			socket, _ := serve(t, server, "-t", "-r", "-f", "qcow2", "--object", "tls-creds-x509,id=t,endpoint=server,dir="+pki, "--tls-creds", "t",
+				"--object", authz, "--tls-authz", "z", "a.qcow2")
+			status, printed := inside("-L", "-k", socket, "--object", "tls-creds-x509,id=c,dir="+pki, "--tls-creds", "c", "--tls-hostname", "localhost")
+			if (status == 0) != want {
+				t.Errorf("%s, server %s: status %d, %s", authz, server, status, printed)
+			}
+		}
+	}
+	for _, args := range [][]string{
+		{"--object", "tls-creds-x509,id=t,endpoint=server,verify-peer=off,dir=" + pki, "--object", "authz-simple,id=z,identity=x", "--tls-authz", "z"},
+		{"--object", "tls-creds-x509,id=t,endpoint=server,dir=" + pki, "--tls-authz", "none"},
+	} {
+		if status, printed := inside(append(args, "--tls-creds", "t", "-k", t.TempDir()+"/s", "-f", "qcow2", "a.qcow2")...); status != 1 {
+			t.Errorf("%q: status %d, %s", args, status, printed)
+		}
+	}
+}
+
+// TestSubjectIsWrittenLikeQEMU writes the parts of a subject in reverse, as GnuTLS does.
+func TestSubjectIsWrittenLikeQEMU(t *testing.T) {
+	raw, err := asn1.Marshal(pkix.Name{CommonName: "a, b", Organization: []string{"O"}, Country: []string{"C"}, Locality: []string{"L'x"}}.ToRDNSequence())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := subjectOf(&x509.Certificate{RawSubject: raw})
+	if want := `CN=a\, b,O=O,L=L'x,C=C`; err != nil || got != want {
+		t.Errorf("%q, %v; want %q", got, err, want)
 	}
 }
