@@ -129,7 +129,7 @@ func (im *Image) StartReadV(bufs [][]byte, off int64, end Ended) bool {
 }
 
 // StartWriteV implements Starter: it overwrites in place what is mapped by tables
-// in memory to one run of clusters.
+// in memory to one run of clusters, and fills new clusters where that takes one write.
 func (im *Image) StartWriteV(bufs [][]byte, off int64, end Ended) bool {
 	return !im.changes.pressing.Load() && im.start(true, bufs, off, end)
 }
@@ -166,6 +166,9 @@ func (im *Image) start(write bool, bufs [][]byte, off int64, end Ended) bool {
 func (im *Image) startAt(file Starter, rq *request, off, n int64) bool {
 	write := rq.started.write
 	m, ok := im.tryLookup(off, n, write)
+	if !ok && write {
+		return im.startNew(file, rq, off, n)
+	}
 	if !ok || m.length != n {
 		return false
 	}
@@ -186,10 +189,23 @@ type startedRequest struct {
 	im    *Image
 	write bool
 	end   Ended
+	alloc *allocation // of new clusters; nil: it was a transfer in place
 }
 
 // Ended implements Ended, for the transfer of a request.
 func (rq *request) Ended(err error) {
+	s := rq.started
+	if s.alloc == nil || s.im.endNew(s.alloc, err) {
+		rq.ended(err)
+		return
+	}
+	go func() {
+		s.im.settle(s.alloc, err)
+		rq.ended(err)
+	}()
+}
+
+func (rq *request) ended(err error) {
 	s := rq.started
 	if s.write {
 		s.im.changed(rq)
