@@ -13,7 +13,7 @@ type Starter interface {
 	StartReadV(bufs [][]byte, off int64, end Ended) bool
 	StartWriteV(bufs [][]byte, off int64, end Ended) bool
 	// Submit hands to the host what was started. Who starts transfers calls it
-	// before it does anything else that takes long or waits.
+	// before it does anything else that takes long or waits; an Ended does so, too.
 	Submit()
 }
 
@@ -121,9 +121,9 @@ func (s *started) release() {
 	f.starts.Put(s)
 }
 
-// StartReadV implements Starter: it reads what is mapped by tables in memory to
-// one run of clusters, of the image or of a backing file that is a Starter. All else
-// is left to ReadV.
+// StartReadV implements Starter: it reads what is mapped to one run of clusters, of
+// the image or of a backing file that is a Starter, and before it the table that says so,
+// if that is not in memory. All else is left to ReadV.
 func (im *Image) StartReadV(bufs [][]byte, off int64, end Ended) bool {
 	return im.start(false, bufs, off, end)
 }
@@ -165,9 +165,12 @@ func (im *Image) start(write bool, bufs [][]byte, off int64, end Ended) bool {
 // startAt starts the transfer of a request, at the place of its bytes.
 func (im *Image) startAt(file Starter, rq *request, off, n int64) bool {
 	write := rq.started.write
-	m, ok := im.tryLookup(off, n, write)
+	m, miss, ok := im.tryLookup(off, n, write)
 	if !ok && write {
 		return im.startNew(file, rq, off, n)
+	}
+	if miss != 0 {
+		return im.startTable(file, rq, miss)
 	}
 	if !ok || m.length != n {
 		return false
