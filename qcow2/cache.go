@@ -17,6 +17,7 @@ type cache struct {
 	spare    [][]byte
 	idle     []*page // what evicted pages were
 	idleLoad *load   // one that nobody waited for
+	noReads  bool    // what is not here is an error, for who must not wait
 }
 
 // maxSpare is how many evicted pages and buffers are kept for the next ones.

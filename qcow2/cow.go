@@ -8,8 +8,6 @@ import "fmt"
 func (im *Image) fill(rq *request, a *allocation, off, n int64) error {
 	head := off - a.lo
 	tail := a.hi - (off + n)
-	cluster := im.g.clusterSize - 1
-
 	headBuf, err := im.oldContents(a.head, a.lo, head)
 	if err != nil {
 		return err
@@ -21,7 +19,20 @@ func (im *Image) fill(rq *request, a *allocation, off, n int64) error {
 	}
 	defer im.putBuffer(tailBuf)
 
-	guest := a.lo
+	if headBuf != nil || tailBuf != nil {
+		im.at(EventCowWrite)
+	}
+	piece, host, guest := im.assemble(rq, a, off, n, headBuf, tailBuf)
+	return im.writeData(piece, host, guest)
+}
+
+// assemble puts together what fill writes, with what of a's first and last cluster is written
+// again in cluster buffers, nil for zeroes: from which host and guest offset on.
+func (im *Image) assemble(rq *request, a *allocation, off, n int64, headBuf, tailBuf *[]byte) (piece [][]byte, host, guest int64) {
+	head := off - a.lo
+	tail := a.hi - (off + n)
+	cluster := im.g.clusterSize - 1
+	guest = a.lo
 	v := &rq.vec
 	v.begin()
 	switch {
@@ -39,10 +50,7 @@ func (im *Image) fill(rq *request, a *allocation, off, n int64) error {
 	case !a.clean:
 		v.zero(tail)
 	}
-	if headBuf != nil || tailBuf != nil {
-		im.at(EventCowWrite)
-	}
-	return im.writeData(v.piece(), a.host+guest-a.first<<im.g.clusterBits, guest)
+	return v.piece(), a.host + guest - a.first<<im.g.clusterBits, guest
 }
 
 // oldContents reads n bytes, at guest offset off, of the cluster that e maps,

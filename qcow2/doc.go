@@ -37,9 +37,14 @@
 // io_uring where there is more than one transfer at a time, so that waiting for
 // the disk takes no threads; the ring's mutex is a leaf. Who has many transfers at
 // a time can start them and be told of their ends (Starter). A request that was
-// started holds its epoch until then like any other, and no lock that others wait
+// started stands in the in-flight list if it fills new clusters. It
+// holds its epoch until then like any other, and no lock that others wait
 // for but the share of blocks that writes of parts of blocks exclude.
 // What was spliced (Splicer) holds its epoch likewise, until it is released.
+//
+// Files with direct I/O are made longer in large steps, by holes, since hosts do
+// writes beyond the end one at a time. Close cuts off what was not needed; after a
+// crash it is there, and belongs to nothing.
 //
 // # Durability
 //

@@ -117,6 +117,7 @@ type Image struct {
 	unchecked   Overlap            // never changes
 	passDiscard PassDiscard
 	alloc       allocator
+	room        room
 	inflight    []*allocation
 	changes     changes
 	stray       *header // to be written before anything else; see rootChange
@@ -227,6 +228,7 @@ func (im *Image) loadTables() error {
 		return err
 	}
 	im.alloc = allocator{end: im.g.roundUp(end), full: make(map[int64]bool)}
+	im.findRoom(end)
 	im.meta = im.collectMetadata()
 	return nil
 }
@@ -345,7 +347,7 @@ func (im *Image) Close() error {
 	}
 	var errs []error
 	if !im.readOnly {
-		errs = append(errs, im.drain(), im.closeBitmaps(), im.fillLastCluster())
+		errs = append(errs, im.drain(), im.closeBitmaps(), im.fillLastCluster(), im.giveBackRoom())
 		if im.writes.Load() > 0 { // what Open changed is durable
 			errs = append(errs, im.sync())
 		}
@@ -390,15 +392,4 @@ func (im *Image) idle() bool {
 	ch := &im.changes
 	return ch.l1.empty() && ch.refTable.empty() && len(ch.released) == 0 && len(ch.retired) == 0 &&
 		len(im.l2.dirty) == 0 && len(im.refs.dirty) == 0
-}
-
-// fillLastCluster makes the file end on the last data cluster's end. Only the
-// written part of a fresh cluster is in the file; the format allows that, but
-// other tools leave no such ends.
-func (im *Image) fillLastCluster() error {
-	size, err := im.f.Size()
-	if err != nil || size >= im.alloc.dataEnd {
-		return err
-	}
-	return im.f.Truncate(im.alloc.dataEnd)
 }

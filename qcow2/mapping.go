@@ -138,6 +138,13 @@ func (im *Image) fetch(at int64) error {
 
 	im.mu.Lock()
 	defer im.mu.Unlock()
+	im.endFetch(at, l, buf, err)
+	return err
+}
+
+// endFetch enters a page that was read, or was not, and wakes who waits for it.
+// Preconditions: mu is held exclusively.
+func (im *Image) endFetch(at int64, l *load, buf []byte, err error) {
 	delete(im.l2.loads, at)
 	if err == nil {
 		im.l2.insertRead(at, buf)
@@ -145,5 +152,4 @@ func (im *Image) fetch(at int64) error {
 		im.l2.recycle(buf)
 	}
 	im.l2.endLoad(l, err)
-	return err
 }

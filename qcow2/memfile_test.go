@@ -18,7 +18,8 @@ type memFile struct {
 	// fails for both.
 	main *memFile
 
-	noPunch bool // the host can't punch holes: freed clusters keep their contents
+	step    int64 // see GrowthStep
+	noPunch bool  // the host can't punch holes: freed clusters keep their contents
 
 	record bool
 	log    []fileOp // guarded by mu: what was done while record was set
@@ -52,8 +53,8 @@ const (
 
 var errInjected = errors.New("injected failure")
 
-// step counts an operation and says whether it fails. Preconditions: mu is held.
-func (m *memFile) step() error {
+// count counts an operation and says whether it fails. Preconditions: mu is held.
+func (m *memFile) count() error {
 	if m.closed {
 		return errors.New("file is closed")
 	}
@@ -81,7 +82,7 @@ func (m *memFile) ReadV(bufs [][]byte, off int64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.reads++
-	if err := m.step(); err != nil {
+	if err := m.count(); err != nil {
 		return err
 	}
 	for _, b := range bufs {
@@ -98,7 +99,7 @@ func (m *memFile) ReadV(bufs [][]byte, off int64) error {
 func (m *memFile) WriteV(bufs [][]byte, off int64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	err := m.step()
+	err := m.count()
 	var p []byte
 	if len(bufs) == 1 && !m.record {
 		p = bufs[0]
@@ -115,7 +116,7 @@ func (m *memFile) WriteV(bufs [][]byte, off int64) error {
 func (m *memFile) Sync() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := m.step(); err != nil {
+	if err := m.count(); err != nil {
 		return err
 	}
 	m.syncs++
@@ -126,18 +127,21 @@ func (m *memFile) Sync() error {
 func (m *memFile) Size() (int64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return int64(len(m.data)), m.step()
+	return int64(len(m.data)), m.count()
 }
 
 func (m *memFile) Truncate(size int64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := m.step(); err != nil {
+	if err := m.count(); err != nil {
 		return err
 	}
 	m.apply(fileOp{kind: opTruncate, n: size})
 	return nil
 }
+
+// GrowthStep makes the file grow by steps.
+func (m *memFile) GrowthStep() int64 { return m.step }
 
 func (m *memFile) PunchHole(off, n int64) error {
 	if m.noPunch {
@@ -149,7 +153,7 @@ func (m *memFile) PunchHole(off, n int64) error {
 func (m *memFile) ZeroRange(off, n int64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := m.step(); err != nil {
+	if err := m.count(); err != nil {
 		return err
 	}
 	m.apply(fileOp{kind: opZero, off: off, n: n})
@@ -226,7 +230,7 @@ func (op fileOp) String() string {
 func (m *memFile) reopened() *memFile {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return &memFile{data: slices.Clone(m.data), noPunch: m.noPunch}
+	return &memFile{data: slices.Clone(m.data), noPunch: m.noPunch, step: m.step}
 }
 
 // crash returns what may be in the file when the machine stops after the first

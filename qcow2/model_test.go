@@ -114,6 +114,9 @@ type disk struct {
 func newDisk(t testing.TB, c config, rng *rand.Rand) *disk {
 	t.Helper()
 	d := &disk{t: t, f: new(memFile), model: make([]byte, c.o.Size)}
+	if rng != nil && rng.IntN(2) == 0 {
+		d.f.step = 16 * sectorSize
+	}
 	if c.backing {
 		d.base = make(memBacking, c.o.Size*3/4/sectorSize*sectorSize) // shorter than the overlay
 		for i := range d.base {

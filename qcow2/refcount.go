@@ -20,6 +20,9 @@ func (im *Image) refPage(c int64) (*page, int64, error) {
 	i := c & (1<<im.g.refBlockBits - 1)
 	at := int64(block) + i<<im.g.refcountOrder>>3&^(im.g.pageSize-1)
 	p := im.refs.again(at)
+	if p == nil && im.refs.noReads {
+		return nil, 0, errWouldWait
+	}
 	if p == nil {
 		im.at(EventRefblockLoad)
 		var err error

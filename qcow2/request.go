@@ -10,6 +10,8 @@ type request struct {
 	off, n int64 // what it was called for
 
 	started startedRequest // if nobody waits for it
+	table   tableRead      // that it waits for
+	kept    [][]byte       // a copy of the caller's list meanwhile
 }
 
 // begin waits until requests may run, checks the range of a request, and
@@ -58,6 +60,8 @@ func (im *Image) end(rq *request) {
 	im.epochs.exit(rq.epoch)
 	rq.vec.release()
 	rq.started = startedRequest{}
+	clear(rq.kept)
+	rq.kept = rq.kept[:0]
 	im.requests.Put(rq)
 }
 

@@ -341,6 +341,7 @@ func (im *Image) compact() error {
 	im.mu.Lock()
 	defer im.mu.Unlock()
 	im.alloc.end, im.alloc.dataEnd = end, min(im.alloc.dataEnd, end)
+	im.room.end = min(im.room.end, end)
 	return nil
 }
 

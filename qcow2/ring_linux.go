@@ -30,6 +30,8 @@ type ring struct {
 
 	slots   []*transfer  // all of them, by index
 	reaping sync.Mutex   // held by who takes completions
+	telling atomic.Bool  // whose ends are being told
+	asked   atomic.Bool  // submit was called meanwhile
 	active  atomic.Int64 // transfers of the file, in the ring or not
 	watched chan struct{}
 }
@@ -101,13 +103,18 @@ func (r *ring) watch(conn syscall.RawConn) {
 func (r *ring) reap() {
 	head, tail := r.mem.cqHead, r.mem.cqTail
 	for head.Load() != tail.Load() && r.reaping.TryLock() {
+		r.telling.Store(true)
 		h := head.Load()
 		for end := tail.Load(); h != end; h++ {
 			c := &r.mem.cqes[h&r.mem.cqMask]
 			r.ended(r.slots[c.userData], c.res)
 		}
 		head.Store(h)
+		r.telling.Store(false)
 		r.reaping.Unlock()
+		if r.asked.Swap(false) {
+			r.submitNow()
+		}
 	}
 }
 
@@ -161,15 +168,25 @@ func (r *ring) start(write bool, bufs [][]byte, off int64, end transferEnd) bool
 	return r.enqueue(write, bufs, 0, off, end) != nil
 }
 
-// submit hands to the kernel what was started.
+// submit hands to the kernel what was started. While ends are being told, it leaves that to
+// the one who tells them: what they start goes in together.
 func (r *ring) submit() {
+	r.asked.Store(true)
+	if r.telling.Load() {
+		return // it looks after it has stopped telling
+	}
+	r.asked.Store(false)
+	r.submitNow()
+	r.reap()
+}
+
+func (r *ring) submitNow() {
 	r.mu.Lock()
 	if !r.submitting {
 		r.submitting = true
 		r.handIn()
 	}
 	r.mu.Unlock()
-	r.reap()
 }
 
 // transfer does one read or write from bufs, after the first skip bytes, at off.

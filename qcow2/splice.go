@@ -104,7 +104,7 @@ func (im *Image) Splice(pipe int, off, n int64) (moved int64, held Held) {
 	if rq == nil {
 		return 0, nil
 	}
-	m, ok := im.tryLookup(off, n, false)
+	m, _, ok := im.tryLookup(off, n, false)
 	switch {
 	case !ok || m.length != n:
 	case m.kind == kindNormal && im.readOnly:

@@ -13,7 +13,7 @@ type Starter interface {
 	StartReadV(bufs [][]byte, off int64, end Ended) bool
 	StartWriteV(bufs [][]byte, off int64, end Ended) bool
 	// Submit hands to the host what was started. Who starts transfers calls it
-	// before it does anything else that takes long or waits.
+	// before it does anything else that takes long or waits; an Ended does so, too.
 	Submit()
 }
 
@@ -121,15 +121,15 @@ func (s *started) release() {
 	f.starts.Put(s)
 }
 
-// StartReadV implements Starter: it reads what is mapped by tables in memory to
-// one run of clusters, of the image or of a backing file that is a Starter. All else
-// is left to ReadV.
+// StartReadV implements Starter: it reads what is mapped to one run of clusters, of
+// the image or of a backing file that is a Starter, and before it the table that says so,
+// if that is not in memory. All else is left to ReadV.
 func (im *Image) StartReadV(bufs [][]byte, off int64, end Ended) bool {
 	return im.start(false, bufs, off, end)
 }
 
 // StartWriteV implements Starter: it overwrites in place what is mapped by tables
-// in memory to one run of clusters.
+// in memory to one run of clusters, and fills new clusters where that takes one write.
 func (im *Image) StartWriteV(bufs [][]byte, off int64, end Ended) bool {
 	return !im.changes.pressing.Load() && im.start(true, bufs, off, end)
 }
@@ -165,7 +165,13 @@ func (im *Image) start(write bool, bufs [][]byte, off int64, end Ended) bool {
 // startAt starts the transfer of a request, at the place of its bytes.
 func (im *Image) startAt(file Starter, rq *request, off, n int64) bool {
 	write := rq.started.write
-	m, ok := im.tryLookup(off, n, write)
+	m, miss, ok := im.tryLookup(off, n, write)
+	if !ok && write {
+		return im.startNew(file, rq, off, n)
+	}
+	if miss != 0 {
+		return im.startTable(file, rq, miss)
+	}
 	if !ok || m.length != n {
 		return false
 	}
@@ -186,10 +192,23 @@ type startedRequest struct {
 	im    *Image
 	write bool
 	end   Ended
+	alloc *allocation // of new clusters; nil: it was a transfer in place
 }
 
 // Ended implements Ended, for the transfer of a request.
 func (rq *request) Ended(err error) {
+	s := rq.started
+	if s.alloc == nil || s.im.endNew(s.alloc, err) {
+		rq.ended(err)
+		return
+	}
+	go func() {
+		s.im.settle(s.alloc, err)
+		rq.ended(err)
+	}()
+}
+
+func (rq *request) ended(err error) {
 	s := rq.started
 	if s.write {
 		s.im.changed(rq)

@@ -89,7 +89,6 @@ func TestStart(t *testing.T) {
 		write  bool
 	}{
 		{"a hole", 4096, 512 * kib, false},
-		{"a new cluster", 4096, 512 * kib, true},
 		{"data and a hole", 8192, 124 * kib, false},
 		{"beyond the end", 4096, mib, false},
 		{"nothing", 0, 0, false},

@@ -73,25 +73,25 @@ func (im *Image) tryBegin(bufs [][]byte, off, n int64, write bool) *request {
 }
 
 // tryLookup is lookup with mu taken here. ok is false where that would wait, for mu
-// or for a table, or fails.
-func (im *Image) tryLookup(off, n int64, write bool) (m mapping, ok bool) {
+// or for the table at miss, or fails.
+func (im *Image) tryLookup(off, n int64, write bool) (m mapping, miss int64, ok bool) {
 	if !im.mu.TryRLock() {
-		return m, false
+		return m, 0, false
 	}
 	defer im.mu.RUnlock()
 	m, miss, err := im.lookup(off, n)
 	if err != nil || miss != 0 {
-		return m, false
+		return m, miss, false
 	}
 	if write {
-		return m, m.inPlace() && im.checkData(m.host, m.length) == nil
+		return m, 0, m.inPlace() && im.checkData(m.host, m.length) == nil
 	}
-	return m, true
+	return m, 0, true
 }
 
 func (im *Image) tryRead(file Trier, rq *request, off, n int64) bool {
 	for n > 0 {
-		m, ok := im.tryLookup(off, n, false)
+		m, _, ok := im.tryLookup(off, n, false)
 		if !ok {
 			return false
 		}
@@ -130,7 +130,7 @@ func (im *Image) tryBacking(rq *request, off, n int64) bool {
 
 func (im *Image) tryWrite(file Trier, rq *request, off, n int64) bool {
 	for n > 0 {
-		m, ok := im.tryLookup(off, n, true)
+		m, _, ok := im.tryLookup(off, n, true)
 		if !ok || !file.TryWriteV(rq.vec.next(m.length), m.host) {
 			return false
 		}

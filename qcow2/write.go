@@ -103,6 +103,7 @@ func (im *Image) reserve(off, n, behind int64) (*allocation, error) {
 		count, gone := im.conflict(first, count)
 		if count > 0 {
 			a, err := im.reserveRun(p, index, first, count, span{off, off + n, behind})
+			im.makeRoom()
 			im.mu.Unlock()
 			return a, err
 		}
@@ -253,6 +254,11 @@ func (im *Image) needsCluster(e l2Entry, cluster int64) bool {
 func (im *Image) settle(a *allocation, failed error) {
 	im.mu.Lock()
 	defer im.mu.Unlock()
+	im.settleLocked(a, failed)
+}
+
+// settleLocked is settle with mu held exclusively.
+func (im *Image) settleLocked(a *allocation, failed error) {
 	defer im.land(a)
 	if failed != nil {
 		if !a.kept {
