@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestOSFileVectors moves vectors longer than the kernel takes in one call,
@@ -90,8 +92,12 @@ func TestOSFileErrors(t *testing.T) {
 	if _, err := OpenFile(dir, os.O_RDONLY); err == nil {
 		t.Error("a directory was opened")
 	}
-	if _, err := OpenFile("/dev/null", os.O_RDWR); err == nil {
-		t.Error("a character device was opened")
+	pipe := filepath.Join(dir, "pipe")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenFile(pipe, os.O_RDWR); err == nil {
+		t.Error("a pipe was opened")
 	}
 	path := filepath.Join(dir, "file")
 	if err := os.WriteFile(path, []byte("data"), 0o644); err != nil {

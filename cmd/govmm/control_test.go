@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"io"
 	"net"
@@ -23,7 +22,7 @@ type testMachine struct {
 	socket string
 	disk   string
 	status chan int
-	stderr bytes.Buffer
+	stderr logText
 }
 
 // startMachine runs a program that says "ready" in a machine with one disk.

@@ -65,7 +65,7 @@ var changeScripts = []script{
 		info a
 		resize --preallocation=falloc a 5M
 		resize --preallocation=full a +1M
-		check a
+		img check a
 		same a
 		resize --preallocation=full a 6M
 		resize --preallocation=falloc a 1M
