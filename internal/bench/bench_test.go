@@ -2,6 +2,7 @@ package bench
 
 import (
 	"errors"
+	"math"
 	"strings"
 	"sync"
 	"testing"
@@ -91,14 +92,19 @@ func TestRunFlush(t *testing.T) {
 	}
 }
 
+// TestRunError ends at the first failure: the requests to come are so many
+// that they would not end otherwise.
 func TestRunError(t *testing.T) {
-	d := newRecorder(t, 1<<20)
-	d.fail = 5
-	if _, err := Run(d, Options{Count: 1000, Depth: 3, BufferSize: 512, Step: 512}); !errors.Is(err, errBroken) {
-		t.Errorf("%v", err)
-	}
-	if d.writes > 10 {
-		t.Errorf("%d requests after a failure", d.writes)
+	for _, depth := range []int{1, 3} {
+		d := newRecorder(t, 1<<20)
+		d.fail = 5
+		_, err := Run(d, Options{Count: math.MaxInt32, Depth: depth, BufferSize: 512, Step: 512})
+		if !errors.Is(err, errBroken) {
+			t.Errorf("depth %d: %v", depth, err)
+		}
+		if depth == 1 && d.writes != d.fail {
+			t.Errorf("%d requests after a failure", d.writes-d.fail)
+		}
 	}
 }
 
