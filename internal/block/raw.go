@@ -131,6 +131,17 @@ func (r *raw) Splice(pipe int, off, n int64) (moved int64, held qcow2.Held) {
 	return r.f.Splice(pipe, r.base+off, n)
 }
 
+// ReadsPipes implements qcow2.PipeReader.
+func (r *raw) ReadsPipes() bool { return r.debug == nil && r.f.ReadsPipes() }
+
+// ReadPipe implements qcow2.PipeReader.
+func (r *raw) ReadPipe(pipe int, off, n int64) (moved int64) {
+	if r.debug != nil || r.check(off, n, false) != nil {
+		return 0
+	}
+	return r.f.ReadPipe(pipe, r.base+off, n)
+}
+
 func (r *raw) WriteZeroes(off, n int64, unmap bool) error {
 	if err := r.check(off, n, true); err != nil || n == 0 {
 		return err

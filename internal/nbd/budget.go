@@ -61,9 +61,25 @@ func (g *budget) has(n int64) bool {
 	return g.left >= n
 }
 
+// restore gives back what was reserved.
+func (g *budget) restore(n int64) {
+	g.mu.Lock()
+	g.left += n
+	if g.cond.L != nil {
+		g.cond.Broadcast()
+	}
+	g.mu.Unlock()
+}
+
 // take returns a buffer of n bytes, at most pieceSize, and waits until the budget
 // allows it.
 func (g *budget) take(n int64) *buffer {
+	g.reserve(n)
+	return g.pool.get(n)
+}
+
+// reserve is take for what needs no buffer.
+func (g *budget) reserve(n int64) {
 	g.mu.Lock()
 	for g.left < n {
 		if g.cond.L == nil {
@@ -73,7 +89,6 @@ func (g *budget) take(n int64) *buffer {
 	}
 	g.left -= n
 	g.mu.Unlock()
-	return g.pool.get(n)
 }
 
 // give takes a buffer back; nil is allowed.
@@ -83,10 +98,5 @@ func (g *budget) give(b *buffer) {
 	}
 	n := int64(len(b.mem))
 	g.pool.put(b)
-	g.mu.Lock()
-	g.left += n
-	if g.cond.L != nil {
-		g.cond.Broadcast()
-	}
-	g.mu.Unlock()
+	g.restore(n)
 }

@@ -66,7 +66,8 @@ type conn struct {
 	sending  chan struct{} // closed when their sender has ended; nil: there is none yet
 	budget   budget
 
-	out sender
+	out      sender
+	conduits conduits
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
@@ -115,7 +116,9 @@ func (c *conn) serve() {
 	log.Debug("client comes", "export", c.export.Name)
 	c.out.nc, c.out.changed.L, c.out.posted.L = c.nc, &c.out.mu, &c.out.mu
 	c.starter, _ = c.export.Device.(Starter)
+	c.out.mover.open(c.raw)
 	c.out.pipe = newPipe(c)
+	c.conduits.open(c)
 	c.budget.pool, c.budget.left = &c.srv.buffers, connectionBudget
 	c.hire()
 	c.crew.Wait()
@@ -126,6 +129,7 @@ func (c *conn) serve() {
 	if c.out.pipe != nil {
 		c.out.pipe.finish()
 	}
+	c.conduits.close()
 	if c.secure {
 		_ = c.nc.Close() // says goodbye before the socket closes
 	}

@@ -20,6 +20,10 @@
 // pages into a pipe with the receive lock held, and who sends the reply moves them on
 // into the Unix socket. The device holds them until the client has taken them.
 //
+// Long READs with direct I/O are not copied either: the kernel reads into pages of its own
+// in a pipe, a conduit, while a worker waits for it, and they are moved on in the same way.
+// They are nobody else's, so nothing is held.
+//
 // Where the device can start transfers (direct I/O), READs and the WRITEs of a
 // client that sends many at once wait in no goroutine: the worker starts all that it
 // has received, hands them in together, and receives on. Who takes the ends of

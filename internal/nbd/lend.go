@@ -45,11 +45,6 @@ type pipe struct {
 	room int // in pages
 	sock syscall.RawConn
 
-	// Of the one who is writing.
-	left int64
-	err  error
-	move func(fd uintptr) bool // bound once, so that moveOut does not allocate
-
 	mu     sync.Mutex
 	passed int64 // bytes that were written to the socket since; guarded by mu, with all below
 	holds  []hold
@@ -71,18 +66,14 @@ type hold struct {
 func newPipe(c *conn) *pipe {
 	from, ok := c.export.Device.(Splicer)
 	sock, unixSocket := c.raw.(*net.UnixConn)
-	if !ok || !unixSocket || c.secure {
-		return nil
-	}
-	raw, err := sock.SyscallConn()
-	if err != nil {
+	if !ok || !unixSocket || c.secure || c.out.mover.sock == nil {
 		return nil
 	}
 	var ends [2]int
 	if err := unix.Pipe2(ends[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
 		return nil
 	}
-	p := &pipe{from: from, r: ends[0], w: ends[1], sock: raw}
+	p := &pipe{from: from, r: ends[0], w: ends[1], sock: c.out.mover.sock}
 	size, err := unix.FcntlInt(uintptr(p.w), unix.F_SETPIPE_SZ, pipeSize)
 	if err != nil { // as much as others have left
 		size, err = unix.FcntlInt(uintptr(p.w), unix.F_GETPIPE_SZ, 0)
@@ -93,7 +84,7 @@ func newPipe(c *conn) *pipe {
 	}
 	p.room = size / pageSize
 	_ = sock.SetWriteBuffer(pipeSize) // or what the host allows: each time it is full costs a wake-up
-	p.move, p.query = p.moveSome, p.ask
+	p.query = p.ask
 	p.timer = time.AfterFunc(time.Hour, p.tick)
 	p.timer.Stop()
 	return p
@@ -192,36 +183,6 @@ func (p *pipe) throwAway(n int64) {
 		}
 		n -= int64(max(got, 0))
 	}
-}
-
-// moveOut sends n bytes from the pipe to the client.
-func (p *pipe) moveOut(n int64) error {
-	p.left, p.err = n, nil
-	if err := p.sock.Write(p.move); err != nil {
-		return err
-	}
-	return p.err
-}
-
-// moveSome reports whether moveOut has ended; else it waits for room in the socket.
-func (p *pipe) moveSome(fd uintptr) bool {
-	for p.left > 0 {
-		n, err := unix.Splice(p.r, nil, int(fd), nil, int(p.left), unix.SPLICE_F_NONBLOCK)
-		switch {
-		case errors.Is(err, unix.EAGAIN):
-			return false
-		case errors.Is(err, unix.EINTR):
-		case err != nil:
-			p.err = err
-			return true
-		case n == 0:
-			p.err = errors.New("the pipe has less than was put there")
-			return true
-		default:
-			p.left -= n
-		}
-	}
-	return true
 }
 
 // sent enters replies as written, or, after an error, as never to be taken.

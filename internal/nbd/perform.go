@@ -22,7 +22,8 @@ func (w *worker) carryOut(rq request) {
 		w.fail(rq, code, text)
 		return
 	}
-	if rq.cmd == nbdproto.CmdRead && (w.startRead(rq) || w.lendRead(rq)) {
+	pours := rq.cmd == nbdproto.CmdRead && c.pours(&rq)
+	if rq.cmd == nbdproto.CmdRead && !pours && (w.startRead(rq) || w.lendRead(rq)) {
 		return
 	}
 	w.submit()
@@ -32,7 +33,7 @@ func (w *worker) carryOut(rq request) {
 	begun := time.Now()
 	switch rq.cmd {
 	case nbdproto.CmdRead:
-		w.read(rq)
+		w.read(rq, pours)
 	case nbdproto.CmdBlockStatus:
 		w.blockStatus(rq)
 	case nbdproto.CmdCache:
@@ -129,10 +130,10 @@ func (c *conn) warm(rq request) error {
 	return nil
 }
 
-// read carries out READ: in pieces if it is long, of which the last one ends the
-// reply. The budget is taken from before the lock is passed on wherever possible,
+// read carries out READ, through conduits if it pours: in pieces if it is long, of which the
+// last one ends the reply. The budget is taken from before the lock is passed on wherever possible,
 // so that a client that takes no replies is not read from either.
-func (w *worker) read(rq request) {
+func (w *worker) read(rq request, pours bool) {
 	off, left := int64(rq.off), int64(rq.length)
 	if left == 0 {
 		w.finish(rq, nil)
@@ -164,6 +165,16 @@ func (w *worker) read(rq request) {
 				left -= n
 				w.add(holeChunk(rq.cookie, off, n, left == 0))
 				off += n
+				continue
+			}
+		}
+		if pours {
+			if d, m := w.pour(off, n); m > 0 {
+				r := dataChunkHeader(rq.cookie, off, int(m), left == m)
+				r.lent, r.conduit = m, d
+				w.add(r)
+				w.flush()
+				off, left = off+m, left-m
 				continue
 			}
 		}

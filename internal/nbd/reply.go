@@ -15,9 +15,10 @@ type reply struct {
 	n       int    // bytes of head
 	tail    []byte // of chunks with short payloads
 	payload *buffer
-	lent    int64 // bytes of payload that are in the pipe
-	pages   int   // that they take there
-	held    Held  // what they are from
+	lent    int64    // bytes of payload that are in a pipe
+	conduit *conduit // which it is; nil: the connection's
+	pages   int      // that they take there
+	held    Held     // what they are from
 }
 
 func simpleReply(cookie uint64, code uint32) reply {
@@ -109,8 +110,9 @@ type sender struct {
 	rest net.Buffers // of vec
 	flat []byte
 
-	pipe *pipe // payloads that are not copied; nil: there are none
-	lent int   // pages of the pipe that are in use; guarded by mu
+	mover mover // of the one who is writing
+	pipe  *pipe // payloads that are not copied; nil: there are none
+	lent  int   // pages of the pipe that are in use; guarded by mu
 }
 
 // maxQueued is how many bytes of replies wait while others are being written. Who
@@ -201,6 +203,10 @@ func (s *sender) drain(c *conn) {
 		returned := 0
 		for i := range out {
 			c.budget.give(out[i].payload)
+			if d := out[i].conduit; d != nil {
+				c.conduits.give(d)
+				c.budget.restore(out[i].lent)
+			}
 			returned += out[i].pages
 		}
 		clear(out)
@@ -307,8 +313,12 @@ func (s *sender) write(c *conn, out []reply) error {
 		}
 		s.rest = s.vec // WriteTo consumes its receiver
 		_, err := s.rest.WriteTo(s.nc)
-		if err == nil && r.lent > 0 {
-			err = s.pipe.moveOut(r.lent)
+		switch {
+		case err != nil || r.lent == 0:
+		case r.conduit != nil:
+			err = s.mover.move(r.conduit.r, r.lent)
+		default:
+			err = s.mover.move(s.pipe.r, r.lent)
 		}
 		if err != nil {
 			return s.broken(err)
