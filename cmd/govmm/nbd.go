@@ -93,6 +93,7 @@ func (a *app) serveNBD(ctx context.Context, f *nbdFlags, images []string) (err e
 	s := &nbd.Server{
 		MaxConnections: f.shared,
 		Once:           f.once,
+		Processors:     nbd.GoProcessors(),
 		Logger:         slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level})),
 	}
 	if f.tls != "" {

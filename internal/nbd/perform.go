@@ -23,7 +23,11 @@ func (w *worker) carryOut(rq request) {
 		return
 	}
 	pours := rq.cmd == nbdproto.CmdRead && c.pours(&rq)
-	if rq.cmd == nbdproto.CmdRead && !pours && (w.startRead(rq) || w.lendRead(rq)) {
+	if rq.cmd == nbdproto.CmdRead && !pours && w.startRead(rq) {
+		return
+	}
+	c.srv.breadth.carriedOut()
+	if rq.cmd == nbdproto.CmdRead && !pours && w.lendRead(rq) {
 		return
 	}
 	w.submit()
@@ -299,6 +303,7 @@ func (w *worker) write(rq request, code uint32, text string) {
 		if n == int64(rq.length) && w.start(rq, b) {
 			return
 		}
+		c.srv.breadth.carriedOut()
 		w.submit()
 		if left == 0 && c.slow(&rq) {
 			w.release()

@@ -27,8 +27,14 @@ type Server struct {
 	Once bool
 	// Logger hears of clients that come, go and misbehave; nil means nobody does.
 	Logger *slog.Logger
+	// Processors, if set, is called when another number of processors is of use to the
+	// requests at hand, one call at a time; GoProcessors is meant for it. Where all
+	// requests are started, a second one costs more than it gives: whenever one of its
+	// threads wakes, Go's scheduler wakes another, to look for what may have come as well.
+	Processors func(n int)
 
 	buffers bufferPool
+	breadth breadth
 
 	mu      sync.Mutex
 	conns   map[*conn]struct{} // guarded by mu, with all below
@@ -77,6 +83,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	if err := s.Validate(); err != nil {
 		return err
 	}
+	s.breadth.set = s.Processors
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = l.Close(); s.end() })
@@ -106,7 +113,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			break
 		}
 		go func() {
+			s.breadth.connected(1)
 			c.serve()
+			s.breadth.connected(-1)
 			if s.dismiss(c) && s.Once {
 				cancel()
 			}

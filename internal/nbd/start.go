@@ -45,6 +45,11 @@ func (w *worker) start(rq request, b *buffer) bool {
 	}
 	if begin(w.vectored(b), int64(rq.off), s) {
 		w.unsubmitted = true
+		if c.secure {
+			c.srv.breadth.carriedOut() // ciphers are work for a second processor
+		} else {
+			c.srv.breadth.begun()
+		}
 		c.startSender()
 		return true
 	}
