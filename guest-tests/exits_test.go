@@ -22,9 +22,9 @@ type runStats struct {
 	}
 }
 
-// TestExitsPerRead counts how often a read of 4 KiB makes the guest leave: once
-// to submit it, and twice as the driver's interrupt handler looks at the status
-// register. What it takes to boot is the same with any number of reads.
+// TestExitsPerRead counts how often a read of 4 KiB makes the guest leave: once, to
+// submit it. The driver's interrupt handler looks at the status register twice, in
+// memory. What it takes to boot is the same with any number of reads.
 func TestExitsPerRead(t *testing.T) {
 	t.Parallel()
 	v, ok := vmm(t).(harness.Govmm)
@@ -47,8 +47,8 @@ func TestExitsPerRead(t *testing.T) {
 	if stores < 1-slack || stores > 1+slack {
 		t.Errorf("%.2f stores for a read, want 1: the submit", stores)
 	}
-	if all := stores + loads; all > 3+slack {
-		t.Errorf("%.2f accesses to the controller for a read, want 3 at most", all)
+	if loads > slack {
+		t.Errorf("%.2f loads for a read, want none that is an exit", loads)
 	}
 }
 

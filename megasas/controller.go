@@ -83,6 +83,7 @@ type Controller struct {
 
 	fn        *pci.Function
 	registers *registerFile
+	face      *face
 	irq       interrupts
 	dma       pci.DMA // set by Attach
 
@@ -173,6 +174,8 @@ func newController(cfg Config) *Controller {
 		c.now = time.Now
 	}
 	c.registers = newRegisterFile(c.p.layout.registers)
+	c.face = newFace()
+	c.fw.face, c.irq.face = c.face, c.face
 	c.fw.settled.L = &c.fw.mu
 	c.fw.epoch.Store(1)
 	c.fw.begun = make(chan struct{}, 1)
@@ -182,6 +185,7 @@ func newController(cfg Config) *Controller {
 	c.inlining.init(c)
 	c.fn = c.newFunction()
 	c.irq.pin, c.irq.mask, c.irq.reply = c.fn, maskAll, c.p.layout.replyBit
+	c.irq.show()
 	c.clock.host, c.clock.start = c.now, c.now()
 	c.events = newEventLog(c.clock.now, c.eventAdded)
 	c.listener = cfg.Listener
@@ -218,7 +222,7 @@ func (c *Controller) newFunction() *pci.Function {
 	})
 	l := &c.p.layout
 	f.AddBAR(l.ioBAR, pci.IO, ioWindow, window{c})
-	f.AddBAR(l.memoryBAR, pci.Mem64, l.memorySize, window{c})
+	f.AddBAR(l.memoryBAR, pci.Mem64, l.memorySize, memoryWindow{window{c}})
 	f.AddBAR(3, pci.Mem64, queueWindow, nil) // no driver touches it
 	f.AddPowerManagement(l.powerManagement)
 	f.AddExpress(l.express, pci.Express{

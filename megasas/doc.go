@@ -29,6 +29,9 @@
 // and answers there like the drive that it is: SeaBIOS's driver, which boots from
 // it, looks at logical drives only, and Linux takes a target for what it says.
 //
+// What registers read as is kept in a page (register.go's face), which the machine
+// may have the guest read by itself: reads then never come here, writes do.
+//
 // # Resets
 //
 // Every frame belongs to the epoch in which it was posted. A reset starts a new

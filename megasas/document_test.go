@@ -28,15 +28,15 @@ func TestDocumentRegisters(t *testing.T) {
 	for _, r := range gen2Registers {
 		access := "none"
 		switch {
-		case r.read != nil && r.write != nil:
+		case r.readable && r.write != nil:
 			access = "read, write"
-		case r.read != nil:
+		case r.readable:
 			access = "read"
 		case r.write != nil:
 			access = "write"
 		}
 		reset := ""
-		if r.read != nil {
+		if r.readable {
 			reset = fmt.Sprintf("%08X", r.reset)
 		}
 		what := r.what

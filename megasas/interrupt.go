@@ -17,6 +17,7 @@ import (
 // mask is closed is made up for when it opens.
 type interrupts struct {
 	pin   pci.Interrupt
+	face  *face
 	reply uint32 // the bit of OSTS that says that replies were posted
 
 	mu      sync.Mutex
@@ -51,19 +52,6 @@ func (i *interrupts) stateChanged() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.update(i.latched|statusState, i.mask)
-}
-
-// visible is the status that the guest reads.
-func (i *interrupts) visible() uint32 {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.latched &^ i.mask
-}
-
-func (i *interrupts) readMask() uint32 {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.mask
 }
 
 // setMask opens or closes the mask. It loses nothing: what was latched or owed
@@ -109,11 +97,19 @@ func (i *interrupts) reset(mask bool) {
 func (i *interrupts) update(latched, mask uint32) {
 	before, now := i.latched&^i.mask, latched&^mask
 	i.latched, i.mask = latched, mask
+	i.show()
 	i.pin.SetINTx(now != 0)
 	if now&^before != 0 {
 		i.pin.Signal(0)
 		i.sent++
 	}
+}
+
+// show has status and mask read as they should.
+//
+// Preconditions: i.mu is held.
+func (i *interrupts) show() {
+	i.face.store(regOSTS, i.latched&^i.mask, i.mask)
 }
 
 func (i *interrupts) count() uint64 {

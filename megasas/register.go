@@ -2,6 +2,9 @@ package megasas
 
 import (
 	"encoding/binary"
+	"sync/atomic"
+
+	"github.com/govmm/govmm/pci"
 )
 
 // register is a row of the register file.
@@ -10,8 +13,8 @@ type register struct {
 	name  string
 	reset uint32 // value read after a reset, if it can be read
 
-	read  func(*Controller) uint32  // nil: reads as zero
-	write func(*Controller, uint32) // nil: writes are ignored
+	readable bool                      // others read as zero
+	write    func(*Controller, uint32) // nil: writes are ignored
 
 	what string // what it is, and what writing it does
 }
@@ -30,33 +33,42 @@ const (
 	diagWriteEnable = 0x80
 )
 
+// Registers that can be read, by offset.
+const (
+	regOMSG0 = 0x18
+	regOSTS  = 0x30
+	regOMSK  = 0x34
+	regOSP0  = 0xb0
+	regDIAG  = 0xf8
+)
+
 // gen2Registers are the registers of the SAS 2108 that drivers use. All others
 // read as zero.
 var gen2Registers = [...]register{
-	{0x18, "OMSG0", 0xb0000000, (*Controller).readState, nil, "outbound message 0: the same as OSP0"},
-	{0x20, "IDB", 0, nil, (*Controller).writeDoorbell, "inbound doorbell: its bits abort, reset or stop the firmware, and let it go on from states that wait"},
-	{0x30, "OSTS", 0, (*Controller).readStatus, nil, "outbound interrupt status: replies were posted, the state changed; masked bits read as zero"},
-	{0x34, "OMSK", 0xffffffff, (*Controller).readMask, (*Controller).writeMask, "outbound interrupt mask: a bit that is set keeps its interrupt back; what is due comes when it is cleared"},
-	{0x40, "IQP", 0, nil, (*Controller).writeQueuePort, "inbound queue port: posts the frame at this address; bits 4:0 are not part of it"},
-	{0xa0, "ODCR0", 0, nil, (*Controller).writeClear, "outbound doorbell clear: clears the bits of OSTS that are written as one"},
-	{0xb0, "OSP0", 0xb0000000, (*Controller).readState, nil, "scratch pad 0: the firmware state word"},
-	{0xb4, "OSP1", 0, nil, nil, "scratch pad 1: no feature of later cards"},
-	{0xf8, "DIAG", 0, (*Controller).readDiagnostic, (*Controller).writeDiagnostic, "host diagnostic: after WRSEQ, bit 2 resets the adapter"},
-	{0xfc, "WRSEQ", 0, nil, (*Controller).writeSequence, "write sequence: the six values 00 04 0b 02 07 0d unlock DIAG"},
+	{regOMSG0, "OMSG0", 0xb0000000, true, nil, "outbound message 0: the same as OSP0"},
+	{0x20, "IDB", 0, false, (*Controller).writeDoorbell, "inbound doorbell: its bits abort, reset or stop the firmware, and let it go on from states that wait"},
+	{regOSTS, "OSTS", 0, true, nil, "outbound interrupt status: replies were posted, the state changed; masked bits read as zero"},
+	{regOMSK, "OMSK", 0xffffffff, true, (*Controller).writeMask, "outbound interrupt mask: a bit that is set keeps its interrupt back; what is due comes when it is cleared"},
+	{0x40, "IQP", 0, false, (*Controller).writeQueuePort, "inbound queue port: posts the frame at this address; bits 4:0 are not part of it"},
+	{0xa0, "ODCR0", 0, false, (*Controller).writeClear, "outbound doorbell clear: clears the bits of OSTS that are written as one"},
+	{regOSP0, "OSP0", 0xb0000000, true, nil, "scratch pad 0: the firmware state word"},
+	{0xb4, "OSP1", 0, false, nil, "scratch pad 1: no feature of later cards"},
+	{regDIAG, "DIAG", 0, true, (*Controller).writeDiagnostic, "host diagnostic: after WRSEQ, bit 2 resets the adapter"},
+	{0xfc, "WRSEQ", 0, false, (*Controller).writeSequence, "write sequence: the six values 00 04 0b 02 07 0d unlock DIAG"},
 }
 
 // gen1Registers are the registers of the SAS 1078. They are at the same places;
 // the doorbell resets the adapter too.
 var gen1Registers = [...]register{
-	{0x18, "OMSG0", 0xb0000000, (*Controller).readState, nil, "outbound message 0: the same as OSP0"},
-	{0x20, "IDB", 0, nil, (*Controller).writeDoorbell1, "inbound doorbell: its bits abort, reset or stop the firmware, and let it go on from states that wait; bit 6 resets the adapter"},
-	{0x30, "OSTS", 0, (*Controller).readStatus, nil, "outbound interrupt status: replies were posted, the state changed; masked bits read as zero"},
-	{0x34, "OMSK", 0xffffffff, (*Controller).readMask, (*Controller).writeMask, "outbound interrupt mask: a bit that is set keeps its interrupt back; what is due comes when it is cleared"},
-	{0x40, "IQP", 0, nil, (*Controller).writeQueuePort, "inbound queue port: posts the frame at this address; bits 4:0 are not part of it"},
-	{0xa0, "ODCR0", 0, nil, (*Controller).writeClear, "outbound doorbell clear: clears the bits of OSTS that are written as one"},
-	{0xb0, "OSP0", 0xb0000000, (*Controller).readState, nil, "scratch pad 0: the firmware state word"},
-	{0xf8, "DIAG", 0, (*Controller).readDiagnostic, (*Controller).writeDiagnostic, "host diagnostic: after WRSEQ, bit 2 resets the adapter"},
-	{0xfc, "WRSEQ", 0, nil, (*Controller).writeSequence, "write sequence: the six values 00 04 0b 02 07 0d unlock DIAG"},
+	{regOMSG0, "OMSG0", 0xb0000000, true, nil, "outbound message 0: the same as OSP0"},
+	{0x20, "IDB", 0, false, (*Controller).writeDoorbell1, "inbound doorbell: its bits abort, reset or stop the firmware, and let it go on from states that wait; bit 6 resets the adapter"},
+	{regOSTS, "OSTS", 0, true, nil, "outbound interrupt status: replies were posted, the state changed; masked bits read as zero"},
+	{regOMSK, "OMSK", 0xffffffff, true, (*Controller).writeMask, "outbound interrupt mask: a bit that is set keeps its interrupt back; what is due comes when it is cleared"},
+	{0x40, "IQP", 0, false, (*Controller).writeQueuePort, "inbound queue port: posts the frame at this address; bits 4:0 are not part of it"},
+	{0xa0, "ODCR0", 0, false, (*Controller).writeClear, "outbound doorbell clear: clears the bits of OSTS that are written as one"},
+	{regOSP0, "OSP0", 0xb0000000, true, nil, "scratch pad 0: the firmware state word"},
+	{regDIAG, "DIAG", 0, true, (*Controller).writeDiagnostic, "host diagnostic: after WRSEQ, bit 2 resets the adapter"},
+	{0xfc, "WRSEQ", 0, false, (*Controller).writeSequence, "write sequence: the six values 00 04 0b 02 07 0d unlock DIAG"},
 }
 
 // Sizes of the register windows that all cards have.
@@ -131,8 +143,53 @@ func newRegisterFile(table []register) *registerFile {
 	return &f
 }
 
+// face is what the guest reads in the registers, by whichever BAR: in a page of
+// memory, which the machine may have given for the guest to read by itself. Whoever
+// changes what a register reads as stores it here, with its lock held.
+type face struct {
+	page atomic.Pointer[pci.Mirror] // stored with firmware.mu and interrupts.mu held
+}
+
+// newFace returns one that reads as zero everywhere.
+func newFace() *face {
+	f := new(face)
+	f.page.Store(new(pci.Mirror))
+	return f
+}
+
+// load reads the register at off, a multiple of 4.
+func (f *face) load(off uint64) uint32 { return uint32(f.page.Load()[off/8].Load() >> (off % 8 * 8)) }
+
+// store changes the register at off, a multiple of 8, and the one behind it, both at
+// once.
+func (f *face) store(off uint64, v, next uint32) {
+	f.page.Load()[off/8].Store(uint64(next)<<32 | uint64(v))
+}
+
 // window is a BAR's view of the registers. It implements pci.Region.
 type window struct{ c *Controller }
+
+// memoryWindow is the view of the memory BAR. It implements pci.Mirrored: in the
+// first page, all that is not a register reads as zero.
+type memoryWindow struct{ window }
+
+// Mirror implements pci.Mirrored.
+func (w memoryWindow) Mirror(m *pci.Mirror) bool {
+	c := w.c
+	if m == nil {
+		m = new(pci.Mirror)
+	}
+	c.fw.mu.Lock()
+	defer c.fw.mu.Unlock()
+	c.irq.mu.Lock()
+	defer c.irq.mu.Unlock()
+	now := c.face.page.Load()
+	for i := range m {
+		m[i].Store(now[i].Load())
+	}
+	c.face.page.Store(m)
+	return true
+}
 
 // Read reads the registers under p, whole words at a time; no register has a
 // side effect of being read.
@@ -161,10 +218,7 @@ func (c *Controller) readRegister(off uint64) uint32 {
 	if off >= ioWindow {
 		return 0
 	}
-	if r := c.registers[off/4]; r != nil && r.read != nil {
-		return r.read(c)
-	}
-	return 0
+	return c.face.load(off)
 }
 
 func (c *Controller) writeRegister(off uint64, v uint32) {
@@ -177,12 +231,8 @@ func (c *Controller) writeRegister(off uint64, v uint32) {
 	c.stats.badAccesses.Add(1)
 }
 
-func (c *Controller) readState() uint32       { return c.fw.word.Load() }
-func (c *Controller) readStatus() uint32      { return c.irq.visible() }
-func (c *Controller) readMask() uint32        { return c.irq.readMask() }
 func (c *Controller) writeMask(v uint32)      { c.irq.setMask(v) }
 func (c *Controller) writeClear(v uint32)     { c.irq.clear(v) }
-func (c *Controller) readDiagnostic() uint32  { return c.fw.readDiagnostic() }
 func (c *Controller) writeQueuePort(v uint32) { c.post(uint64(v &^ frameCountMask)) }
 
 func (c *Controller) writeSequence(v uint32) {

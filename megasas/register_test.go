@@ -18,7 +18,7 @@ func TestRegisterTable(t *testing.T) {
 	limits := g.read(0xb0) & 0x0fffffff
 	for off := uint64(0); off < ioWindow; off += 4 {
 		want := uint32(0)
-		if r := g.c.registers[off/4]; r != nil && r.read != nil {
+		if r := g.c.registers[off/4]; r != nil && r.readable {
 			want = r.reset
 		}
 		if want == uint32(mfi.StateReady) {

@@ -213,7 +213,7 @@ func TestUnlockSequence(t *testing.T) {
 		"wild values":       {[]uint32{0xffffffff, 0x80000000, 0, 4, 0xb, 2, 7, 0xd, 0xd, 0xd, 0xd}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var fw firmware
+			fw := firmware{face: newFace()}
 			for _, v := range tt.values {
 				fw.unlock(v)
 			}

@@ -97,9 +97,16 @@ func (c *Controller) restore(x *savedState, drives []DriveConfig) error {
 			return err
 		}
 	}
-	i := x.Interrupts
-	c.irq.latched, c.irq.mask, c.irq.owed = i.Latched, i.Mask, i.Owed
+	c.irq.restore(&x.Interrupts)
 	return nil
+}
+
+// restore does not interrupt: what it restores did.
+func (i *interrupts) restore(x *savedInterrupts) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.latched, i.mask, i.owed = x.Latched, x.Mask, x.Owed
+	i.show()
 }
 
 // maxBootSteps bounds those of a saved state.
@@ -113,6 +120,7 @@ func (fw *firmware) restore(x *savedFirmware) error {
 	defer fw.mu.Unlock()
 	fw.word.Store(x.Word)
 	fw.settling, fw.halted, fw.boot, fw.sequence, fw.diag = x.Settling, x.Halted, x.Boot, x.Unlock, x.Diag
+	fw.show()
 	return nil
 }
 

@@ -24,12 +24,12 @@ func TestEveryFieldIsDecided(t *testing.T) {
 		"name log now observer listener workers registers progressPause": config,
 		"dma": "given by Attach", "quiet failures stats faults": host, "life": lock,
 		"queue first outstanding": drained, "discharged": "derived from learning", "inlining": "a heuristic, and spare requests",
-		"news unsaved closed done tasks restored": machines,
+		"news unsaved closed done tasks restored face": machines,
 	})
 	fieldtest.Decided(t, &firmware{}, map[string]string{
-		"word settling halted boot stepEnds sequence diag": saved, "epoch": "frames of earlier ones are not saved", "mu settled": lock, "begun": machines,
+		"word settling halted boot stepEnds sequence diag": saved, "epoch": "frames of earlier ones are not saved", "mu settled": lock, "begun face": machines,
 	})
-	fieldtest.Decided(t, &interrupts{}, map[string]string{"latched mask owed": saved, "pin reply": config, "sent": host, "mu": lock})
+	fieldtest.Decided(t, &interrupts{}, map[string]string{"latched mask owed": saved, "pin reply": config, "sent": host, "face": machines, "mu": lock})
 	fieldtest.Decided(t, ring{}, map[string]string{"entries base producer consumer next wide": saved})
 	fieldtest.Decided(t, &replies{}, map[string]string{"ring": saved, "pending spare posting": drained, "mu room": lock})
 	fieldtest.Decided(t, &waits{}, map[string]string{"held quiet noise until": saved, "mu": lock})

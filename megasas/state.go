@@ -11,6 +11,7 @@ import (
 // firmware is the state machine that the guest sees through scratch pad 0, the
 // doorbell and the diagnostic register.
 type firmware struct {
+	face *face
 	// word is the firmware state word. Written with mu held.
 	word atomic.Uint32
 	// epoch counts resets. A frame belongs to the epoch that it was posted in
@@ -40,6 +41,7 @@ func (fw *firmware) state() mfi.State { return mfi.State(fw.word.Load()) & mfi.S
 // Preconditions: c.fw.mu is held.
 func (c *Controller) setState(word uint32) {
 	c.fw.word.Store(word)
+	c.fw.show()
 	if c.observer != nil {
 		c.observer.StateChanged(word)
 	}
@@ -51,10 +53,24 @@ func (fw *firmware) accepting() bool {
 	return s == mfi.StateReady || s == mfi.StateOperational
 }
 
-func (fw *firmware) readDiagnostic() uint32 {
-	fw.mu.Lock()
-	defer fw.mu.Unlock()
-	return fw.diag
+// setDiagnostic changes the diagnostic register.
+//
+// Preconditions: fw.mu is held.
+func (fw *firmware) setDiagnostic(v uint32) {
+	fw.diag = v
+	fw.show()
+}
+
+// show has the registers read as they should. What the firmware does about frames
+// follows the word before the guest can see it. OMSG0 and OSP0 are two registers:
+// whoever looks at both meanwhile may see one change before the other.
+//
+// Preconditions: fw.mu is held.
+func (fw *firmware) show() {
+	word := fw.word.Load()
+	fw.face.store(regOMSG0, word, 0)
+	fw.face.store(regOSP0, word, 0)
+	fw.face.store(regDIAG, fw.diag, 0)
 }
 
 // unlock follows the unlock sequence. A wrong value starts it again, and may be
@@ -70,7 +86,7 @@ func (fw *firmware) unlock(v uint32) {
 	}
 	if fw.sequence++; fw.sequence == len(unlockSequence) {
 		fw.sequence = 0
-		fw.diag |= diagWriteEnable
+		fw.setDiagnostic(fw.diag | diagWriteEnable)
 	}
 }
 
@@ -80,7 +96,7 @@ func (c *Controller) writeDiagnostic(v uint32) {
 	if c.fw.diag&diagWriteEnable == 0 || v&diagReset == 0 {
 		return
 	}
-	c.fw.diag |= diagReset
+	c.fw.setDiagnostic(c.fw.diag | diagReset)
 	c.startReset()
 }
 
@@ -185,7 +201,7 @@ func (c *Controller) bootUp(epoch uint64) bool {
 			c.fw.mu.Unlock()
 			return true
 		}
-		c.fw.diag = 0 // the reset is over, and the firmware starts
+		c.fw.setDiagnostic(0) // the reset is over, and the firmware starts
 		if len(c.fw.boot) == 0 {
 			c.becomeReady()
 			c.fw.mu.Unlock()
@@ -256,7 +272,8 @@ func (c *Controller) stopSettling() {
 func (c *Controller) powerOn() {
 	c.fw.mu.Lock()
 	defer c.fw.mu.Unlock()
-	c.fw.sequence, c.fw.diag = 0, 0
+	c.fw.sequence = 0
+	c.fw.setDiagnostic(0)
 	c.abandon(mfi.StateUndefined)
 	c.irq.reset(true)
 	c.logBoot()

@@ -20,6 +20,9 @@
 // address; the device's handler runs on the vCPU's thread and must not wait. A
 // guest that has nothing to do sleeps in the kernel; nothing here polls.
 //
+// Registers that are read a lot are read from memory, without an exit, where the
+// device can do that (pci.Mirrored): see mirrors.
+//
 // # A start through a BIOS
 //
 // The BIOS is SeaBIOS: its ROM ends at 4 GiB, and its last 128 KiB are seen below
@@ -61,7 +64,8 @@
 // lock of its own, over what it does and how it ended, which is held while vCPUs
 // are kicked, and one for each ISA interrupt, which is held while that is driven. The locks of
 // package pci may be held when the machine is called as its Platform; the machine
-// then only takes the lock of a bus.Space or of an ISA interrupt. They are held, too,
+// then only takes the lock of a bus.Space, of an ISA interrupt or those of the
+// mirrors of registers. They are held, too,
 // when it learns of PAM registers, for which it takes its own lock.
 //
 // # Not supported

@@ -124,6 +124,8 @@ func New(c Config) (_ *Machine, err error) {
 		return nil, err
 	}
 	m.platform = &platform{vm: m.vm, ram: m.ram, ports: m.ports, mmio: m.mmio, log: m.log}
+	m.platform.mirrors.vm, m.platform.mirrors.log = m.vm, m.log
+	m.onRelease(ignoring(m.platform.mirrors.close))
 	m.pciBus = pci.NewBus(m.platform, m.routing())
 	if err := m.addChips(); err != nil {
 		return nil, err

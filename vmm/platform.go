@@ -21,6 +21,8 @@ type platform struct {
 	mmio  *bus.Space
 	log   *slog.Logger
 
+	mirrors mirrors
+
 	isa [isaIRQs]isaLine
 
 	lineChanges atomic.Uint64
@@ -113,10 +115,20 @@ func (p *platform) deliver(addr uint64, data uint32) error {
 }
 
 // MapMMIO implements pci.Platform.
-func (p *platform) MapMMIO(base, size uint64, h pci.Region) error { return p.mmio.Map(base, size, h) }
+func (p *platform) MapMMIO(base, size uint64, h pci.Region) error {
+	x := p.mirrors.of(h)
+	if err := p.mmio.Map(base, size, x); err != nil {
+		return err
+	}
+	x.place(base)
+	return nil
+}
 
 // UnmapMMIO implements pci.Platform.
-func (p *platform) UnmapMMIO(base, size uint64) { p.mmio.Unmap(base, size) }
+func (p *platform) UnmapMMIO(base, size uint64) {
+	p.mirrors.leave(base)
+	p.mmio.Unmap(base, size)
+}
 
 // MapPort implements pci.Platform.
 func (p *platform) MapPort(base, size uint64, h pci.Region) error { return p.ports.Map(base, size, h) }

@@ -11,7 +11,7 @@ type counters struct {
 	reads, writes atomic.Uint64
 }
 
-// RangeStats is how often a range was accessed.
+// RangeStats is how often a range was accessed, by exits.
 type RangeStats struct {
 	Name   string `json:"name"` // empty: addresses that nobody has mapped
 	Base   uint64 `json:"base"` // lowest address of that name now, 0 if unmapped

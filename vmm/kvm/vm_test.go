@@ -328,6 +328,69 @@ func TestOverlappingMemoryIsRefused(t *testing.T) {
 	}
 }
 
+// Memory that is only to be read costs an exit for each write, which changes nothing,
+// and none for reads. These have what the host stored last.
+func TestReadOnlyMemory(t *testing.T) {
+	const slot, base, at = 7, 0x20000, 0x30
+	vm, mem := testVM(t, true)
+	page, err := unix.Mmap(-1, 0, pageSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Munmap(page); err != nil {
+			t.Error(err)
+		}
+	})
+	v := createVCPU(t, vm, 0)
+	copy(mem[testStart:], []byte{
+		0xbb, 0x00, 0x20, // mov bx, 0x2000
+		0x8e, 0xdb, // mov ds, bx
+		0xa1, at, 0x00, // mov ax, [0x30]
+		0xa3, at + 4, 0x00, // mov [0x34], ax
+		0xa1, at + 4, 0x00, // mov ax, [0x34]
+		0xf0, 0x01, 0x06, at, 0x00, // lock add [0x30], ax
+		0xa1, at, 0x00, // mov ax, [0x30]
+		0xa1, at, 0x00, // mov ax, [0x30]
+		0xe7, 0x80, // out 0x80, ax
+		0xa1, at, 0x00, // mov ax, [0x30]
+		0xe7, 0x80, // out 0x80, ax
+	})
+	sregs, err := v.Sregs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sregs.CS.Base, sregs.CS.Selector = 0, 0
+	if err := errors.Join(v.SetSregs(sregs), v.SetRegs(Regs{RIP: testStart, RFLAGS: 2})); err != nil {
+		t.Fatal(err)
+	}
+	if err := vm.SetMemory(slot, base, page, MemoryReadOnly); err != nil {
+		t.Fatal(err)
+	}
+	put := func(off int, v uint16) { page[off], page[off+1] = byte(v), byte(v>>8) }
+	wantWrite := func(off uint64, want uint16) {
+		t.Helper()
+		runTo(t, v, ExitMMIO)
+		if m := v.MMIO(); !m.Write || m.Addr != base+off || !bytes.Equal(m.Data, []byte{byte(want), byte(want >> 8)}) {
+			t.Errorf("%+v, want a write of %#x at %#x", m, want, base+off)
+		}
+	}
+	wantRead := func(want uint16) {
+		t.Helper()
+		runTo(t, v, ExitIO)
+		if io := v.IO(); !bytes.Equal(io.Data, []byte{byte(want), byte(want >> 8)}) {
+			t.Errorf("read % x, want %#x", io.Data, want)
+		}
+	}
+	put(at, 0x1234)
+	put(at+4, 0x0101)
+	wantWrite(at+4, 0x1234)
+	wantWrite(at, 0x1234+0x0101)
+	wantRead(0x1234)
+	put(at, 0x5678)
+	wantRead(0x5678)
+}
+
 func TestOpenErrorsSayWhatToDo(t *testing.T) {
 	tests := []struct {
 		err  error

@@ -11,6 +11,11 @@ func padding(mapping []byte) uint64 {
 	return -uint64(uintptr(unsafe.Pointer(&mapping[0]))) % hugePageSize
 }
 
+// words are the contents of a page, for who shares it with the guest.
+func words(page []byte) *[pageSize / 8]atomic.Uint64 {
+	return (*[pageSize / 8]atomic.Uint64)(unsafe.Pointer(&page[0]))
+}
+
 // load32 and store32 access a word that the guest may access at the same time.
 // w has 4 bytes at an address that is a multiple of 4, because slots are page
 // aligned on both sides. amd64 is little-endian, as guests are.
