@@ -61,9 +61,13 @@ func newTestServer(t testing.TB) (s *Server, release chan struct{}) {
 		Events:    map[string]any{"RANG": rang{}, "FELL": rang{}},
 		Throttled: []string{"FELL"},
 	})
+	s.patience = time.Hour // no test leaves anything unread
 	t.Cleanup(s.Close)
 	return s, release
 }
+
+// testLimit is far more than anything here takes.
+const testLimit = 5 * time.Minute
 
 // rawClient speaks the protocol by hand.
 type rawClient struct {
@@ -84,7 +88,7 @@ func connect(t testing.TB, s *Server) *rawClient {
 
 func (c *rawClient) send(text string) {
 	c.t.Helper()
-	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(testLimit))
 	if _, err := io.WriteString(c, text); err != nil {
 		c.t.Fatal(err)
 	}
@@ -92,7 +96,7 @@ func (c *rawClient) send(text string) {
 
 func (c *rawClient) receive() string {
 	c.t.Helper()
-	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(testLimit))
 	if !c.lines.Scan() {
 		c.t.Fatalf("the server has ended the connection: %v", c.lines.Err())
 	}
@@ -281,6 +285,11 @@ func TestHostileClients(t *testing.T) {
 	good.send(`{"execute":"fast"}`)
 	good.want(`"sum":1`)
 
+	for deadline := time.Now().Add(testLimit); s.served() > 1; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d clients are served, want the good one", s.served())
+		}
+	}
 	var many []*rawClient
 	for range MaxClients - 1 {
 		many = append(many, connect(t, s))
@@ -294,6 +303,13 @@ func TestHostileClients(t *testing.T) {
 	}
 	good.send(`{"execute":"fast"}`)
 	good.want(`"sum":1`)
+}
+
+// served is how many clients have not left yet.
+func (s *Server) served() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.clients)
 }
 
 func TestClosingEndsWaitingCommands(t *testing.T) {
