@@ -1,13 +1,12 @@
 package imgtool
 
 import (
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/govmm/govmm/internal/sockettest"
 	"github.com/govmm/govmm/internal/tlstest"
 )
 
@@ -102,12 +101,7 @@ func TestRemoteAgainstQEMU(t *testing.T) {
 					_ = server.Process.Kill()
 					_ = server.Wait()
 				})
-				for {
-					if _, err := os.Stat(filepath.Join(dir, "s")); err == nil {
-						break
-					}
-					time.Sleep(5 * time.Millisecond)
-				}
+				sockettest.Await(t, filepath.Join(dir, "s"))
 			}
 			for _, line := range strings.Split(strings.TrimSpace(s.lines), "\n") {
 				line = strings.ReplaceAll(strings.TrimSpace(line), "PKI", pki)
