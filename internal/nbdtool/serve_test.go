@@ -95,6 +95,11 @@ func TestClientsSeeWhatQEMUServes(t *testing.T) {
 		{"--cache=writethrough --discard=unmap --detect-zeroes=unmap --aio=io_uring", "", nil},
 	} {
 		t.Run("options "+test.options, func(t *testing.T) {
+			if strings.Contains(test.options, "io_uring") {
+				if out, err := exec.Command("qemu-io", "-i", "io_uring", "-r", "-f", "qcow2", "-c", "length", "a.qcow2").CombinedOutput(); err != nil {
+					t.Skipf("QEMU has no io_uring here: %v\n%s", err, out)
+				}
+			}
 			var told [2]string
 			for i, path := range []string{theirs, "/proc/self/exe"} {
 				socket, pid := serve(t, path, append(strings.Fields("-t -f qcow2 "+test.options), "a.qcow2")...)
