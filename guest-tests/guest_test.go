@@ -22,8 +22,8 @@ import (
 // testLimit ends a test that hangs. A nested boot takes from ten seconds, on a
 // calm machine, to half a minute. What only `make test-long` does may take longer.
 const (
-	testLimit     = 6 * time.Minute
-	longTestLimit = 20 * time.Minute
+	testLimit     = 15 * time.Minute
+	longTestLimit = 30 * time.Minute
 )
 
 // long reports whether tests may take their time.

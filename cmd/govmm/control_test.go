@@ -16,6 +16,9 @@ import (
 	"github.com/govmm/govmm/internal/qmp"
 )
 
+// testLimit is far more than anything takes that a test waits for.
+const testLimit = 5 * time.Minute
+
 // testMachine is a machine that runs, with a socket to control it.
 type testMachine struct {
 	t      *testing.T
@@ -80,7 +83,7 @@ func (m *testMachine) wantEnd(status int) {
 		if got != status {
 			m.t.Errorf("the machine ended with status %d, want %d: %s", got, status, &m.stderr)
 		}
-	case <-time.After(time.Minute):
+	case <-time.After(testLimit):
 		m.t.Fatal("the machine does not end")
 	}
 	if _, err := os.Stat(m.socket); err == nil {
