@@ -7,12 +7,13 @@ import (
 	"io"
 	"net"
 	"os/exec"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/govmm/govmm/internal/sockettest"
 )
 
 // peer is a server of QMP that is spoken to by hand.
@@ -199,7 +200,7 @@ func besideQEMU(t *testing.T) (govmm, qemu *peer, end func()) {
 	m := startMachine(t, halting(), "--disk", "format=null,size=1M,id=nothing", "--on-reboot", "restart")
 	image := m.image("ours.qcow2")
 	theirDisk, theirImage := m.image("theirs-a.qcow2"), m.image("theirs.qcow2")
-	socket := filepath.Join(filepath.Dir(m.disk), "qemu")
+	socket := sockettest.Path(t)
 	cmd := exec.Command(program, "-accel", "tcg", "-m", "16M", "-display", "none", "-nodefaults", "-S", "-name", "test", "-no-shutdown",
 		"-qmp", "unix:"+socket+",server=on,wait=off", "-serial", "null",
 		"-device", "megasas-gen2,id=megasas",

@@ -14,6 +14,7 @@ import (
 
 	"github.com/govmm/govmm/internal/payload"
 	"github.com/govmm/govmm/internal/qmp"
+	"github.com/govmm/govmm/internal/sockettest"
 )
 
 // testLimit is far more than anything takes that a test waits for.
@@ -32,7 +33,7 @@ type testMachine struct {
 func startMachine(t *testing.T, p *payload.Program, flags ...string) *testMachine {
 	t.Helper()
 	dir := t.TempDir()
-	m := &testMachine{t: t, socket: filepath.Join(dir, "qmp"), disk: filepath.Join(dir, "a.qcow2"), status: make(chan int, 1)}
+	m := &testMachine{t: t, socket: sockettest.Path(t), disk: filepath.Join(dir, "a.qcow2"), status: make(chan int, 1)}
 	m.image("a.qcow2")
 	ready := make(chan struct{})
 	args := runArgs(kernel(t, p), append([]string{"--qmp", "unix:" + m.socket, "--name", "test", "--disk", "path=" + m.disk}, flags...)...)

@@ -317,7 +317,7 @@ func TestSIGTERMFlushesServedImage(t *testing.T) {
 // socket. The process is killed at the end of the test if it still runs.
 func serverProcess(t *testing.T, args ...string) (socket string, server *exec.Cmd) {
 	t.Helper()
-	socket = filepath.Join(t.TempDir(), "s")
+	socket = sockettest.Path(t)
 	server = exec.Command(os.Args[0], append([]string{"nbd", "--socket", socket}, args...)...)
 	server.Stderr = new(bytes.Buffer)
 	if err := server.Start(); err != nil {

@@ -1,6 +1,7 @@
 package imgtool
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -92,7 +93,8 @@ func TestRemoteAgainstQEMU(t *testing.T) {
 						t.Fatalf("%q: %v %s", words, err, out)
 					}
 				}
-				server := exec.Command("qemu-nbd", append(options, "-k", filepath.Join(dir, "s"), "d")...)
+				socket := sockettest.Path(t)
+				server := exec.Command("qemu-nbd", append(options, "-k", socket, "d")...)
 				server.Dir = dir
 				if err := server.Start(); err != nil {
 					t.Fatal(err)
@@ -101,7 +103,10 @@ func TestRemoteAgainstQEMU(t *testing.T) {
 					_ = server.Process.Kill()
 					_ = server.Wait()
 				})
-				sockettest.Await(t, filepath.Join(dir, "s"))
+				sockettest.Await(t, socket)
+				if err := os.Symlink(socket, filepath.Join(dir, "s")); err != nil {
+					t.Fatal(err)
+				}
 			}
 			for _, line := range strings.Split(strings.TrimSpace(s.lines), "\n") {
 				line = strings.ReplaceAll(strings.TrimSpace(line), "PKI", pki)

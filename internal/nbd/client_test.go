@@ -8,18 +8,18 @@ import (
 	"io"
 	"net"
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/govmm/govmm/internal/nbdproto"
+	"github.com/govmm/govmm/internal/sockettest"
 )
 
 // start serves s on a Unix socket until the test ends. It returns the socket's
 // path and a function that ends the server and returns what Serve returned.
 func start(t testing.TB, s *Server) (path string, stop func() error) {
 	t.Helper()
-	path = filepath.Join(t.TempDir(), "s")
+	path = sockettest.Path(t)
 	l, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)

@@ -8,12 +8,13 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/govmm/govmm/internal/sockettest"
 )
 
 type addArgs struct {
@@ -330,7 +331,7 @@ func TestClosingEndsWaitingCommands(t *testing.T) {
 
 func TestClient(t *testing.T) {
 	s, release := newTestServer(t)
-	path := filepath.Join(t.TempDir(), "qmp")
+	path := sockettest.Path(t)
 	l, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)

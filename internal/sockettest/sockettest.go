@@ -1,12 +1,29 @@
-// Package sockettest waits for servers in tests.
+// Package sockettest has tests find places for sockets, and wait for servers.
 package sockettest
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 )
+
+// Path is a place for a Unix socket, in a directory of its own that goes with the test. Of the 107
+// bytes that there are for it, the name of the test takes none.
+func Path(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return filepath.Join(dir, "s")
+}
 
 // limit is far more than a server takes to come.
 const limit = 5 * time.Minute

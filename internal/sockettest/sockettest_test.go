@@ -1,7 +1,6 @@
 package sockettest
 
 import (
-	"path/filepath"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -10,7 +9,7 @@ import (
 // TestBoundIsNotListening looks at a socket in every state on its way: only the last is the one
 // that clients can connect to.
 func TestBoundIsNotListening(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "s")
+	path := Path(t)
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
