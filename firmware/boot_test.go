@@ -151,7 +151,7 @@ func boot(t *testing.T, qemu, processor string, config LoadConfig) string {
 	put("initrd", e.Initrd.Base, m.read(e.Initrd.Base, e.Initrd.Size))
 	put("tables", stagedTables, tables.Blob)
 
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	var stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, qemu, args...)

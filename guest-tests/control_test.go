@@ -35,7 +35,7 @@ func TestControl(t *testing.T) {
 
 	g.clearLog()
 	g.ctl("disk", "add", "data", "path="+other)
-	g.sh(`n=0; while [ ! -b /dev/sdb ]; do n=$((n+1)); [ $n -lt 300 ]; sleep 0.1; done
+	g.sh(`n=0; while [ ! -b /dev/sdb ]; do n=$((n+1)); [ $n -lt 2000 ]; sleep 0.1; done
 		dd if=/dev/zero of=/dev/sdb bs=1M count=4 oflag=direct status=none`)
 	g.ctl("disk", "resize", "data", "128M")
 	if size := g.sh(`echo 1 > /sys/block/sdb/device/rescan; blockdev --getsize64 /dev/sdb`); strings.TrimSpace(size) != "134217728" {
@@ -43,7 +43,7 @@ func TestControl(t *testing.T) {
 	}
 	g.ctl("snapshot", "create", "data", "one")
 	g.ctl("disk", "remove", "data")
-	g.sh(`n=0; while [ -e /sys/block/sdb ]; do n=$((n+1)); [ $n -lt 300 ]; sleep 0.1; done`)
+	g.sh(`n=0; while [ -e /sys/block/sdb ]; do n=$((n+1)); [ $n -lt 2000 ]; sleep 0.1; done`)
 	checkImage(t, other)
 	if list := qemuImg(t, "snapshot", "-l", other); !strings.Contains(list, "one") {
 		t.Errorf("qemu-img sees no snapshot: %s", list)
@@ -66,7 +66,7 @@ func TestControl(t *testing.T) {
 		exec 3< /dev/input/${event%%/*}
 		dd bs=24 count=1 status=none <&3 > /tmp/key 2> /tmp/error &`)
 	g.ctl("shutdown")
-	if key := g.sh(`n=0; while [ ! -s /tmp/key ] && [ $n -lt 100 ]; do n=$((n+1)); sleep 0.1; done
+	if key := g.sh(`n=0; while [ ! -s /tmp/key ] && [ $n -lt 2000 ]; do n=$((n+1)); sleep 0.1; done
 		od -An -tx1 -j16 /tmp/key`); strings.Join(strings.Fields(key), " ") != "01 00 74 00 01 00 00 00" {
 		t.Errorf("the power button arrives as %q; %s", key, g.sh("cat /tmp/error; grep -i acpi /proc/interrupts; ls -l /dev/input; cat /proc/bus/input/devices; dmesg | tail -n 20"))
 	}
@@ -173,7 +173,7 @@ func follow(g *guest) func() string {
 	var out bytes.Buffer
 	cmd := g.control("events")
 	cmd.Stdout, cmd.Stderr = &out, &out
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = time.Minute
 	if err := cmd.Start(); err != nil {
 		g.Fatal(err)
 	}

@@ -17,13 +17,14 @@ import (
 	"github.com/govmm/govmm/guest-tests/agent"
 	"github.com/govmm/govmm/guest-tests/harness"
 	"github.com/govmm/govmm/guest-tests/kernel"
+	"github.com/govmm/govmm/internal/sockettest"
 )
 
 // testLimit ends a test that hangs. A nested boot takes from ten seconds, on a
 // calm machine, to half a minute. What only `make test-long` does may take longer.
 const (
-	testLimit     = 6 * time.Minute
-	longTestLimit = 20 * time.Minute
+	testLimit     = 15 * time.Minute
+	longTestLimit = 30 * time.Minute
 )
 
 // long reports whether tests may take their time.
@@ -142,7 +143,7 @@ func start(t *testing.T, v harness.VMM, g harness.Guest) *guest {
 // startControlled starts a guest on govmm with a socket for "govmm ctl".
 func startControlled(t *testing.T, v harness.Govmm, g harness.Guest) *guest {
 	t.Helper()
-	socket := filepath.Join(t.TempDir(), "qmp")
+	socket := sockettest.Path(t)
 	v.Args = append(slices.Clip(v.Args), "--qmp", "unix:"+socket)
 	running := start(t, v, g)
 	running.control = func(args ...string) *exec.Cmd {

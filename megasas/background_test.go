@@ -194,7 +194,13 @@ func TestClearDriveEnds(t *testing.T) {
 		}, mfi.EventPDClearAborted},
 		"failure": {func(_ *guest, d *stepped) { d.let <- errBroken }, mfi.EventPDClearFailed},
 		"removal": {func(g *guest, d *stepped) {
-			go func() { d.let <- nil }()
+			drive := g.c.Drives().Drive(0)
+			go func() { // when no other piece can begin
+				for drive.Flush() == nil {
+					time.Sleep(time.Millisecond)
+				}
+				d.let <- nil
+			}()
 			if err := g.c.RemoveDrive(0); err != nil {
 				t.Error(err)
 			}
@@ -204,7 +210,7 @@ func TestClearDriveEnds(t *testing.T) {
 				<-g.c.done
 				d.let <- nil
 			}()
-			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			ctx, cancel := context.WithTimeout(context.Background(), testLimit)
 			defer cancel()
 			if err := g.c.Close(ctx); err != nil {
 				t.Error(err)

@@ -109,7 +109,7 @@ func newGuest(t testing.TB, cfg Config) *guest {
 	g.place()
 	c.Attach(g.mem)
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), testLimit)
 		defer cancel()
 		if err := c.Close(ctx); err != nil {
 			t.Errorf("close: %v", err)
@@ -180,10 +180,13 @@ func (g *guest) write(off uint64, v uint32) {
 
 func (g *guest) state() mfi.State { return mfi.State(g.read(0xb0) & 0xf0000000) }
 
+// testLimit is far more than anything takes that a test waits for.
+const testLimit = 5 * time.Minute
+
 // await waits for something that the controller does by itself.
 func (g *guest) await(what string, ok func() bool) {
 	g.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(testLimit)
 	for !ok() {
 		if time.Now().After(deadline) {
 			g.t.Fatalf("waited in vain for %s", what)

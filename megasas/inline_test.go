@@ -30,6 +30,9 @@ func promptGuest(t testing.TB, try func()) (*guest, *disk) {
 	return running(t, cfg, 1008), d
 }
 
+// unhurried has the next frame come in no rush, however fast this host is.
+func (g *guest) unhurried() { g.c.inlining.last.Store(-int64(time.Hour)) }
+
 // inlined is how many frames vCPUs have carried out.
 func (g *guest) inlined() uint64 { return g.c.Stats().Inline }
 
@@ -169,6 +172,7 @@ func TestFrameIsFetchedOnceOnItsWayToAWorker(t *testing.T) {
 	other, _ := g.blocks(mfi.CmdLDWrite, 8, 512)
 	g.submit(other)
 	<-entered // the worker is busy
+	g.unhurried()
 	x, bufs := g.blocks(mfi.CmdLDRead, 0, 512)
 	addr, _ := g.submit(x)
 	if d.tries.Load() != 1 {
@@ -207,6 +211,7 @@ func held(t *testing.T) (g *guest, x mfi.Fields, release func() mfi.Status) {
 		close(returned)
 	}()
 	<-entered
+	g.unhurried()
 	return g, x, func() mfi.Status { close(gate); <-returned; return g.status(addr) }
 }
 

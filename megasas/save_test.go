@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -367,26 +368,25 @@ func TestSaveNeedsPause(t *testing.T) {
 // TestSaveDuringReset saves at every step of a boot that takes its time, and in the
 // states that wait for the guest or for ever.
 func TestSaveDuringReset(t *testing.T) {
-	p := SAS9260()
-	p.Boot = []BootStep{
-		{State: mfi.StateBBInit}, {State: mfi.StateFWInit, Delay: 40 * time.Millisecond},
-		{State: mfi.StateWaitHandshake}, {State: mfi.StateDeviceScan, Delay: 40 * time.Millisecond},
-	}
-	cfg, _ := oneDisk()
-	cfg.Profile = p
-	var g *guest
-	seen := map[mfi.State]bool{}
-	boot := func() {
+	synctest.Test(t, func(t *testing.T) { // time passes only between the looks at it
+		p := SAS9260()
+		p.Boot = []BootStep{
+			{State: mfi.StateBBInit}, {State: mfi.StateFWInit, Delay: 40 * time.Millisecond},
+			{State: mfi.StateWaitHandshake}, {State: mfi.StateDeviceScan, Delay: 40 * time.Millisecond},
+		}
+		cfg, _ := oneDisk()
+		cfg.Profile, cfg.Workers = p, 1
 		c, err := New(cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
-		g = &guest{t: t, c: c, m: newMachine(), mem: newMemory(ramSize), free: 0x1000}
+		g := &guest{t: t, c: c, m: newMachine(), mem: newMemory(ramSize), free: 0x1000}
 		if err := pci.NewBus(g.m, func(int, int) int { return 16 }).Attach(5, 0, c.Function()); err != nil {
 			t.Fatal(err)
 		}
 		g.place()
 		c.Attach(g.mem)
+		seen := map[mfi.State]bool{}
 		g.await("READY", func() bool {
 			s := g.state()
 			seen[s] = true
@@ -394,50 +394,47 @@ func TestSaveDuringReset(t *testing.T) {
 			if s == mfi.StateWaitHandshake {
 				g.write(0x20, mfi.DoorbellClearHandshake)
 			}
+			time.Sleep(10 * time.Millisecond)
 			return s == mfi.StateReady
 		})
-	}
-	const attempts = 20 // on a busy host a step may pass unseen
-	for range attempts {
-		if boot(); seen[mfi.StateFWInit] && seen[mfi.StateWaitHandshake] && seen[mfi.StateDeviceScan] {
-			break
+		for _, s := range []mfi.State{mfi.StateFWInit, mfi.StateWaitHandshake, mfi.StateDeviceScan} {
+			if !seen[s] {
+				t.Errorf("never saved in the state %v: the test is not what it says", s)
+			}
 		}
-	}
-	for _, s := range []mfi.State{mfi.StateFWInit, mfi.StateWaitHandshake, mfi.StateDeviceScan} {
-		if !seen[s] {
-			t.Errorf("never saved in the state %v: the test is not what it says", s)
+		g.c.Faults().Fault(0x123, 4, false)
+		word := g.read(0xb0)
+		g.move(cfg)
+		if now := g.read(0xb0); now != word || mfi.State(now)&mfi.StateMask != mfi.StateFault {
+			t.Errorf("state word %#x, was %#x", now, word)
 		}
-	}
-	g.c.Faults().Fault(0x123, 4, false)
-	word := g.read(0xb0)
-	g.move(cfg)
-	if now := g.read(0xb0); now != word || mfi.State(now)&mfi.StateMask != mfi.StateFault {
-		t.Errorf("state word %#x, was %#x", now, word)
-	}
+	})
 }
 
 // TestSaveAfterReset saves in the second after INIT in which no event is told: the
 // EVENT_WAIT of the driver's recovery completes after it, not before.
 func TestSaveAfterReset(t *testing.T) {
-	cfg, _ := oneDisk()
-	g := running(t, cfg, 64)
-	first := newest(g) + 1
-	g.unlock()
-	g.write(0xf8, 0x84)
-	g.await("READY", func() bool { return g.state() == mfi.StateReady })
-	g.move(cfg) // before INIT
-	g.initialize(64)
-	begun := time.Now()
-	g.submit(eventWaitFrame(g, first))
-	g.await("EVENT_WAIT", func() bool { return len(g.c.heldWaits()) == 1 })
-	g.move(cfg)
-	if len(g.c.heldWaits()) != 1 && time.Since(begun) < quietTime {
-		t.Error("an event was told at once")
-	}
-	g.collect(1)
-	if d := time.Since(begun); d < quietTime {
-		t.Errorf("an event was told after %v", d)
-	}
+	var cfg Config
+	onFakeClock(t, func() Config { cfg, _ = oneDisk(); cfg.Workers = 1; return cfg }, func(t *testing.T, g *guest) {
+		first := newest(g) + 1
+		g.unlock()
+		g.write(0xf8, 0x84)
+		g.await("READY", func() bool { return g.state() == mfi.StateReady })
+		g.move(cfg) // before INIT
+		g.initialize(64)
+		begun := time.Now()
+		g.submit(eventWaitFrame(g, first))
+		g.await("EVENT_WAIT", func() bool { return len(g.c.heldWaits()) == 1 })
+		time.Sleep(quietTime / 2)
+		g.move(cfg)
+		if len(g.c.heldWaits()) != 1 {
+			t.Error("an event was told at once")
+		}
+		g.collect(1)
+		if took := time.Since(begun); took < quietTime-time.Millisecond || took > quietTime+time.Millisecond {
+			t.Errorf("an event was told after %v", took)
+		}
+	})
 }
 
 // TestSavedWorkGoesOn saves while a drive is cleared and while a volume is

@@ -14,7 +14,7 @@ import (
 // whatever is in the file.
 func explainAnything(t testing.TB, f File) {
 	t.Helper()
-	watchdog := time.AfterFunc(time.Minute, func() { panic("an explanation does not end") })
+	watchdog := time.AfterFunc(patience, func() { panic("an explanation does not end") })
 	defer watchdog.Stop()
 	notes := 0
 	count := func(Note) error { notes++; return nil }

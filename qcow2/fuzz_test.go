@@ -72,7 +72,7 @@ func FuzzOpen(f *testing.F) {
 		f.Add(seed, int64(1000), int64(3000))
 	}
 	f.Fuzz(func(t *testing.T, data []byte, off, n int64) {
-		watchdog := time.AfterFunc(5*time.Second, func() { panic("a request does not return") })
+		watchdog := time.AfterFunc(patience, func() { panic("a request does not return") })
 		defer watchdog.Stop()
 		m := &limitedFile{memFile{data: data}}
 		im, err := Open(m, Options{NoBacking: true})

@@ -83,6 +83,7 @@ func TestCreateAsQEMU(t *testing.T) {
 			t.Parallel()
 			l := newLab(t)
 			blocks := func(name string) int64 {
+				l.run("sync", name) // file systems differ in when they count, too
 				out := l.run("stat", "-c", "%b", name)
 				var n int64
 				fmt.Sscan(out, &n)

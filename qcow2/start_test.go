@@ -11,6 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// patience is far more than anything here takes.
+const patience = 5 * time.Minute
+
 // endings collects the ends of started transfers.
 type endings chan error
 
@@ -23,7 +26,7 @@ func (e endings) wait(t *testing.T, n int) (err error) {
 		select {
 		case one := <-e:
 			err = errors.Join(err, one)
-		case <-time.After(time.Minute):
+		case <-time.After(patience):
 			t.Fatal("a transfer does not end")
 		}
 	}

@@ -256,7 +256,7 @@ func (m thinMedium) Allocated(off, n int64) (bool, int64, error) {
 func conform(t *testing.T, u *Unit, family string, failures map[string]string, skips []string) (ran []string) {
 	t.Helper()
 	suite := conformanceTool(t)
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, suite, "--dataloss", "--allow-sanitize", "--test", family, newISCSITarget(t, u).url()).CombinedOutput()
 	if ctx.Err() != nil {

@@ -295,12 +295,12 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	for range 5 {
 		cycle()
 	}
-	if f, m := resources(t); f != files || m != mappings {
+	if f, m := resources(t); f > files || m > mappings {
 		t.Errorf("files went from %d to %d, vCPU mappings from %d to %d", files, f, mappings, m)
 	}
 	// A goroutine that has returned from its last statement may still be counted
 	// for a moment.
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(runLimit)
 	for runtime.NumGoroutine() > goroutines {
 		if time.Now().After(deadline) {
 			buf := make([]byte, 1<<16)
@@ -328,16 +328,23 @@ func TestSleepingGuestCostsNothing(t *testing.T) {
 		}
 	}()
 	<-asleep
+	// The process may be busy with other things, a collection for one, but not for ever.
 	const watch = 500 * time.Millisecond
-	before := cpuTime(t)
-	time.Sleep(watch)
-	used := cpuTime(t) - before
+	for deadline := time.Now().Add(runLimit); ; {
+		before := cpuTime(t)
+		time.Sleep(watch)
+		used := cpuTime(t) - before
+		t.Logf("%v of CPU in %v", used, watch)
+		if used <= watch/10 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Error("a sleeping guest takes CPU time without end")
+			break
+		}
+	}
 	m.Stop()
 	<-done
-	t.Logf("%v of CPU in %v", used, watch)
-	if used > watch/10 {
-		t.Errorf("a sleeping guest took %v of CPU in %v", used, watch)
-	}
 }
 
 func cpuTime(t *testing.T) time.Duration {

@@ -51,7 +51,7 @@ func (o Outcome) String() string {
 
 // flushLimit is how long the end of a run waits for a slow reader of the guest's
 // output.
-const flushLimit = 5 * time.Second
+const flushLimit = 10 * time.Second
 
 // Run starts the guest and returns when it ended, or was ended by ctx or Stop.
 // The error is nil but for Failed, and where output of the guest was lost. All

@@ -141,7 +141,7 @@ func TestControlCountsIO(t *testing.T) {
 		}
 		return numbers
 	}
-	for deadline := time.Now().Add(time.Minute); figures(`{}`)["rd_operations"] < reads && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(testLimit); figures(`{}`)["rd_operations"] < reads && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 	}
 	for _, args := range []string{`{}`, `{"query-nodes":true}`} {
 		got := figures(args)

@@ -7,12 +7,13 @@ import (
 	"io"
 	"net"
 	"os/exec"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/govmm/govmm/internal/sockettest"
 )
 
 // peer is a server of QMP that is spoken to by hand.
@@ -38,7 +39,7 @@ func (p *peer) call(request string) map[string]any {
 func (p *peer) answer(event string) map[string]any {
 	p.t.Helper()
 	for {
-		_ = p.conn.SetReadDeadline(time.Now().Add(time.Minute))
+		_ = p.conn.SetReadDeadline(time.Now().Add(testLimit))
 		line, err := p.lines.ReadString('\n')
 		if err != nil {
 			p.t.Fatal(err)
@@ -77,7 +78,7 @@ func dialPeer(t *testing.T, path string) *peer {
 	t.Helper()
 	var conn net.Conn
 	var err error
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(testLimit); ; time.Sleep(10 * time.Millisecond) {
 		if conn, err = net.Dial("unix", path); err == nil || time.Now().After(deadline) {
 			break
 		}
@@ -199,7 +200,7 @@ func besideQEMU(t *testing.T) (govmm, qemu *peer, end func()) {
 	m := startMachine(t, halting(), "--disk", "format=null,size=1M,id=nothing", "--on-reboot", "restart")
 	image := m.image("ours.qcow2")
 	theirDisk, theirImage := m.image("theirs-a.qcow2"), m.image("theirs.qcow2")
-	socket := filepath.Join(filepath.Dir(m.disk), "qemu")
+	socket := sockettest.Path(t)
 	cmd := exec.Command(program, "-accel", "tcg", "-m", "16M", "-display", "none", "-nodefaults", "-S", "-name", "test", "-no-shutdown",
 		"-qmp", "unix:"+socket+",server=on,wait=off", "-serial", "null",
 		"-device", "megasas-gen2,id=megasas",
@@ -251,7 +252,7 @@ func TestControlBesideQEMU(t *testing.T) {
 		call("query-stats", `"target":"vcpu","vcpus":["none"]`), call("query-stats", `"target":"vcpu","providers":[{"provider":"kvm","names":["none"]}]`),
 		call("query-stats", `"target":"vm","providers":[{"provider":"x"}]`), call("query-stats-schemas", `"provider":"x"`),
 		call("cont", ""), call("query-status", ""), call("cont", ""), call("stop", ""), call("stop", ""), call("query-status", ""), call("system_powerdown", ""),
-		call("system_reset", ""),
+		call("system_reset", ""), "await RESET", // it is carried out after the answer
 		// Media and drives.
 		call("query-blockstats", `"query-nodes":1`), call("query-named-block-nodes", `"flat":"x"`),
 		call("block_resize", ""), call("block_resize", `"size":512`), call("block_resize", `"device":"none","size":512`), call("block_resize", `"node-name":"none","size":512`),
@@ -273,11 +274,11 @@ func TestControlBesideQEMU(t *testing.T) {
 		call("device_add", ""), call("device_add", `"driver":"scsi-hd","id":"d","drive":"none"`), call("device_add", `"driver":"scsi-hd","id":"1 2","drive":"n"`),
 		call("device_add", `"driver":"scsi-hd","id":"d","drive":"n","serial":"S","bus":"megasas.0"`),
 		call("blockdev-del", `"node-name":"n"`), call("blockdev-del", `"node-name":"none"`), call("device_del", `"id":"none"`), call("device_del", `"id":1`), call("device_del", ""),
-		call("device_del", `"id":"d"`), "", call("blockdev-del", `"node-name":"n"`),
+		call("device_del", `"id":"d"`), "await DEVICE_DELETED", call("blockdev-del", `"node-name":"n"`),
 	} {
-		if request == "" {
-			govmm.await("DEVICE_DELETED")
-			qemu.await("DEVICE_DELETED")
+		if event, ok := strings.CutPrefix(request, "await "); ok {
+			govmm.await(event)
+			qemu.await(event)
 			continue
 		}
 		got, want := govmm.call(request), qemu.call(request)

@@ -3,10 +3,11 @@ package main
 import (
 	"cmp"
 	"os/exec"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"testing"
+
+	"github.com/govmm/govmm/internal/sockettest"
 )
 
 // What the kernel counts is described as QEMU on the same kernel does, and told by the
@@ -17,7 +18,7 @@ func TestKernelStatisticsBesideQEMU(t *testing.T) {
 		t.Skipf("%s is not installed: guest-tests/setup.sh run does that", program)
 	}
 	m := startMachine(t, halting())
-	socket := filepath.Join(filepath.Dir(m.disk), "qemu")
+	socket := sockettest.Path(t)
 	cmd := exec.Command(program, "-accel", "kvm", "-m", "16M", "-display", "none", "-nodefaults", "-S", "-qmp", "unix:"+socket+",server=on,wait=off")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -14,7 +14,11 @@ import (
 
 	"github.com/govmm/govmm/internal/payload"
 	"github.com/govmm/govmm/internal/qmp"
+	"github.com/govmm/govmm/internal/sockettest"
 )
+
+// testLimit is far more than anything takes that a test waits for.
+const testLimit = 5 * time.Minute
 
 // testMachine is a machine that runs, with a socket to control it.
 type testMachine struct {
@@ -29,7 +33,7 @@ type testMachine struct {
 func startMachine(t *testing.T, p *payload.Program, flags ...string) *testMachine {
 	t.Helper()
 	dir := t.TempDir()
-	m := &testMachine{t: t, socket: filepath.Join(dir, "qmp"), disk: filepath.Join(dir, "a.qcow2"), status: make(chan int, 1)}
+	m := &testMachine{t: t, socket: sockettest.Path(t), disk: filepath.Join(dir, "a.qcow2"), status: make(chan int, 1)}
 	m.image("a.qcow2")
 	ready := make(chan struct{})
 	args := runArgs(kernel(t, p), append([]string{"--qmp", "unix:" + m.socket, "--name", "test", "--disk", "path=" + m.disk}, flags...)...)
@@ -80,7 +84,7 @@ func (m *testMachine) wantEnd(status int) {
 		if got != status {
 			m.t.Errorf("the machine ended with status %d, want %d: %s", got, status, &m.stderr)
 		}
-	case <-time.After(time.Minute):
+	case <-time.After(testLimit):
 		m.t.Fatal("the machine does not end")
 	}
 	if _, err := os.Stat(m.socket); err == nil {

@@ -45,7 +45,7 @@ func TestHotPlugLeavesNothing(t *testing.T) {
 		round()
 	}
 	// The machine closes its end of the last connection in its own time.
-	for deadline := time.Now().Add(20 * time.Second); openFiles(t) > files || runtime.NumGoroutine() > goroutines; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(testLimit); openFiles(t) > files || runtime.NumGoroutine() > goroutines; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Errorf("%d files are open and %d goroutines run, there were %d and %d", openFiles(t), runtime.NumGoroutine(), files, goroutines)
 			break

@@ -67,7 +67,7 @@ func packedKernel(t *testing.T) (image, unpacked []byte) {
 // inCache waits until the kernel of a machine is in the cache.
 func inCache(t *testing.T, spec *machineSpec) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); spec.unpacked == ""; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(testLimit); spec.unpacked == ""; time.Sleep(10 * time.Millisecond) {
 		if err := spec.lookUp(); err != nil && err != errNotCached && !errors.Is(err, kernelcache.ErrDamaged) {
 			t.Fatal(err)
 		}
@@ -114,7 +114,7 @@ func (l *logText) String() string {
 // wait waits for a text.
 func (l *logText) wait(t *testing.T, text string) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !strings.Contains(l.String(), text); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(testLimit); !strings.Contains(l.String(), text); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("no %q in %q", text, l)
 		}
@@ -181,8 +181,10 @@ func TestKernelCacheThatCannotBeWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	fillUp(t, filepath.Join(full, "ballast"), 0)
-	if err := os.Chmod(full, 0o700); err != nil {
-		t.Fatal(err)
+	for _, dir := range []string{locked, full} { // whatever the umask is
+		if err := os.Chmod(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
 	}
 	fixed := smallFileSystem(t, 1<<20)
 	if err := unix.Mount("", fixed, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {

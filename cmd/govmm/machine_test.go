@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/govmm/govmm/internal/payload"
+	"github.com/govmm/govmm/internal/sockettest"
 	"github.com/govmm/govmm/megasas/raid"
 	"github.com/govmm/govmm/vmm/kvm"
 	"golang.org/x/sys/unix"
@@ -147,7 +148,7 @@ func TestSecondSerialPort(t *testing.T) {
 	dir := t.TempDir()
 	image := kernel(t, echo(payload.COM2, 3))
 	t.Run("unix", func(t *testing.T) {
-		socket := filepath.Join(dir, "socket")
+		socket := sockettest.Path(t)
 		l, err := net.Listen("unix", socket)
 		if err != nil {
 			t.Fatal(err)

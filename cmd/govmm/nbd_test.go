@@ -5,17 +5,18 @@ import (
 	"context"
 	"net"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/govmm/govmm/internal/sockettest"
 )
 
 // serveImages runs govmm nbd on a socket until the test ends or stop is called,
 // which returns its exit status and messages.
 func serveImages(t *testing.T, args ...string) (socket string, stop func() (int, string)) {
 	t.Helper()
-	socket = filepath.Join(t.TempDir(), "s")
+	socket = sockettest.Path(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	var stderr bytes.Buffer
 	status := make(chan int, 1)

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/govmm/govmm/internal/sockettest"
 	"golang.org/x/sys/unix"
 )
 
@@ -312,11 +313,11 @@ func TestSIGTERMFlushesServedImage(t *testing.T) {
 	tool(t, "qemu-io", "-r", "-f", "qcow2", "a.qcow2", "-c", "read -P 7 1M 40M")
 }
 
-// serverProcess runs govmm nbd in a process of its own, and returns when its socket
-// is there. The process is killed at the end of the test if it still runs.
+// serverProcess runs govmm nbd in a process of its own, and returns when it listens at its
+// socket. The process is killed at the end of the test if it still runs.
 func serverProcess(t *testing.T, args ...string) (socket string, server *exec.Cmd) {
 	t.Helper()
-	socket = filepath.Join(t.TempDir(), "s")
+	socket = sockettest.Path(t)
 	server = exec.Command(os.Args[0], append([]string{"nbd", "--socket", socket}, args...)...)
 	server.Stderr = new(bytes.Buffer)
 	if err := server.Start(); err != nil {
@@ -328,12 +329,6 @@ func serverProcess(t *testing.T, args ...string) (socket string, server *exec.Cm
 			_ = server.Wait()
 		}
 	})
-	begun := time.Now()
-	for _, err := os.Stat(socket); err != nil; _, err = os.Stat(socket) {
-		if time.Since(begun) > time.Minute {
-			t.Fatalf("the server does not come: %s", server.Stderr)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+	sockettest.Await(t, socket)
 	return socket, server
 }

@@ -29,7 +29,7 @@ type Command struct {
 }
 
 // DefaultTimeout bounds commands that name no timeout of their own.
-const DefaultTimeout = 2 * time.Minute
+const DefaultTimeout = 5 * time.Minute
 
 // Result is how a command ended.
 type Result struct {

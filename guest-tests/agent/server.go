@@ -97,7 +97,7 @@ func execute(r request, stdin []byte, stdout, stderr io.Writer) (exit int, timed
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	// A grandchild that kept the output open must not hold the answer back.
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = 10 * time.Second
 
 	err = cmd.Run()
 	if cmd.ProcessState == nil {

@@ -32,7 +32,7 @@ const (
 	key    = "k"
 
 	// bootLimit is far more than a start takes, also where KVM interprets.
-	bootLimit = 3 * time.Minute
+	bootLimit = 10 * time.Minute
 )
 
 // disk is a qcow2 image with sectors in it.

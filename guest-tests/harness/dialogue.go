@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"time"
 )
 
 // Dialogue is a VMM whose guest's console is read and typed at, as a person
@@ -31,7 +30,7 @@ func Converse(argv ...string) (*Dialogue, error) {
 	d := &Dialogue{cmd: exec.Command(argv[0], argv[1:]...), more: make(chan struct{})}
 	d.cmd.Stdout, d.cmd.Stderr = d, d
 	d.cmd.SysProcAttr = ownGroup()
-	d.cmd.WaitDelay = time.Second
+	d.cmd.WaitDelay = outputGrace
 	var err error
 	if d.input, err = d.cmd.StdinPipe(); err != nil {
 		return nil, err

@@ -8,7 +8,7 @@ import (
 )
 
 func TestDialogue(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	d, err := Converse("sh", "-c", `printf 'We\033[04;02H\033[04;03Hlcome \033[0;30;47mto\033c it\n'; read x; echo "got $x"; exit 3`)
 	if err != nil {

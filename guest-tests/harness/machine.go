@@ -16,8 +16,13 @@ import (
 	"github.com/govmm/govmm/guest-tests/agent"
 )
 
-// stopGrace is how long a VMM has to stop when told to, before it is killed.
-const stopGrace = 20 * time.Second
+const (
+	// stopGrace is how long a VMM has to stop when told to, before it is killed.
+	stopGrace = 20 * time.Second
+	// outputGrace is how long the output of a VMM that has ended is waited for: what it has
+	// started may have its pipe, too.
+	outputGrace = 10 * time.Second
+)
 
 // Machine is a guest that was started.
 type Machine struct {
@@ -91,7 +96,7 @@ func (m *Machine) connect(term Terminal) {
 	}
 	m.cmd.Stdout, m.cmd.Stderr = m.console, m.console
 	m.cmd.SysProcAttr = ownGroup()
-	m.cmd.WaitDelay = time.Second
+	m.cmd.WaitDelay = outputGrace
 }
 
 // ownGroup gives a process a group of its own, so that a signal reaches what it started

@@ -10,7 +10,7 @@ import (
 
 const (
 	// awaitLimit is far beyond what a probe takes on the slowest machine.
-	awaitLimit = 2 * time.Minute
+	awaitLimit = 4 * time.Minute
 	// awaitPoll is how often to look although the kernel reported no event.
 	awaitPoll = 500 * time.Millisecond
 )

@@ -34,7 +34,7 @@ func TestFileLoad(t *testing.T) {
 	go func() {
 		status <- fileLoad([]string{"--dir", dir, "--dev", device, "--state", state}, &stderr)
 	}()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(time.Millisecond) {
 		if n, err := os.ReadFile(filepath.Join(state, "written")); err == nil && len(n) > 1 { // ten of them
 			break
 		}

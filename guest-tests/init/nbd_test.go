@@ -9,6 +9,7 @@ import (
 
 	"github.com/govmm/govmm/internal/block"
 	"github.com/govmm/govmm/internal/nbd"
+	"github.com/govmm/govmm/internal/sockettest"
 )
 
 // TestNBDGo negotiates with the server that guests use.
@@ -23,7 +24,7 @@ func TestNBDGo(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer device.Close()
-	l, err := net.Listen("unix", filepath.Join(dir, "socket"))
+	l, err := net.Listen("unix", sockettest.Path(t))
 	if err != nil {
 		t.Fatal(err)
 	}

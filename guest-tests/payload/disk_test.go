@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/govmm/govmm/guest-tests/harness"
 	"github.com/govmm/govmm/qcow2"
@@ -120,7 +119,7 @@ func qemuJudge(t *testing.T, path string, want []byte, leaks bool) {
 		return
 	}
 	// The test's own context is over when it cleans up.
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), runLimit)
 	defer cancel()
 	if !leaks { // they are an error to qemu-img
 		if out, err := harness.QemuImg(ctx, "check", "-f", "qcow2", path); err != nil {

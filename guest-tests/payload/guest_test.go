@@ -22,9 +22,9 @@ const (
 	// heapBase is where the memory begins that alloc gives out: above the
 	// program, and aligned for everything.
 	heapBase = 2 << 20
-	// runLimit ends a guest that is stuck. It is a hundred times what one takes
+	// runLimit ends a guest that is stuck. It is hundreds of times what one takes
 	// where KVM interprets.
-	runLimit = time.Minute
+	runLimit = 5 * time.Minute
 )
 
 // guest is a program for a machine with a controller and a disk, and then that

@@ -384,13 +384,18 @@ func TestNothingLeaks(t *testing.T) {
 		}
 		return len(list)
 	}
-	before := open()
-	for range 5 {
+	attempt := func() {
+		t.Helper()
 		if _, err := Open(Spec{Path: top}); err == nil {
 			t.Fatal("opened")
 		}
 	}
-	if after := open(); after != before {
+	attempt() // what is opened once and for all is open
+	before := open()
+	for range 5 {
+		attempt()
+	}
+	if after := open(); after > before { // the collector may close files of other tests
 		t.Errorf("%d open files before, %d after", before, after)
 	}
 }

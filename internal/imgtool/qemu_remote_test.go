@@ -6,8 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/govmm/govmm/internal/sockettest"
 	"github.com/govmm/govmm/internal/tlstest"
 )
 
@@ -93,7 +93,8 @@ func TestRemoteAgainstQEMU(t *testing.T) {
 						t.Fatalf("%q: %v %s", words, err, out)
 					}
 				}
-				server := exec.Command("qemu-nbd", append(options, "-k", filepath.Join(dir, "s"), "d")...)
+				socket := sockettest.Path(t)
+				server := exec.Command("qemu-nbd", append(options, "-k", socket, "d")...)
 				server.Dir = dir
 				if err := server.Start(); err != nil {
 					t.Fatal(err)
@@ -102,11 +103,9 @@ func TestRemoteAgainstQEMU(t *testing.T) {
 					_ = server.Process.Kill()
 					_ = server.Wait()
 				})
-				for {
-					if _, err := os.Stat(filepath.Join(dir, "s")); err == nil {
-						break
-					}
-					time.Sleep(5 * time.Millisecond)
+				sockettest.Await(t, socket)
+				if err := os.Symlink(socket, filepath.Join(dir, "s")); err != nil {
+					t.Fatal(err)
 				}
 			}
 			for _, line := range strings.Split(strings.TrimSpace(s.lines), "\n") {

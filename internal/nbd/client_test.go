@@ -7,18 +7,19 @@ import (
 	"errors"
 	"io"
 	"net"
-	"path/filepath"
+	"os"
 	"testing"
 	"time"
 
 	"github.com/govmm/govmm/internal/nbdproto"
+	"github.com/govmm/govmm/internal/sockettest"
 )
 
 // start serves s on a Unix socket until the test ends. It returns the socket's
 // path and a function that ends the server and returns what Serve returned.
 func start(t testing.TB, s *Server) (path string, stop func() error) {
 	t.Helper()
-	path = filepath.Join(t.TempDir(), "s")
+	path = sockettest.Path(t)
 	l, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)
@@ -42,6 +43,9 @@ type client struct {
 	nc net.Conn
 }
 
+// testLimit is far more than a dialogue takes.
+const testLimit = 5 * time.Minute
+
 // dial connects and says hello.
 func dial(t testing.TB, path string) *client {
 	t.Helper()
@@ -50,7 +54,7 @@ func dial(t testing.TB, path string) *client {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = nc.Close() })
-	_ = nc.SetDeadline(time.Now().Add(time.Minute))
+	_ = nc.SetDeadline(time.Now().Add(testLimit))
 	c := &client{t, nc}
 	hello := c.get(18)
 	if binary.BigEndian.Uint64(hello) != nbdproto.MagicServer || binary.BigEndian.Uint16(hello[16:]) != 3 {
@@ -94,7 +98,7 @@ func (c *client) get(n int) []byte {
 // closed fails unless the server has closed the connection.
 func (c *client) closed() {
 	c.t.Helper()
-	if n, err := c.nc.Read(make([]byte, 1)); n != 0 || errors.Is(err, context.DeadlineExceeded) || err == nil {
+	if n, err := c.nc.Read(make([]byte, 1)); n != 0 || errors.Is(err, os.ErrDeadlineExceeded) || err == nil {
 		c.t.Errorf("read %d bytes, %v; the connection should be closed", n, err)
 	}
 }

@@ -13,23 +13,24 @@ import (
 // TestSlowRequestsDoNotHoldUpOthers has one READ wait in the device while
 // requests behind it are answered.
 func TestSlowRequestsDoNotHoldUpOthers(t *testing.T) {
-	d := newRAM(1 << 20)
-	d.gate = make(chan struct{})
-	path, _ := start(t, &Server{Exports: exports(d)})
+	first, second := newWait(), newWait()
+	d := &slowAt{newRAM(1 << 20), map[int64]*wait{0: first, 4096: second}}
+	path, _ := start(t, &Server{Exports: []Export{{Name: "a", Device: d}}})
 	c := dial(t, path)
 	c.choose("a", false)
 	// The first READ teaches the connection that READs are slow.
 	c.request(nbdproto.CmdRead, 0, 1, 0, 1)
+	<-first.reached
 	time.Sleep(time.Millisecond) // not a wait for something: this READ takes a millisecond
-	d.gate <- struct{}{}
+	close(first.end)
 	c.simple(1)
 	c.get(1)
-	c.request(nbdproto.CmdRead, 0, 2, 0, 1)
+	c.request(nbdproto.CmdRead, 0, 2, 4096, 1)
 	c.request(nbdproto.CmdFlush, 0, 3, 0, 0)
 	if code := c.simple(3); code != 0 {
 		t.Error(code)
 	}
-	close(d.gate)
+	close(second.end)
 	if code := c.simple(2); code != 0 {
 		t.Error(code)
 	}
@@ -48,7 +49,7 @@ func (d pausing) ReadV(bufs [][]byte, off int64) error {
 // the server does not pass the receive lock on for it any more, and then two requests
 // at once: the first does not hold up the second.
 func TestClientThatWasAloneSendsMore(t *testing.T) {
-	long := &wait{make(chan struct{}), make(chan struct{})}
+	long := newWait()
 	d := pausing{&slowAt{newRAM(1 << 20), map[int64]*wait{4096: long}}}
 	path, _ := start(t, &Server{Exports: []Export{{Name: "a", Device: d}}})
 	c := dial(t, path)
@@ -105,6 +106,8 @@ type slowAt struct {
 
 type wait struct{ reached, end chan struct{} }
 
+func newWait() *wait { return &wait{make(chan struct{}), make(chan struct{})} }
+
 func (d *slowAt) ReadV(bufs [][]byte, off int64) error {
 	if w := d.at[off]; w != nil {
 		close(w.reached)
@@ -118,7 +121,6 @@ func (d *slowAt) ReadV(bufs [][]byte, off int64) error {
 // get between the pieces.
 func TestLongSimpleReplyIsNotInterrupted(t *testing.T) {
 	const slow, long = 3 << 20, 0 // offsets, and cookies
-	newWait := func() *wait { return &wait{make(chan struct{}), make(chan struct{})} }
 	first, second := newWait(), newWait()
 	d := &slowAt{newRAM(4 << 20), map[int64]*wait{slow: first, long + pieceSize: second}}
 	if err := d.WriteV([][]byte{bytes.Repeat([]byte{7}, 2*pieceSize)}, long); err != nil {

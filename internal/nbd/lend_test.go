@@ -67,14 +67,13 @@ func (d *paged) Splice(pipe int, off, n int64) (int64, Held) {
 
 func (d *paged) Release() { d.held.Add(-1) }
 
-// settledSoon fails unless nothing is held before long.
-func (d *paged) settledSoon(t *testing.T) {
+// settled waits until nothing is held.
+func (d *paged) settled(t *testing.T) {
 	t.Helper()
-	for range 1000 {
+	for deadline := time.Now().Add(testLimit); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if d.held.Load() == 0 {
 			return
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
 	t.Errorf("%d payloads are held that the client has taken", d.held.Load())
 }
@@ -142,7 +141,7 @@ func TestLentReads(t *testing.T) {
 				if stops == 0 && d.spliced.Load() < int64(len(reads)/3) {
 					t.Errorf("only %d were spliced", d.spliced.Load())
 				}
-				d.settledSoon(t)
+				d.settled(t)
 			})
 		}
 	}
@@ -186,7 +185,7 @@ func TestLentPagesOfAClientThatLeaves(t *testing.T) {
 	}
 	c.get(1)
 	c.nc.Close()
-	d.settledSoon(t)
+	d.settled(t)
 	if err := stop(); err != nil {
 		t.Error(err)
 	}

@@ -3,17 +3,17 @@ package nbd
 import (
 	"context"
 	"net"
-	"path/filepath"
 	"testing"
 
 	"github.com/govmm/govmm/internal/nbdproto"
+	"github.com/govmm/govmm/internal/sockettest"
 )
 
 // TestOnce ends the server when the last client has left, and not when somebody
 // only looked.
 func TestOnce(t *testing.T) {
 	s := &Server{Exports: exports(newRAM(1 << 20)), Once: true}
-	path := filepath.Join(t.TempDir(), "s")
+	path := sockettest.Path(t)
 	l, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)
@@ -38,7 +38,7 @@ func TestOnce(t *testing.T) {
 // longer than the last client.
 func TestOnceWhenALookerLeavesLast(t *testing.T) {
 	s := &Server{Exports: exports(newRAM(1 << 20)), Once: true}
-	path := filepath.Join(t.TempDir(), "s")
+	path := sockettest.Path(t)
 	l, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)

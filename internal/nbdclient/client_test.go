@@ -18,6 +18,7 @@ import (
 	"github.com/govmm/govmm/internal/block"
 	"github.com/govmm/govmm/internal/nbd"
 	"github.com/govmm/govmm/internal/nbdclient"
+	"github.com/govmm/govmm/internal/sockettest"
 )
 
 // serve has a server export a raw disk of size bytes until stop is called.
@@ -64,7 +65,7 @@ func sparse(t *testing.T, size int64) string {
 // TestRequests writes and reads an export as the file that it is, from several goroutines.
 func TestRequests(t *testing.T) {
 	const size = 4 << 20
-	socket := filepath.Join(t.TempDir(), "s")
+	socket := sockettest.Path(t)
 	defer serve(t, socket, sparse(t, size))()
 	c := nbdclient.New(nbdclient.Target{Network: "unix", Address: socket, Export: "disk"})
 	if err := c.Connect(); err != nil {
@@ -114,7 +115,7 @@ func TestRequests(t *testing.T) {
 
 // TestRefused asks for an export that there is not, and for a server that there is not.
 func TestRefused(t *testing.T) {
-	socket := filepath.Join(t.TempDir(), "s")
+	socket := sockettest.Path(t)
 	stop := serve(t, socket, sparse(t, 1<<20))
 	err := nbdclient.New(nbdclient.Target{Network: "unix", Address: socket, Export: "none"}).Connect()
 	if err == nil || !strings.HasPrefix(err.Error(), "Requested export not available") {
@@ -130,8 +131,8 @@ func TestRefused(t *testing.T) {
 // TestReconnect loses the server under a client that waits for another, and under one that
 // does not.
 func TestReconnect(t *testing.T) {
-	dir, disk := t.TempDir(), sparse(t, 1<<20)
-	socket := filepath.Join(dir, "s")
+	disk := sparse(t, 1<<20)
+	socket := sockettest.Path(t)
 	stop := serve(t, socket, disk)
 	target := nbdclient.Target{Network: "unix", Address: socket, Export: "disk"}
 	hasty := nbdclient.New(target)
@@ -163,7 +164,7 @@ func TestReconnect(t *testing.T) {
 // hostile is a server that sends what it is told to, whatever it is asked.
 func hostile(t testing.TB, stream []byte) (target nbdclient.Target) {
 	t.Helper()
-	socket := filepath.Join(t.TempDir(), "s")
+	socket := sockettest.Path(t)
 	l, err := net.Listen("unix", socket)
 	if err != nil {
 		t.Fatal(err)
@@ -282,9 +283,9 @@ func TestParse(t *testing.T) {
 // TestServerThatGoesInHandshake ends the connection at each byte of the handshake: that is
 // told in QEMU's words, which begin alike whatever the system said.
 func TestServerThatGoesInHandshake(t *testing.T) {
-	socket := filepath.Join(t.TempDir(), "s")
+	socket := sockettest.Path(t)
 	defer serve(t, socket, sparse(t, 1<<20))()
-	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "front"))
+	l, err := net.Listen("unix", sockettest.Path(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/govmm/govmm/internal/sockettest"
 )
 
 // name is what the program is called. Under it, the tests are that program.
@@ -112,7 +114,7 @@ func TestCommandLineErrorsAreThoseOfQEMU(t *testing.T) {
 	tool(t, "qemu-img", "create", "-q", "-f", "qcow2", "a.qcow2", "8M")
 	tool(t, "qemu-img", "create", "-q", "-f", "raw", "r.raw", "1M")
 	long := strings.Repeat("x", 5000)
-	at := "--socket=" + filepath.Join(dir, "s")
+	at := "--socket=" + sockettest.Path(t)
 	for _, args := range [][]string{
 		{}, {"a", "b"}, {"--nonsense"}, {"-Z"}, {"-p"}, {"--port"}, {"--fork=x"}, {"-P", "1", "a.qcow2"}, {"--partition=1", "a.qcow2"},
 		{"-p", "x", "a.qcow2"}, {"-e", "x", "a.qcow2"}, {"-e", "99999999999", "a.qcow2"}, {"-k", "rel", "a.qcow2"},

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/govmm/govmm/internal/sockettest"
 )
 
 // uri names an export on a Unix socket to clients.
@@ -21,7 +23,7 @@ func uri(socket, export string) string { return "nbd+unix:///" + export + "?sock
 func serve(t *testing.T, path string, args ...string) (socket string, pid int) {
 	t.Helper()
 	dir := t.TempDir()
-	socket = filepath.Join(dir, "s")
+	socket = sockettest.Path(t)
 	pidFile := filepath.Join(dir, "pid")
 	if status, printed := run(t, path, append([]string{"--fork", "--pid-file", pidFile, "-k", socket}, args...)...); status != 0 {
 		t.Fatalf("%q: status %d, %s", args, status, printed)
@@ -95,6 +97,11 @@ func TestClientsSeeWhatQEMUServes(t *testing.T) {
 		{"--cache=writethrough --discard=unmap --detect-zeroes=unmap --aio=io_uring", "", nil},
 	} {
 		t.Run("options "+test.options, func(t *testing.T) {
+			if strings.Contains(test.options, "io_uring") {
+				if out, err := exec.Command("qemu-io", "-i", "io_uring", "-r", "-f", "qcow2", "-c", "length", "a.qcow2").CombinedOutput(); err != nil {
+					t.Skipf("QEMU has no io_uring here: %v\n%s", err, out)
+				}
+			}
 			var told [2]string
 			for i, path := range []string{theirs, "/proc/self/exe"} {
 				socket, pid := serve(t, path, append(strings.Fields("-t -f qcow2 "+test.options), "a.qcow2")...)
@@ -138,7 +145,7 @@ func TestListIsThatOfQEMU(t *testing.T) {
 // come to the second, whose socket stays when the first one ends.
 func TestLiveSocketIsTakenOver(t *testing.T) {
 	disk(t)
-	socket := filepath.Join(t.TempDir(), "s")
+	socket := sockettest.Path(t)
 	begin := func(export string) (pid int) {
 		if status, printed := ours(t, "--fork", "--pid-file", "pid", "-t", "-r", "-f", "qcow2", "-x", export, "-k", socket, "a.qcow2"); status != 0 {
 			t.Fatalf("status %d, %s", status, printed)
@@ -172,7 +179,7 @@ func TestImageInUseIsRefusedAsByQEMU(t *testing.T) {
 		t.Fatal(err)
 	}
 	serve(t, theirs, "-t", "-f", "qcow2", "a.qcow2")
-	at := filepath.Join(t.TempDir(), "s")
+	at := sockettest.Path(t)
 	for _, options := range []string{"", "-r", "-s", "-r -s", "-r -l before"} {
 		args := append(strings.Fields(options), "-f", "qcow2", "-k", at, "a.qcow2")
 		wantStatus, want := run(t, theirs, args...)
@@ -240,7 +247,7 @@ func TestForkPrintsAndReturns(t *testing.T) {
 	if err := os.WriteFile("r.raw", make([]byte, 1<<20), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	socket := filepath.Join(t.TempDir(), "s")
+	socket := sockettest.Path(t)
 	status, printed := ours(t, "--fork", "--pid-file", "pid", "-k", socket, "-t", "r.raw")
 	if status != 1 || !strings.HasPrefix(printed, "WARNING: Image format was not specified for 'r.raw'") {
 		t.Errorf("status %d, %s", status, printed)

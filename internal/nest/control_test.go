@@ -221,7 +221,7 @@ func TestQEMUDiesWithItsParent(t *testing.T) {
 		t.Fatal(err)
 	}
 	var pid int
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(5 * time.Minute)
 	for ; pid == 0; time.Sleep(time.Millisecond) {
 		text, err := os.ReadFile(filepath.Join(dir, "pid"))
 		if err == nil {

@@ -224,7 +224,7 @@ func TestRunStreamsAndStatus(t *testing.T) {
 	cfg := fakeQEMU(t, `head -c 1 <&4 >/dev/null
 printf '\003\000\000\000ok\n\000\000\000\000' >&6
 printf '{"exit":42}' >&4
-exec sleep 60`)
+exec sleep 600`)
 	var out bytes.Buffer
 	status, err := Run(context.Background(), cfg, Command{Args: []string{Self}, Stdout: &out})
 	if err != nil || status != 42 || out.String() != "ok\n" {
@@ -233,7 +233,7 @@ exec sleep 60`)
 }
 
 func TestRunReportsErrorOfNest(t *testing.T) {
-	cfg := fakeQEMU(t, `printf '{"error":"fork/exec /none: no such file or directory"}' >&4; exec sleep 60`)
+	cfg := fakeQEMU(t, `printf '{"error":"fork/exec /none: no such file or directory"}' >&4; exec sleep 600`)
 	_, err := Run(context.Background(), cfg, Command{Args: []string{"/none"}})
 	if err == nil || err.Error() != "nest: fork/exec /none: no such file or directory" {
 		t.Errorf("got %v", err)
@@ -241,8 +241,9 @@ func TestRunReportsErrorOfNest(t *testing.T) {
 }
 
 func TestRunForwardsCancellation(t *testing.T) {
-	// It ends when the second request, the signal, has come.
-	cfg := fakeQEMU(t, `read a <&4; echo started >&2; read b <&4; case $b in *'"signal":15'*) printf '{"exit":143}' >&4;; esac; exec sleep 60`)
+	// It ends when the signal has come; heartbeats may come before it.
+	cfg := fakeQEMU(t, `read a <&4; echo started >&2
+while read b <&4; do case $b in *'"signal":15'*) printf '{"exit":143}' >&4; exec sleep 600;; esac; done`)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	status, err := Run(ctx, cfg, Command{Args: []string{Self}})

@@ -42,6 +42,7 @@ type Config struct {
 type Server struct {
 	config   Config
 	period   time.Duration // throttlePeriod, but in tests
+	patience time.Duration // closeLimit, but in tests
 	log      *slog.Logger
 	commands map[string]Command
 	schema   func() []SchemaInfo // made when it is asked for: few clients do
@@ -57,7 +58,7 @@ type Server struct {
 // NewServer returns a server with the given commands, and those about itself:
 // query-version, query-commands and query-qmp-schema.
 func NewServer(c Config) *Server {
-	s := &Server{config: c, period: throttlePeriod, log: c.Logger, commands: map[string]Command{}, clients: map[*session]struct{}{}, recent: map[string]*throttled{}}
+	s := &Server{config: c, period: throttlePeriod, patience: closeLimit, log: c.Logger, commands: map[string]Command{}, clients: map[*session]struct{}{}, recent: map[string]*throttled{}}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -229,8 +230,10 @@ func (s *Server) unthrottle(key string) {
 	time.AfterFunc(s.period, func() { s.unthrottle(key) })
 }
 
-// closeLimit is how long Close waits for clients to take what was sent to them.
-const closeLimit = time.Second
+// closeLimit is how long the end of a session waits for its client to take what was sent
+// to it. Where the host gives this process little of a processor, so long may pass before
+// anything is written.
+const closeLimit = 10 * time.Second
 
 // Close sends what is left to send, cuts off all clients and waits until no command
 // is being carried out.
@@ -245,7 +248,7 @@ func (s *Server) Close() {
 	s.clients, s.recent = nil, nil
 	s.mu.Unlock()
 	s.cancel()
-	deadline := time.Now().Add(closeLimit)
+	deadline := time.Now().Add(s.patience)
 	for x := range clients {
 		x.out.drain(deadline)
 		x.conn.Close()

@@ -8,12 +8,13 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/govmm/govmm/internal/sockettest"
 )
 
 type addArgs struct {
@@ -61,9 +62,13 @@ func newTestServer(t testing.TB) (s *Server, release chan struct{}) {
 		Events:    map[string]any{"RANG": rang{}, "FELL": rang{}},
 		Throttled: []string{"FELL"},
 	})
+	s.patience = time.Hour // no test leaves anything unread
 	t.Cleanup(s.Close)
 	return s, release
 }
+
+// testLimit is far more than anything here takes.
+const testLimit = 5 * time.Minute
 
 // rawClient speaks the protocol by hand.
 type rawClient struct {
@@ -84,7 +89,7 @@ func connect(t testing.TB, s *Server) *rawClient {
 
 func (c *rawClient) send(text string) {
 	c.t.Helper()
-	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(testLimit))
 	if _, err := io.WriteString(c, text); err != nil {
 		c.t.Fatal(err)
 	}
@@ -92,7 +97,7 @@ func (c *rawClient) send(text string) {
 
 func (c *rawClient) receive() string {
 	c.t.Helper()
-	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(testLimit))
 	if !c.lines.Scan() {
 		c.t.Fatalf("the server has ended the connection: %v", c.lines.Err())
 	}
@@ -281,6 +286,11 @@ func TestHostileClients(t *testing.T) {
 	good.send(`{"execute":"fast"}`)
 	good.want(`"sum":1`)
 
+	for deadline := time.Now().Add(testLimit); s.served() > 1; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d clients are served, want the good one", s.served())
+		}
+	}
 	var many []*rawClient
 	for range MaxClients - 1 {
 		many = append(many, connect(t, s))
@@ -294,6 +304,13 @@ func TestHostileClients(t *testing.T) {
 	}
 	good.send(`{"execute":"fast"}`)
 	good.want(`"sum":1`)
+}
+
+// served is how many clients have not left yet.
+func (s *Server) served() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.clients)
 }
 
 func TestClosingEndsWaitingCommands(t *testing.T) {
@@ -314,7 +331,7 @@ func TestClosingEndsWaitingCommands(t *testing.T) {
 
 func TestClient(t *testing.T) {
 	s, release := newTestServer(t)
-	path := filepath.Join(t.TempDir(), "qmp")
+	path := sockettest.Path(t)
 	l, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)

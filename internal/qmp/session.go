@@ -65,7 +65,7 @@ func (x *session) serve() {
 	// A client that has sent all may still wait for the answers.
 	close(x.requests)
 	working.Wait()
-	x.out.drain(time.Now().Add(closeLimit))
+	x.out.drain(time.Now().Add(x.s.patience))
 	x.out.close()
 	x.conn.Close()
 	writing.Wait()

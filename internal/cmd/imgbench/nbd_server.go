@@ -90,7 +90,7 @@ func (s *sides) use(r *nbdRow, pid int, socket string) (before, took time.Durati
 
 // connect waits for a server to come.
 func (s *sides) connect(socket string) (*nbdClient, error) {
-	const patience, pause = 20 * time.Second, 2 * time.Millisecond
+	const patience, pause = 2 * time.Minute, 2 * time.Millisecond
 	for begun := time.Now(); ; time.Sleep(pause) {
 		c, err := dialNBD(socket)
 		if err == nil {
