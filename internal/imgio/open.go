@@ -18,6 +18,10 @@ func (s *Session) openImage(o *openOptions) bool {
 		s.complain("file open already, try 'help close'")
 		return false
 	}
+	if o.share && o.tree != nil && o.tree.Has("force-share") && o.tree.Get("force-share") != "on" {
+		s.complain("-U conflicts with image options")
+		return false
+	}
 	d, err := s.openDisk(o)
 	if err != nil {
 		device := ""

@@ -153,6 +153,10 @@ func scripts() []script {
 		one("-f raw raw", "write -P 4 100 1000", "read -P 4 100 1000", "map", "alloc 0 64k", "info", "write -c 0 512", "length", "discard 0 4k", "read -P 0 0 4k"),
 		one("-f qcow2 top", "map", "alloc 1M 1M", "read -P 3 1M 1M", "write 1536k 1k", "map", "read -P 3 1M 512k", "write -z 1M 64k", "read -P 0 1M 64k"),
 		one("-f qcow2 marked", "info"),
+		// Storage with units: what is less reads the rest of one before.
+		one("--image-opts driver=raw,file.driver=blkdebug,file.align=4096,file.image.filename=raw", "write -P 4 0 64k", "break pwritev_rmw_head A", "aio_write -P 5 512 512", "wait_break A",
+			"resume A", "aio_flush", "break pwritev_rmw_after_tail B", "aio_write -P 6 8192 6000", "wait_break B", "resume B", "aio_flush",
+			"write -P 7 32767 2", "read -P 4 0 512", "read -P 5 512 512", "read -P 4 1k 7k", "read -P 6 8192 6000", "read -P 4 14192 18575", "read -P 7 32767 2", "read -P 4 32769 100"),
 		one("-f qcow2 sub", "info", "write 1k 3k", "map", "write -z 32k 2k", "alloc 0 64k"),
 		// Zeroes behind the end of a backing file whose last cluster has data are written, as it may grow.
 		one("", "open -o driver=qcow2 short", "write -P 3 960k 40k", "close", "open -o driver=qcow2 over", "write -z 1010k 5k", "map", "read -P 0 1000k 24k", "read -P 3 960k 40k"),
@@ -176,6 +180,8 @@ func scripts() []script {
 		one("--image-opts driver=null-co,size=1M", "length"),
 		one("-r -U -f qcow2 a", "length"),
 		one("-U -f qcow2 a", "length"),
+		one("", "open -r -U -o driver=null-co,force-share=on", "length", "close", "open -r -U -o driver=null-co,force-share=off", "length"),
+		one("-r -U --image-opts driver=null-co,force-share=off", "length"),
 		one("-s -f qcow2 a", "write -P 1 0 64k", "read -P 1 0 64k", "map"),
 		one("-s raw", "write -P 1 0 64k", "read -P 1 0 64k", "map"),
 		one("-s -U -f qcow2 a", "write -P 1 0 64k", "read -P 1 0 64k"),

@@ -58,8 +58,8 @@ func runMap(t *Tool, a *arguments) (err error) {
 			err = e
 		}
 	}()
-	p := mapPrinter{out: out, files: block.Files(d)}
-	if _, ok := d.(*qcow2.Image); ok && s.opts.Inject {
+	p := mapPrinter{out: out, files: block.DataFiles(d)}
+	if im, ok := d.(*qcow2.Image); ok && s.opts.Inject && !im.Info().HasDataFile {
 		p.files[0] = s.injected()
 	}
 	if asJSON {

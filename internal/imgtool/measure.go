@@ -76,6 +76,9 @@ func runMeasure(t *Tool, a *arguments) error {
 			return err
 		}
 	}
+	if n.format == driverFile || n.format == driverHostDevice {
+		return fmt.Errorf("Block driver '%s' does not support size measurement", n.format)
+	}
 	m, bitmaps, err := n.measure(d)
 	if err != nil {
 		return err
