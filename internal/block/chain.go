@@ -37,7 +37,9 @@ func (c *chain) open(path, format string, readOnly bool) (Device, error) {
 // openDisk is open without a filter.
 func (c *chain) openDisk(path, format string, readOnly bool) (d Device, err error) {
 	if format == FormatNull {
-		return newNull(c.spec.Size, readOnly), nil
+		d := newNull(c.spec.Size, readOnly)
+		d.latency = c.spec.Latency
+		return d, nil
 	}
 	if format == FormatNBD {
 		*c.seen = append(*c.seen, qcow2.FileID{}) // none of the host's files

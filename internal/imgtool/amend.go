@@ -133,7 +133,10 @@ func (t *Tool) amend(im *qcow2.Image, v formatValues, force bool, progress qcow2
 		if err := mayResize(im); err != nil && o.Version < 3 {
 			return err
 		}
-		size := sectors(v.size("size", 0))
+		size := v.size("size", 0)
+		if size%sectorSize != 0 {
+			return fmt.Errorf("The new size must be a multiple of %d", sectorSize)
+		}
 		o.Size = &size
 	}
 	if v.or("backing_file", info.BackingFile) != info.BackingFile || v.or("backing_fmt", info.BackingFormat) != info.BackingFormat {

@@ -133,9 +133,6 @@ func (t *Tool) lookAtBacking(n *newImage) error {
 		return errors.New("Expected backing file name, got empty string")
 	}
 	if name == "" {
-		if n.values["backing_fmt"] != "" && n.values["backing_file"] == "" {
-			return errors.New("Backing format cannot be used without backing file")
-		}
 		return nil
 	}
 	format := n.values["backing_fmt"]
@@ -276,6 +273,8 @@ func (t *Tool) createRaw(n *newImage) error {
 	case n.format == driverHostDevice:
 		return fmt.Errorf("Unsupported preallocation mode '%s'", mode)
 	case mode == "falloc", mode == "full":
+	case mode == "metadata":
+		return fmt.Errorf("Unsupported preallocation mode: %s", mode)
 	case n.format == driverFile:
 		return fmt.Errorf("invalid parameter value: %s", mode)
 	default:
@@ -441,6 +440,8 @@ func (n *newImage) options() (qcow2.CreateOptions, error) {
 		}
 	}
 	switch {
+	case o.BackingFormat != "" && o.BackingFile == "":
+		return o, errors.New("Backing format cannot be used without backing file")
 	case o.DataFileRaw && o.DataFile == "":
 		return o, errors.New("data-file-raw requires data-file")
 	case o.Preallocation != qcow2.PreallocateOff && o.BackingFile != "" && !o.ExtendedL2:

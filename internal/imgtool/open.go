@@ -133,6 +133,9 @@ func (t *Tool) locate(name string, imageOpts bool, o openOptions) (source, error
 	} else if err != nil {
 		return failed(err)
 	}
+	if s.opts.DetectZeroes == "unmap" && !s.opts.Discard {
+		return failed(blockopt.ErrDetectUnmap)
+	}
 	s.spec = s.opts.Spec
 	s.spec.Debug = s.opts.NewDebug(nil)
 	s.spec.Report = t

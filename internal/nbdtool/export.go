@@ -206,22 +206,10 @@ type zeroDetector struct {
 }
 
 func (d *zeroDetector) WriteV(bufs [][]byte, off int64) error {
-	n := int64(0)
-	for _, b := range bufs {
-		if !zero(b) {
-			return d.Device.WriteV(bufs, off)
-		}
-		n += int64(len(b))
+	if n, all := block.Zeroes(bufs); all {
+		return d.WriteZeroes(off, n, d.unmap)
 	}
-	return d.WriteZeroes(off, n, d.unmap)
-}
-
-// zero reports whether all bytes are 0.
-func zero(b []byte) bool {
-	if len(b) == 0 {
-		return true
-	}
-	return b[0] == 0 && string(b[1:]) == string(b[:len(b)-1])
+	return d.Device.WriteV(bufs, off)
 }
 
 // reporter prints what is found in an image that nobody asked about.
