@@ -142,7 +142,7 @@ func (im *Image) downgrade(progress Progress) error {
 			return err
 		}
 		if err := im.changeRootPaused(func(r *rootChange) error { return r.expandZeroes(progress) }); err != nil {
-			return err
+			return fmt.Errorf("%w: %w", ErrExpandZeroes, err)
 		}
 		if err := im.drain(); err != nil {
 			return err

@@ -52,6 +52,9 @@ func (im *Image) Backing() Backing { return im.backing }
 // File is the storage of the image, which it owns.
 func (im *Image) File() File { return im.f }
 
+// Data is the file that holds the guest's data: the external data file, or File.
+func (im *Image) Data() File { return im.data }
+
 // absentBacking stands for a backing file that was left closed on purpose.
 type absentBacking struct{ name string }
 

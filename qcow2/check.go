@@ -38,7 +38,7 @@ type CheckResult struct {
 	AllocatedClusters  int64
 	FragmentedClusters int64
 	CompressedClusters int64
-	ImageEndOffset     int64 // end of the last cluster in use, bytes
+	ImageEndOffset     int64 // end of the last cluster in use or counted as such, bytes
 }
 
 // Clean reports whether nothing is wrong, leaks included.
@@ -184,6 +184,7 @@ type checker struct {
 	uncopied  bool        // some entry of the active disk has a cluster, but no COPIED flag
 	rebuild   int64       // errors that only a rebuild of refcount structures can fix
 	seen      CheckResult // the errors and leaks among refcounts that a look finds
+	leakEnd   int64       // end of the clusters that are counted too often
 	unread    bool        // a table is damaged, so that references may be missing
 
 	badStructures int64           // errors in the refcount table
@@ -227,7 +228,7 @@ func (c *checker) run() error {
 	if err := c.checkCopied(); err != nil {
 		return err
 	}
-	c.res.ImageEndOffset = (c.refs.last() + 1) << c.g.clusterBits
+	c.res.ImageEndOffset = max(c.refs.last()+1, c.leakEnd) << c.g.clusterBits
 	if c.o.Repair == RepairNone {
 		return nil
 	}

@@ -115,6 +115,7 @@ func (c *checker) judge(cluster int64, count, refs uint64) (fix bool) {
 	word := "ERROR"
 	if leak {
 		word = "Leaked"
+		c.leakEnd = max(c.leakEnd, cluster+1)
 	}
 	if fix = !c.look && !over && (c.o.Repair == RepairAll || c.o.Repair == RepairLeaks && leak); fix {
 		word = "Repairing"

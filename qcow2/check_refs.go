@@ -280,7 +280,8 @@ func (c *checker) referenceCompressed(off, n int64, times uint32) {
 	}
 }
 
-// countRefBlocks counts the refcount blocks and finds the ones that are no good.
+// countRefBlocks counts the refcount blocks and finds the ones that are no good, or that are
+// something else as well.
 func (c *checker) countRefBlocks() {
 	for bi, e := range c.refTable {
 		if e == 0 {
@@ -296,17 +297,22 @@ func (c *checker) countRefBlocks() {
 			c.badBlock(bi, "%s refcount block %d is outside image", c.verb(), bi)
 		default:
 			c.refs.add(block>>c.g.clusterBits, 1)
-			if n := c.refs.count(block >> c.g.clusterBits); n != 1 {
-				c.badBlock(bi, "ERROR refcount block %d refcount=%d", bi, n)
-				c.refs.sub(block >> c.g.clusterBits)
+			if n := c.refs.count(block >> c.g.clusterBits); n != 1 { // what it says counts all the same
+				c.badStructure("ERROR refcount block %d refcount=%d", bi, n)
 			}
 		}
 	}
 }
 
+// badBlock reports a refcount block that can't be read.
 func (c *checker) badBlock(bi int, format string, args ...any) {
-	c.corruption(format, args...)
+	c.badStructure(format, args...)
 	c.badBlocks[int64(bi)] = true
+}
+
+// badStructure reports an error that only a rebuild of refcount structures mends.
+func (c *checker) badStructure(format string, args ...any) {
+	c.corruption(format, args...)
 	c.badStructures++
 	c.rebuild++
 }

@@ -38,7 +38,7 @@ func damages() []damage {
 		{name: "no refcount block", edit: set64(atRefTable, 0), wantErrors: true},
 		{name: "refcount block unaligned", edit: set64(atRefTable, 0x20200), wantErrors: true, ourselves: true},
 		{name: "refcount table entry reserved bits", edit: set64(atRefTable, 0x20001), wantErrors: true, ourselves: true},
-		{name: "refcount block is the L1 table", edit: set64(atRefTable, atL1), wantErrors: true, ourselves: true},
+		{name: "refcount block is the L1 table", edit: set64(atRefTable, atL1), wantErrors: true, wantLeaks: true},
 		{name: "refcount block is the header", edit: set64(atRefTable, 1<<63), wantErrors: true, ourselves: true},
 		{name: "refcount table is the L2 table", edit: set64(48, atL2), wantErrors: true, ourselves: true},
 		{name: "COPIED missing", edit: func(f *memFile) { f.put64(atL2, f.get64(atL2)&^entryCopied) }, wantErrors: true},

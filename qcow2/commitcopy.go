@@ -1,6 +1,9 @@
 package qcow2
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // commitReader reads what the images above a base hold, ahead of who writes it
 // there. What goes from one to the other is a batch, so that they don't wait for
@@ -51,7 +54,7 @@ func (im *Image) StartWriteback() {
 }
 
 // copyTo writes all of it to base.
-func (c *commitReader) copyTo(base CommitTarget, progress Progress) error {
+func (c *commitReader) copyTo(base CommitTarget, o *CommitOptions) error {
 	c.empty, c.full = make(chan *commitBatch, commitBatches), make(chan *commitBatch, commitBatches)
 	for range commitBatches {
 		c.empty <- &commitBatch{data: make([]byte, 0, commitBatchBytes)}
@@ -64,6 +67,7 @@ func (c *commitReader) copyTo(base CommitTarget, progress Progress) error {
 		}
 	}()
 	size, written := c.im.Size(), 0
+	bytes, began := int64(0), time.Now()
 	host, _ := base.(writebackStarter)
 	for b := range c.full {
 		if err := b.writeTo(base); err != nil {
@@ -75,10 +79,21 @@ func (c *commitReader) copyTo(base CommitTarget, progress Progress) error {
 		if written++; written%commitWriteback == 0 && host != nil {
 			host.StartWriteback()
 		}
-		progress.report(b.end, size)
+		if bytes += b.bytes(); o.Rate > 0 {
+			time.Sleep(time.Until(began.Add(time.Duration(float64(bytes) / float64(o.Rate) * float64(time.Second)))))
+		}
+		o.Progress.report(b.end, size)
 		c.empty <- b
 	}
 	return nil
+}
+
+// bytes is how much of the disk the batch writes.
+func (b *commitBatch) bytes() (n int64) {
+	for _, p := range b.pieces {
+		n += p.n
+	}
+	return n
 }
 
 func (b *commitBatch) writeTo(base CommitTarget) error {

@@ -23,6 +23,8 @@ type CommitOptions struct {
 	// which only makes sense if the target is the backing file itself.
 	Keep     bool
 	Progress Progress
+	// Rate is how much is written a second, in bytes; 0 is no limit.
+	Rate int64
 }
 
 // CommitTo writes to base, which is an image of the backing chain opened once
@@ -56,7 +58,7 @@ func (im *Image) commitTo(base CommitTarget, o *CommitOptions) error {
 		}
 	}
 	c := commitReader{im: im, depth: depth, had: had}
-	if err := c.copyTo(base, o.Progress); err != nil {
+	if err := c.copyTo(base, o); err != nil {
 		return err
 	}
 	if err := base.Flush(); err != nil {

@@ -168,7 +168,7 @@ func (im *Image) reservePacked(off, n int64) (a *allocation, entry uint64, err e
 		}
 		host, err := im.pack(n)
 		if err != nil {
-			return nil, 0, err
+			return nil, 0, allocationOf("compressed cluster", err)
 		}
 		entry, ok := im.g.compressedEntry(host, n)
 		if !ok {

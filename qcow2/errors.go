@@ -22,6 +22,9 @@ var (
 	// ErrNotEmptied means that CommitTo failed when the base had all, durably, and only the
 	// image was left to empty.
 	ErrNotEmptied = errors.New("the image is not empty")
+	// ErrExpandZeroes means that the zero clusters of an image, which version 2 does not have,
+	// could not be replaced.
+	ErrExpandZeroes = errors.New("turn zero clusters into data")
 	// ErrRange means that a request reaches beyond the end of the disk.
 	ErrRange = errors.New("request outside the disk")
 	// ErrAlignment means that a request that takes whole clusters has others.

@@ -28,6 +28,9 @@ const bounceSize = 256 << 10
 // directAlignment is what hosts that do not tell are assumed to need.
 const directAlignment = 4096
 
+// Direct reports whether transfers bypass the host's page cache.
+func (f *OSFile) Direct() bool { return f.direct != nil }
+
 // newDirectIO finds out what direct transfers with fd need.
 func newDirectIO(fd int) (*directIO, error) {
 	d := &directIO{mem: directAlignment, off: directAlignment}

@@ -185,10 +185,14 @@ type holeFinder interface {
 }
 
 // findHole cuts an extent of data to what the host's file has as one piece, and
-// makes it zeroes if that is a hole. Not knowing is no error.
+// makes it zeroes if that is a hole. Not knowing is no error. What lies behind the end of a
+// file that was cut stays data: nobody preallocated it.
 func (im *Image) findHole(e *Extent) {
 	f, ok := im.data.(holeFinder)
 	if !ok {
+		return
+	}
+	if size, err := im.data.Size(); err != nil || e.Host >= size {
 		return
 	}
 	if hole, n, err := f.Hole(e.Host, e.Length); err == nil {

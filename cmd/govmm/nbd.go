@@ -162,7 +162,7 @@ func openExport(image string, readOnly, named bool) (nbd.Export, error) {
 	e.Device = d
 	e.FastZero = nbdtool.ZeroesFast(d, spec.Format)
 	if m, ok := d.(block.Mapper); ok {
-		e.Contexts = nbdtool.MapContexts(m)
+		e.Contexts = nbdtool.MapContexts(m, 1)
 	}
 	if im, ok := d.(*qcow2.Image); ok {
 		bitmaps, err := im.Bitmaps()

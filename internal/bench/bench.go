@@ -47,8 +47,10 @@ func (o *Options) Validate() error {
 		return complaint("--flush-interval is only available in write tests")
 	case o.FlushInterval != 0 && o.FlushInterval < o.Depth:
 		return complaint("Flush interval can't be smaller than depth")
-	case o.BufferSize < 0 || o.BufferSize > math.MaxInt32 || o.Step < 0 || o.Step > math.MaxInt32:
-		return fmt.Errorf("a request size of %d and a step of %d bytes (0 to %d are allowed)", o.BufferSize, o.Step, math.MaxInt32)
+	case o.BufferSize < 0 || o.BufferSize > math.MaxInt32:
+		return complaint(fmt.Sprintf("Invalid buffer size specified. Must be between %d and %d.", 0, math.MaxInt32))
+	case o.Step < 0 || o.Step > math.MaxInt32:
+		return complaint(fmt.Sprintf("Invalid step_size specified. Must be between %d and %d.", 0, math.MaxInt32))
 	case o.Offset < 0:
 		return fmt.Errorf("a negative offset: %d", o.Offset)
 	}
@@ -115,6 +117,9 @@ type run struct {
 func (r *run) work(buf [][]byte) {
 	size, interval := r.d.Size(), int64(r.o.FlushInterval)
 	offset := func(i int64) int64 { // Count * Step < 1<<62
+		if i == 0 {
+			return r.o.Offset // which may lie outside
+		}
 		return (r.o.Offset + i*r.o.Step) % size
 	}
 	for i := r.next.Add(1) - 1; i < int64(r.o.Count) && !r.failed.Load(); i = r.next.Add(1) - 1 {

@@ -115,7 +115,7 @@ func TestValidate(t *testing.T) {
 		"only available in write": {Depth: 1, FlushInterval: 5},
 		"smaller than depth":      {Depth: 10, FlushInterval: 5, Write: true},
 		"a negative offset":       {Depth: 1, Offset: -1},
-		"a request size":          {Depth: 1, BufferSize: 1 << 40},
+		"Invalid buffer size":     {Depth: 1, BufferSize: 1 << 40},
 	} {
 		if err := o.Validate(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v, want %s", o, err, want)

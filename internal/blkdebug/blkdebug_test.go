@@ -233,3 +233,50 @@ func TestEventsAreQEMUs(t *testing.T) {
 		t.Error("names are not lower case")
 	}
 }
+
+// TestPartsOfUnitsTakeTurns has a write of a part of a unit wait while another one has read the
+// rest of that, and one elsewhere pass.
+func TestPartsOfUnitsTakeTurns(t *testing.T) {
+	d := New(nil, nil)
+	d.SetLimits(Limits{Align: 4096})
+	disk, err := qcow2.OpenFile(filepath.Join(t.TempDir(), "disk"), os.O_RDWR|os.O_CREATE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer disk.Close()
+	f := d.Wrap(disk)
+	write := func(b byte, off, n int64) error { return f.WriteV([][]byte{bytes.Repeat([]byte{b}, int(n))}, off) }
+	d.Break(qcow2.EventPwritevRmwAfterTail, "first")
+	var crew sync.WaitGroup
+	for i := range int64(8) {
+		crew.Go(func() {
+			if err := write(byte(i+1), i*512, 512); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	if err := d.Wait(t.Context(), "first"); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(write(9, 4096, 4096), write(10, 8192+512, 512)); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Resume("first"); err != nil {
+		t.Fatal(err)
+	}
+	crew.Wait()
+	got := make([]byte, 12288)
+	if err := f.ReadV([][]byte{got[:100], got[100:]}, 0); err != nil {
+		t.Fatal(err)
+	}
+	var want []byte
+	for _, b := range []byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 9, 9, 9, 9, 9, 0, 10, 0, 0, 0, 0, 0, 0} {
+		want = append(want, bytes.Repeat([]byte{b}, 512)...)
+	}
+	if !bytes.Equal(got, want) {
+		t.Error("the disk is not what was written")
+	}
+	if n, err := disk.Size(); n != 12288 || err != nil {
+		t.Errorf("the file has %d bytes, %v", n, err)
+	}
+}

@@ -7,8 +7,8 @@
 // qcow2.Options.Event, and Wrap around the file of the image; storage without
 // such points calls Check by itself.
 //
-// Limits are what the storage is said to be able to do; requests are split along them. Of
-// align only zeroes and discards take notice: no transfer is made longer. "immediately" is accepted:
+// Limits are what the storage is said to be able to do; requests are split along them, and
+// widened to whole units of align. "immediately" is accepted:
 // a failed call returns its error at once in any case.
 //
 // All methods may be called from any number of goroutines.

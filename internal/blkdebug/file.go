@@ -11,10 +11,14 @@ type file struct {
 // Wrap returns f with I/O that the rules of d apply to. Writes pass the events
 // pwritev or pwritev_zero, and pwritev_done.
 func (d *Debug) Wrap(f qcow2.File) qcow2.File {
-	if d.limits != (Limits{}) {
-		return &limited{&file{f, d}, d.limits}
+	below := &file{f, d}
+	switch {
+	case d.limits.Align > 1:
+		return &limited{newAligned(below, d.limits.Align), below, d.limits}
+	case d.limits != (Limits{}):
+		return &limited{below, below, d.limits}
 	}
-	return &file{f, d}
+	return below
 }
 
 func (f *file) ReadV(bufs [][]byte, off int64) error {

@@ -78,7 +78,8 @@ func (d *Debug) Limits() Limits { return d.limits }
 // limited is a qcow2.File whose requests are split as the limits say.
 type limited struct {
 	qcow2.File
-	l Limits
+	below *file
+	l     Limits
 }
 
 func (f *limited) ReadV(bufs [][]byte, off int64) error {
@@ -141,9 +142,9 @@ func (f *limited) zero(off, n, unit, most int64, do func(off, n int64) error) er
 const zeroStep = 1 << 20
 
 // Path is the name of the file, if it has one.
-func (f *limited) Path() string { return f.File.(*file).Path() }
+func (f *limited) Path() string { return f.below.Path() }
 
 // Hole is OSFile.Hole.
 func (f *limited) Hole(off, n int64) (hole bool, length int64, err error) {
-	return f.File.(*file).Hole(off, n)
+	return f.below.Hole(off, n)
 }

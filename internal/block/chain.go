@@ -3,6 +3,7 @@ package block
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"strings"
 
@@ -36,7 +37,9 @@ func (c *chain) open(path, format string, readOnly bool) (Device, error) {
 // openDisk is open without a filter.
 func (c *chain) openDisk(path, format string, readOnly bool) (d Device, err error) {
 	if format == FormatNull {
-		return newNull(c.spec.Size, readOnly), nil
+		d := newNull(c.spec.Size, readOnly)
+		d.latency = c.spec.Latency
+		return d, nil
 	}
 	if format == FormatNBD {
 		*c.seen = append(*c.seen, qcow2.FileID{}) // none of the host's files
@@ -109,7 +112,7 @@ func (c *chain) openDisk(path, format string, readOnly bool) (d Device, err erro
 	}
 	owned = true
 	if (c.spec.DataFile != "" || c.spec.Data != nil) && named && !im.Info().HasDataFile {
-		return nil, errors.Join(optionErrorf("'data-file' can only be set for images with an external data file"), im.Close())
+		return nil, errors.Join(c.needlessData(readOnly), im.Close())
 	}
 	if named {
 		if err := c.spec.checkCaches(im); err != nil {
@@ -277,6 +280,19 @@ func (c *chain) openDataFile(name string, readOnly, top bool) (_ qcow2.File, err
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// needlessData is why the data file that the caller named is refused for an image that has
+// none: as with QEMU, that it can't be opened counts more.
+func (c *chain) needlessData(readOnly bool) error {
+	refused := optionErrorf("'data-file' can only be set for images with an external data file")
+	f, err := c.openDataFile("", readOnly, true)
+	if missing := (*fs.PathError)(nil); errors.As(err, &missing) {
+		return err
+	} else if err != nil {
+		return refused
+	}
+	return errors.Join(refused, f.Close())
 }
 
 // hasProtocol reports whether a name is one of anything but a file.

@@ -29,13 +29,20 @@ type Preallocator interface {
 // Files returns the files of a device and of the backing files under it, from
 // the top, by the names that they were opened with. The index is the Depth of
 // an extent. A device without a file has an empty name.
-func Files(d Device) []string {
+func Files(d Device) []string { return files(d, (*qcow2.Image).File) }
+
+// DataFiles returns the files that Host of an extent is in, as Files does: external data files
+// in place of the images that have them.
+func DataFiles(d Device) []string { return files(d, (*qcow2.Image).Data) }
+
+// files is Files with what holds an image.
+func files(d Device, of func(*qcow2.Image) qcow2.File) []string {
 	var list []string
 	for next := qcow2.Backing(d); next != nil; {
 		switch x := next.(type) {
 		case *qcow2.Image:
 			name := ""
-			if f, ok := x.File().(interface{ Path() string }); ok {
+			if f, ok := of(x).(interface{ Path() string }); ok {
 				name = f.Path()
 			}
 			list = append(list, name)
@@ -50,7 +57,7 @@ func Files(d Device) []string {
 			return append(list, x.Path())
 		case *part:
 			if x.filter {
-				return append(list, Files(x.d)...)
+				return append(list, files(x.d, of)...)
 			}
 			return append(list, Files(x.d)[0])
 		default:

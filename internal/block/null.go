@@ -1,22 +1,32 @@
 package block
 
-import "github.com/govmm/govmm/qcow2"
+import (
+	"time"
+
+	"github.com/govmm/govmm/qcow2"
+)
 
 // null reads as zeroes and forgets what is written: for measuring what stands
 // above it.
 type null struct {
 	size     int64
 	readOnly bool
+	latency  time.Duration // of a request
 }
 
-func newNull(size int64, readOnly bool) *null { return &null{size, readOnly} }
+func newNull(size int64, readOnly bool) *null { return &null{size: size, readOnly: readOnly} }
 
 func (d *null) Size() int64         { return d.size }
 func (d *null) ReadOnly() bool      { return d.readOnly }
 func (d *null) CanDiscard() bool    { return !d.readOnly }
 func (d *null) DiscardZeroes() bool { return true }
-func (d *null) Flush() error        { return nil }
 func (d *null) Close() error        { return nil }
+
+// Flush takes its time, and has nothing to do.
+func (d *null) Flush() error {
+	time.Sleep(d.latency)
+	return nil
+}
 
 func (d *null) ReadV(bufs [][]byte, off int64) error {
 	if err := checkRange(off, vecLen(bufs), d.size); err != nil {
@@ -25,6 +35,7 @@ func (d *null) ReadV(bufs [][]byte, off int64) error {
 	for _, b := range bufs {
 		clear(b)
 	}
+	time.Sleep(d.latency)
 	return nil
 }
 
@@ -41,6 +52,7 @@ func (d *null) change(off, n int64) error {
 	if d.readOnly {
 		return ErrReadOnly
 	}
+	time.Sleep(d.latency)
 	return nil
 }
 
@@ -56,7 +68,11 @@ func (d *null) Allocated(off, n int64) (allocated bool, length int64, err error)
 }
 
 // TryReadV implements qcow2.Trier.
-func (d *null) TryReadV(bufs [][]byte, off int64) bool { return d.ReadV(bufs, off) == nil }
+func (d *null) TryReadV(bufs [][]byte, off int64) bool {
+	return d.latency == 0 && d.ReadV(bufs, off) == nil
+}
 
 // TryWriteV implements qcow2.Trier.
-func (d *null) TryWriteV(bufs [][]byte, off int64) bool { return d.WriteV(bufs, off) == nil }
+func (d *null) TryWriteV(bufs [][]byte, off int64) bool {
+	return d.latency == 0 && d.WriteV(bufs, off) == nil
+}

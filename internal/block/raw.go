@@ -179,6 +179,12 @@ func (r *raw) Status(off, n int64) (qcow2.Extent, error) {
 	}
 	host := r.base + off
 	hole, n, err := r.f.Hole(host, n)
+	if !hole && err == nil && !r.f.Direct() && host+n == r.base+r.Size() { // the last sector may be cut
+		var size int64
+		if size, err = r.f.Size(); size > host {
+			n = min(n, size-host)
+		}
+	}
 	return qcow2.Extent{Offset: off, Length: n, Present: true, Data: !hole, Zero: hole, Host: host}, err
 }
 

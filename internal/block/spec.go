@@ -5,6 +5,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/govmm/govmm/internal/blkdebug"
 	"github.com/govmm/govmm/internal/nbdclient"
@@ -67,6 +68,8 @@ type Spec struct {
 	FileDriver string
 	// Size in bytes of a device with FormatNull; unused with the others.
 	Size int64
+	// Latency is how long each request to a device with FormatNull takes.
+	Latency time.Duration
 	// Window is the part of the file that is the disk, with FormatRaw. nil is all.
 	Window *Window
 	// L2CacheSize bounds the memory for mapping metadata of a qcow2 image, in

@@ -140,7 +140,6 @@ func TestRefused(t *testing.T) {
 		"driver=null-co,foo=3":                                              "Block protocol 'null-co' doesn't support the option 'foo'",
 		"driver=raw,file.filename=raw,file.locking=foo":                     "invalid parameter value: foo",
 		"driver=raw,file.filename=raw,discard=foo":                          "Invalid discard option",
-		"driver=raw,file.filename=raw,detect-zeroes=on":                     "Block format 'raw' does not support the option 'detect-zeroes'",
 		"driver=raw,file.filename=raw,read-only=foo":                        "Parameter 'read-only' expects 'on' or 'off'",
 		"driver=raw,file.filename=raw,offset=x":                             string(SizeError("offset").Error()),
 		"driver=luks,file.filename=raw,key-secret=x":                        "No secret with id 'x'",

@@ -28,6 +28,9 @@ type Source struct {
 	// KeepDiscarded says that the option discard forbids to give storage back, Discard
 	// that it allows that. Neither is set where it is not given.
 	KeepDiscarded, Discard bool
+	// DetectZeroes is on or unmap where zeroes that are written are to be stored as such, with
+	// unmap without storage; off, or empty where it is not said.
+	DetectZeroes string
 	// Name is what QEMU calls the disk where a name can be said without options, else
 	// empty; Full then has the options that make it up.
 	Name string
@@ -392,82 +395,6 @@ func (r *resolver) limits(s *Source, file string, full map[string]any) error {
 // permissions are the names of what a user of a file does.
 var permissions = map[string]qcow2.Permission{
 	"consistent-read": qcow2.PermRead, "write": qcow2.PermWrite, "write-unchanged": qcow2.PermWriteUnchanged, "resize": qcow2.PermResize,
-}
-
-// defaultNull is the size of a null device in bytes.
-const defaultNull = 1 << 30
-
-// null takes the options of a device that forgets.
-func (r *resolver) null(s *Source, at func(string) string, strong map[string]any) error {
-	s.Spec.Size = defaultNull
-	s.Name = s.Protocol + "://"
-	for _, name := range []string{"size", "read-zeroes", "latency-ns"} {
-		v, spelled, ok := r.rest.take(at(name))
-		if !ok {
-			continue
-		}
-		strong[name] = spelled
-		switch name {
-		case "size":
-			n, err := size(name, v)
-			if err != nil {
-				return err
-			}
-			s.Spec.Size = n
-		case "latency-ns":
-			return fmt.Errorf("Block protocol '%s' doesn't support the option '%s'", s.Protocol, name)
-		}
-	}
-	return nil
-}
-
-// generic takes the options that all drivers have, here or under "file"; here they
-// count more.
-func (r *resolver) generic(s *Source, at func(string) string) error {
-	for _, under := range []string{"file.", ""} {
-		for _, b := range []struct {
-			name string
-			to   *bool
-		}{
-			{"read-only", &s.Spec.ReadOnly}, {"force-share", &s.Spec.ForceShare},
-			{"cache.direct", &s.Spec.Direct}, {"cache.no-flush", &s.Spec.NoFlush},
-		} {
-			if err := r.onOff(at(under+b.name), b.name, b.to); err != nil {
-				return err
-			}
-		}
-		switch v, _, ok := r.rest.take(at(under + "discard")); {
-		case !ok || under != "":
-		case v == "unmap" || v == "on":
-			s.Discard = true
-		case v == "ignore" || v == "off":
-			s.KeepDiscarded = true
-		default:
-			return errors.New("Invalid discard option")
-		}
-		var unused bool
-		if err := r.onOff(at(under+"auto-read-only"), "auto-read-only", &unused); err != nil {
-			return err
-		}
-		// Their effect is not visible in what is read or written.
-		for _, name := range []string{"node-name", "aio"} {
-			r.rest.take(at(under + name))
-		}
-	}
-	return nil
-}
-
-// onOff takes a switch. Where it is not given, to stays as it is.
-func (r *resolver) onOff(full, name string, to *bool) error {
-	v, _, ok := r.rest.take(full)
-	if !ok {
-		return nil
-	}
-	if v != "on" && v != "off" {
-		return fmt.Errorf("Parameter '%s' expects 'on' or 'off'", name)
-	}
-	*to = v == "on"
-	return nil
 }
 
 // SizeError says that the option of its name must be a size. It takes three lines.

@@ -18,6 +18,7 @@ type disk struct {
 	debug        *blkdebug.Debug   // nil: no faults are injected
 	writethrough bool              // every write is durable when it ends
 	unmap        bool              // discard does something
+	detect       string            // on or unmap: zeroes are stored as such; see blockopt.Source
 	nodes        map[string]string // names of nodes, by the options that gave them
 	changed      atomic.Bool       // a request that writes succeeded
 }
@@ -46,6 +47,11 @@ func (d *disk) identity(name string) string {
 
 // write writes, and makes it durable if that is asked for.
 func (d *disk) write(bufs [][]byte, off int64, fua bool) error {
+	if d.detect == "on" || d.detect == "unmap" {
+		if n, all := block.Zeroes(bufs); all {
+			return d.durably(fua, d.dev.WriteZeroes(off, n, d.detect == "unmap"))
+		}
+	}
 	return d.durably(fua, d.dev.WriteV(bufs, off))
 }
 

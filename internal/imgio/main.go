@@ -94,7 +94,13 @@ func Main(name, version string, args []string, stdin io.Reader, stdout, stderr i
 				return fail(err)
 			}
 		case 'T':
-			return fail(refuse("-T, --trace: tracing is not supported"))
+			listed, missing := blockopt.Trace(x.value)
+			if listed {
+				return 0
+			}
+			if missing != "" {
+				s.complain("warning: %s", missing)
+			}
 		}
 	}
 	if format != "" && s.ImageOptions {

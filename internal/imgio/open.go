@@ -18,6 +18,10 @@ func (s *Session) openImage(o *openOptions) bool {
 		s.complain("file open already, try 'help close'")
 		return false
 	}
+	if o.share && o.tree != nil && o.tree.Has("force-share") && o.tree.Get("force-share") != "on" {
+		s.complain("-U conflicts with image options")
+		return false
+	}
 	d, err := s.openDisk(o)
 	if err != nil {
 		device := ""
@@ -64,7 +68,7 @@ func (s *Session) openDisk(o *openOptions) (*disk, error) {
 	if t.Spec.Guessed && spec.Format == block.FormatRaw && !spec.ReadOnly && !o.snapshot {
 		fmt.Fprintf(s.Err, block.GuessWarning, o.name)
 	}
-	d := &disk{writethrough: o.cache.writethrough, unmap: t.unmap, driver: t.Driver()}
+	d := &disk{writethrough: o.cache.writethrough, unmap: t.unmap, detect: t.DetectZeroes, driver: t.Driver()}
 	if o.tree != nil {
 		d.nodes = make(map[string]string)
 		for _, name := range o.tree.Names() {
@@ -232,6 +236,9 @@ func (s *Session) reopenOptions(spec *block.Spec, d *disk, tree *blockopt.Tree, 
 	for _, name := range tree.Names() {
 		s.complain("Cannot change the option '%s'", name[strings.LastIndex(name, ".")+1:])
 		return false
+	}
+	if source.DetectZeroes != "" {
+		d.detect = source.DetectZeroes
 	}
 	*spec, d.unmap = source.Spec, d.unmap && !source.KeepDiscarded || source.Discard
 	return true

@@ -126,6 +126,8 @@ func (o *openOptions) resolve(objects *blockopt.Objects) (*target, error) {
 		return nil, refuse("Block node is read-only")
 	case s.Spec.ForceShare && !s.Spec.ReadOnly && !o.snapshot:
 		return nil, refuse("force-share=on can only be used with read-only images")
+	case s.DetectZeroes == "unmap" && !t.unmap:
+		return nil, blockopt.ErrDetectUnmap
 	case o.native && !s.Spec.Direct:
 		return nil, refuse("aio=native was specified, but it requires cache.direct=on, which was not specified.")
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -133,7 +134,8 @@ func (s *Session) sayClose(d *disk, err error) (good bool) {
 	case s.Name == qemuIO && !d.changed.Load():
 		return true
 	default:
-		s.complain("close: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
+		why := slices.Compact(strings.Split(err.Error(), "\n")) // the image and its data file may say the same
+		s.complain("close: %s", strings.Join(why, "; "))
 	}
 	return false
 }

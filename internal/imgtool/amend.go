@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"syscall"
 
 	"github.com/govmm/govmm/internal/block"
 	"github.com/govmm/govmm/qcow2"
@@ -131,7 +133,10 @@ func (t *Tool) amend(im *qcow2.Image, v formatValues, force bool, progress qcow2
 		if err := mayResize(im); err != nil && o.Version < 3 {
 			return err
 		}
-		size := sectors(v.size("size", 0))
+		size := v.size("size", 0)
+		if size%sectorSize != 0 {
+			return fmt.Errorf("The new size must be a multiple of %d", sectorSize)
+		}
 		o.Size = &size
 	}
 	if v.or("backing_file", info.BackingFile) != info.BackingFile || v.or("backing_fmt", info.BackingFormat) != info.BackingFormat {
@@ -140,8 +145,23 @@ func (t *Tool) amend(im *qcow2.Image, v formatValues, force bool, progress qcow2
 	if err := t.amendKeys(im, v, force); err != nil {
 		return err
 	}
-	if err := im.Amend(o); err != nil {
+	if err := im.Amend(o); errors.Is(err, qcow2.ErrExpandZeroes) {
+		return t.notExpanded(err)
+	} else if err != nil {
 		return errors.New(reason(err))
 	}
 	return nil
+}
+
+// notExpanded is why zero clusters are still there. What is wrong with a table is said before.
+func (t *Tool) notExpanded(err error) error {
+	why := reason(err)
+	if image := (*qcow2.ImageError)(nil); errors.As(err, &image) && !errors.Is(err, qcow2.ErrCorrupt) {
+		t.complain(errors.New(why))
+		why = errnoText(syscall.EINVAL)
+		if strings.HasSuffix(image.Problem, "too large") {
+			why = errnoText(syscall.EFBIG)
+		}
+	}
+	return errors.New("Failed to turn zero into data clusters: " + why)
 }

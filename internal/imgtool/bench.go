@@ -38,7 +38,7 @@ func runBench(t *Tool, a *arguments) (err error) {
 		if !a.has(name) {
 			continue
 		}
-		what := map[string]string{"o": "offset", "s": "buffer size", "S": "step size"}[name]
+		what := map[string]string{"o": "offset", "s": "buffer size", "S": "step_size"}[name]
 		if *to, err = imageSize(a.get(name, ""), what); err != nil {
 			return err
 		}
@@ -69,6 +69,9 @@ func runBench(t *Tool, a *arguments) (err error) {
 		return err
 	}
 	cache := a.get("t", "writeback")
+	if checkCache(cache, false) != nil {
+		return errors.New("Invalid cache mode")
+	}
 	d, _, err := t.open(name, a, openOptions{format: a.get("f", ""), write: o.Write, cache: cache})
 	if err != nil {
 		return err

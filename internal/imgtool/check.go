@@ -31,10 +31,6 @@ const (
 )
 
 func runCheck(t *Tool, a *arguments) error {
-	asJSON, err := a.json()
-	if err != nil {
-		return err
-	}
 	repair := qcow2.RepairNone
 	if a.has("repair") {
 		switch a.get("repair", "") {
@@ -43,11 +39,18 @@ func runCheck(t *Tool, a *arguments) error {
 		case "all":
 			repair = qcow2.RepairAll
 		default:
-			return usage("--repair/-r expects 'leaks' or 'all' as argument")
+			return usage("Unknown option value for -r (expecting 'leaks' or 'all'): %s", a.get("repair", ""))
 		}
 	}
 	name, err := a.oneImage()
 	if err != nil {
+		return err
+	}
+	asJSON, err := a.json()
+	if err != nil {
+		return err
+	}
+	if err := checkCache(a.get("T", ""), true); err != nil {
 		return err
 	}
 	s, err := t.locate(name, a.has("image-opts"), openOptions{format: a.get("format", ""), write: repair != qcow2.RepairNone, noBacking: true, share: a.has("force-share")})

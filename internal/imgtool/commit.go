@@ -24,6 +24,12 @@ func runCommit(t *Tool, a *arguments) (err error) {
 	if err != nil {
 		return err
 	}
+	rate := int64(0)
+	if a.has("r") {
+		if rate, err = imageSize(a.get("r", ""), "rate limit"); err != nil {
+			return err
+		}
+	}
 	base, based := a.get("b", ""), a.get("b", "") != ""
 	noBacking := errors.New("Image does not have a backing file")
 	if based {
@@ -85,7 +91,7 @@ func runCommit(t *Tool, a *arguments) (err error) {
 		return fmt.Errorf("Block format '%s' can't be committed into", format)
 	}
 	p := t.newProgress(a.has("p") && !a.has("q"), 1)
-	err = im.CommitTo(target, qcow2.CommitOptions{Depth: depth, Keep: a.has("d") || based, Progress: p.engine})
+	err = im.CommitTo(target, qcow2.CommitOptions{Depth: depth, Keep: a.has("d") || based, Rate: rate, Progress: p.engine})
 	p.end()
 	switch {
 	case errors.Is(err, qcow2.ErrNotEmptied):

@@ -265,7 +265,9 @@ func (t *Tool) openOutput(c *copying, out string, a *arguments) (block.Device, e
 		o.format = block.FormatRaw
 	}
 	if a.has("target-image-opts") {
-		o.format = ""
+		if o.format = ""; a.has("O") {
+			return nil, errors.New("--image-opts and --format are mutually exclusive")
+		}
 	}
 	s, err := t.locate(out, a.has("target-image-opts"), o)
 	if err != nil {

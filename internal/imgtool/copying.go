@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/govmm/govmm/internal/block"
@@ -216,10 +217,18 @@ func (c *copying) copy(b *batch) error {
 			data, buf = buf[:p.n], buf[p.n:]
 		}
 		if err := c.write(b, p, data); err != nil {
-			return fmt.Errorf("error while writing at byte %d: %s", p.off, reason(err))
+			return fmt.Errorf("error while writing at byte %d: %s", p.off, writeReason(err))
 		}
 	}
 	return nil
+}
+
+// writeReason is why a piece could not be written.
+func writeReason(err error) string {
+	if errors.Is(err, qcow2.ErrUnsupported) { // as of compressed data in an external file
+		return errnoText(syscall.ENOTSUP)
+	}
+	return reason(err)
 }
 
 // write writes a piece, whose data is given unless it is zeroes.

@@ -15,7 +15,7 @@ func (c *copying) checkBitmaps() error {
 	}
 	im, ok := c.sources[0].(*qcow2.Image)
 	if !ok {
-		return errors.New("This will continue to be invalid: source has no bitmaps")
+		return errors.New("Source lacks bitmap support")
 	}
 	list, err := im.Bitmaps()
 	if err != nil {

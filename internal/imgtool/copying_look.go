@@ -29,6 +29,9 @@ func (c *copying) look(off int64) (piece, error) {
 	if err != nil {
 		return piece{}, fmt.Errorf("error while reading block status at offset %d: %s", off, reason(err))
 	}
+	if !e.Zero { // a raw disk may end inside a sector
+		e.Length = min(left, sectors(e.Length))
+	}
 	p := piece{off: off, n: e.Length, zero: e.Zero}
 	switch {
 	case c.backed && (!e.Present || e.Depth > 0):

@@ -122,7 +122,7 @@ func (t *Tool) create(n *newImage) error {
 	case block.FormatLUKS:
 		return named(t.createLUKS(n))
 	}
-	return named(createRaw(n))
+	return named(t.createRaw(n))
 }
 
 // lookAtBacking checks the backing file, and takes the size from it if there is
@@ -133,9 +133,6 @@ func (t *Tool) lookAtBacking(n *newImage) error {
 		return errors.New("Expected backing file name, got empty string")
 	}
 	if name == "" {
-		if n.values["backing_fmt"] != "" && n.values["backing_file"] == "" {
-			return errors.New("Backing format cannot be used without backing file")
-		}
 		return nil
 	}
 	format := n.values["backing_fmt"]
@@ -269,12 +266,28 @@ func firstBlock(size int64) int64 {
 	return int64(len(zeroes))
 }
 
-func createRaw(n *newImage) error {
+func (t *Tool) createRaw(n *newImage) error {
 	mode := n.values.or("preallocation", "off")
-	if mode != "off" && mode != "falloc" && mode != "full" {
+	switch {
+	case mode == "off":
+	case n.format == driverHostDevice:
+		return fmt.Errorf("Unsupported preallocation mode '%s'", mode)
+	case mode == "falloc", mode == "full":
+	case mode == "metadata":
+		return fmt.Errorf("Unsupported preallocation mode: %s", mode)
+	case n.format == driverFile:
+		return fmt.Errorf("invalid parameter value: %s", mode)
+	default:
 		return fmt.Errorf("Parameter 'preallocation' does not accept value '%s'", mode)
 	}
-	return makeFile(n.file, func(f qcow2.File) error {
+	if n.format == driverHostDevice {
+		return t.clearDevice(n)
+	}
+	path := n.file
+	if n.format == driverFile {
+		path = "file:" + path // whatever the name looks like
+	}
+	return makeFile(path, func(f qcow2.File) error {
 		size := sectors(n.size)
 		if err := errors.Join(f.Truncate(0), f.Truncate(size)); err != nil {
 			return err
@@ -301,6 +314,27 @@ func createRaw(n *newImage) error {
 		}
 		return nil
 	})
+}
+
+// clearDevice makes a device, which is there already, the disk of a new image.
+func (t *Tool) clearDevice(n *newImage) error {
+	const refused = "Protocol driver '%s' does not support image creation, and opening the image failed: %s"
+	s, err := t.locate(n.file, false, openOptions{format: n.format, write: true})
+	if err != nil {
+		return fmt.Errorf(refused, n.format, trimOpen(err, n.file))
+	}
+	d, err := t.openSource(s, openOptions{write: true})
+	if err != nil {
+		return fmt.Errorf(refused, n.format, trimOpen(err, n.file))
+	}
+	defer d.Close()
+	if d.Size() < n.size {
+		return errors.New("Cannot grow device files")
+	}
+	if err := d.WriteV([][]byte{zeroes[:min(sectorSize, d.Size())]}, 0); err != nil {
+		return fmt.Errorf("Failed to clear the new image's first sector: %s", reason(err))
+	}
+	return d.Flush()
 }
 
 // diskSize is the size of a disk, which is opened to see that it can be; an encrypted
@@ -406,6 +440,8 @@ func (n *newImage) options() (qcow2.CreateOptions, error) {
 		}
 	}
 	switch {
+	case o.BackingFormat != "" && o.BackingFile == "":
+		return o, errors.New("Backing format cannot be used without backing file")
 	case o.DataFileRaw && o.DataFile == "":
 		return o, errors.New("data-file-raw requires data-file")
 	case o.Preallocation != qcow2.PreallocateOff && o.BackingFile != "" && !o.ExtendedL2:

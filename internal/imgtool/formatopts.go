@@ -73,6 +73,12 @@ var fileOptions = []formatOption{
 	{"preallocation", kindString, "Preallocation mode (allowed values: off, falloc, full)", false, false},
 }
 
+// deviceOptions are those of a device, which is there already.
+var deviceOptions = []formatOption{
+	{"preallocation", kindString, "Preallocation mode (allowed values: off)", false, false},
+	{"size", kindSize, "Virtual disk size", false, false},
+}
+
 var luksOptions = []formatOption{
 	{"cipher-alg", kindString, "Name of encryption cipher algorithm", false, false},
 	{"cipher-mode", kindString, "Name of encryption cipher mode", false, false},
@@ -97,13 +103,23 @@ func createOptionsOf(format string) []formatOption {
 		return rawOptions
 	case "luks":
 		return forCreation(luksOptions)
+	case driverFile:
+		return merge(rawOptions, fileOptions)
+	case driverHostDevice:
+		return deviceOptions
 	}
 	return nil
 }
 
+// QEMU's drivers of storage that stand for formats: the bytes of a file or of a device.
+const (
+	driverFile       = "file"
+	driverHostDevice = "host_device"
+)
+
 // isDriver reports whether a format may stand in an image as that of its backing file.
 func isDriver(format string) bool {
-	return createOptionsOf(format) != nil || format == "file" || format == "host_device"
+	return createOptionsOf(format) != nil
 }
 
 // otherDrivers are QEMU's drivers with which it makes no images.

@@ -91,10 +91,8 @@ func parseArguments(flags []flag, args []string) (*arguments, error) {
 		switch {
 		case bad.Problem == getopt.Missing:
 			return nil, usage("missing argument for option '%s'", bad.Arg)
-		case bad.Letter != 0 || bad.Problem == getopt.Unwanted:
-			return nil, usage("unrecognized option '%s'", bad.Arg)
 		}
-		return nil, usage("unrecognized option '--%s'", bad.Name)
+		return nil, usage("unrecognized option '%s'", bad.Arg)
 	}
 	a.operands = operands
 	return a, err

@@ -38,11 +38,11 @@ type imageInfo struct {
 }
 
 func runInfo(t *Tool, a *arguments) error {
-	asJSON, err := a.json()
+	name, err := a.oneImage()
 	if err != nil {
 		return err
 	}
-	name, err := a.oneImage()
+	asJSON, err := a.json()
 	if err != nil {
 		return err
 	}

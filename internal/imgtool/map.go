@@ -20,10 +20,6 @@ var mapCommand = command{
 }
 
 func runMap(t *Tool, a *arguments) (err error) {
-	asJSON, err := a.json()
-	if err != nil {
-		return err
-	}
 	start, length := int64(0), int64(-1)
 	if a.has("start-offset") {
 		if start, err = imageSize(a.get("start-offset", ""), "start offset"); err != nil {
@@ -36,6 +32,10 @@ func runMap(t *Tool, a *arguments) (err error) {
 		}
 	}
 	name, err := a.oneImage()
+	if err != nil {
+		return err
+	}
+	asJSON, err := a.json()
 	if err != nil {
 		return err
 	}
@@ -58,8 +58,8 @@ func runMap(t *Tool, a *arguments) (err error) {
 			err = e
 		}
 	}()
-	p := mapPrinter{out: out, files: block.Files(d)}
-	if _, ok := d.(*qcow2.Image); ok && s.opts.Inject {
+	p := mapPrinter{out: out, files: block.DataFiles(d)}
+	if im, ok := d.(*qcow2.Image); ok && s.opts.Inject && !im.Info().HasDataFile {
 		p.files[0] = s.injected()
 	}
 	if asJSON {

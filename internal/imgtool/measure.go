@@ -76,6 +76,14 @@ func runMeasure(t *Tool, a *arguments) error {
 			return err
 		}
 	}
+	if n.format == driverFile || n.format == driverHostDevice {
+		return fmt.Errorf("Block driver '%s' does not support size measurement", n.format)
+	}
+	if f := n.values["encrypt.format"]; f == "luks" && n.format == block.FormatQCOW2 {
+		if _, err := t.secret(n.values["encrypt.key-secret"], "encrypt.key-secret"); err != nil {
+			return err
+		}
+	}
 	m, bitmaps, err := n.measure(d)
 	if err != nil {
 		return err

@@ -113,17 +113,16 @@ func (t *Tool) locate(name string, imageOpts bool, o openOptions) (source, error
 			return s, errors.New("--image-opts and --format are mutually exclusive")
 		}
 		tree = blockopt.ParseOptions(name)
+		if o.share && tree.Has("force-share") && tree.Get("force-share") != "on" {
+			return s, errors.New("--force-share/-U conflicts with image options")
+		}
 	} else {
 		var err error
 		if tree, err = blockopt.ParseName(name); err != nil {
 			return failed(err)
 		}
 	}
-	switch o.format {
-	case "":
-	case "file", "host_device":
-		tree.Set("driver", block.FormatRaw)
-	default:
+	if o.format != "" {
 		tree.Set("driver", o.format)
 	}
 	var err error
@@ -133,6 +132,9 @@ func (t *Tool) locate(name string, imageOpts bool, o openOptions) (source, error
 		return s, openError(name, err)
 	} else if err != nil {
 		return failed(err)
+	}
+	if s.opts.DetectZeroes == "unmap" && !s.opts.Discard {
+		return failed(blockopt.ErrDetectUnmap)
 	}
 	s.spec = s.opts.Spec
 	s.spec.Debug = s.opts.NewDebug(nil)

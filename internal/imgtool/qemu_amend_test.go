@@ -60,5 +60,19 @@ var amendScripts = []script{
 		io -f qcow2 -c "write -c 0 64k" d
 		amend -o compat=0.10 d
 		amend -o compat=9 d
+		create -q -f qcow2 e 64M
+		img snapshot -c test e
+		poke e 327680 0 0 0 0 0 64 2 0
+		amend -o compat=0.10 e
+		poke e 327680 0 0 0 0 0 5 0 0 16 0 0 0
+		amend -o compat=0.10 e
+		create -q -f qcow2 f 64M
+		io -f qcow2 -c "write 0 64k" f
+		poke f 262144 128 0 0 0 0 5 42 1
+		amend -o compat=0.10 f
+		create -q -f qcow2 g 64M
+		io -f qcow2 -c "write 0 64k" g
+		poke g 196608 128 0 0 0 0 4 42 0
+		amend -o compat=0.10 g
 	`},
 }

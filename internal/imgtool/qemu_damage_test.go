@@ -183,6 +183,25 @@ var damageScripts = []script{
 		map --output=json a
 		convert -O raw a b
 		same b
+		create -q -f qcow2 c 64k
+		io -f qcow2 -c "write 0 64k" c
+		img resize -q -f raw --shrink c 320k
+		map c
+		map --output=json c
+	`},
+	{"a refcount block that is also data", `
+		img create -q -f qcow2 a 64M
+		io -f qcow2 -c "write 0 512" a
+		poke a 262144 128 0 0 0 0 2 0 0
+		check a
+		bench -c 1 -w a
+		check -r all a
+		check a
+		create -q -f raw b 1M
+		io -f raw -c "write 0 1M" b
+		img create -q -f qcow2 c 1M
+		poke c 131072 0 0 0 0 0 0 0 0
+		convert -c -n -O qcow2 b c
 	`},
 	{"corruption found on the way", `
 		img create -q -f qcow2 a 64M

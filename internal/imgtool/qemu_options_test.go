@@ -207,6 +207,7 @@ var optionScripts = []script{
 		amend -o encrypt.state=active,encrypt.new-secret=s a
 		amend -f raw -o size=3M r
 		amend -f raw -o help r
+		amend -o size=1000 a
 		amend -f foo -o help r
 	`},
 }

@@ -76,6 +76,18 @@ func (t *Tool) Run(args []string) int {
 }
 
 func (t *Tool) dispatch(args []string) error {
+	for len(args) > 0 {
+		spec, rest, ok, err := takeTrace(args)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			break
+		}
+		if args = rest; t.trace(spec) {
+			return nil
+		}
+	}
 	if len(args) == 0 {
 		return usage("Not enough arguments")
 	}
@@ -96,6 +108,33 @@ func (t *Tool) dispatch(args []string) error {
 		}
 		return usage("Command not found: %s", name)
 	}
+}
+
+// takeTrace takes the standard option -T off args.
+func takeTrace(args []string) (spec string, rest []string, ok bool, err error) {
+	name, spec, given := strings.Cut(args[0], "=")
+	switch {
+	case name == "--trace" && given:
+		return spec, args[1:], true, nil
+	case args[0] == "--trace", args[0] == "-T":
+		if len(args) == 1 {
+			return "", nil, false, usage("missing argument for option '%s'", args[0])
+		}
+		return args[1], args[2:], true, nil
+	case strings.HasPrefix(args[0], "-T"):
+		return args[0][2:], args[1:], true, nil
+	}
+	return "", args, false, nil
+}
+
+// trace does what -T asks for where there are no events to trace, and reports whether that was
+// all.
+func (t *Tool) trace(spec string) (listed bool) {
+	listed, missing := blockopt.Trace(spec)
+	if missing != "" {
+		t.warn("%s", missing)
+	}
+	return listed
 }
 
 func (t *Tool) runCommand(c *command, args []string) error {

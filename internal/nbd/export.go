@@ -47,7 +47,10 @@ type Export struct {
 	FastZero bool
 	// KeepDiscarded accepts TRIM, and leaves the device alone.
 	KeepDiscarded bool
-	Contexts      []Context
+	// MinBlock is what clients are told to make offsets and lengths multiples of, in bytes;
+	// others are served all the same. 0 is 1.
+	MinBlock uint32
+	Contexts []Context
 }
 
 func (e *Export) readOnly() bool { return e.ReadOnly || e.Device.ReadOnly() }

@@ -218,8 +218,8 @@ func (c *conn) info(o optionRequest) error {
 		}
 	}
 	b := be.AppendUint16(nil, nbdproto.InfoBlockSize)
-	b = be.AppendUint32(b, 1)    // any offset and length is served,
-	b = be.AppendUint32(b, 4096) // pages best,
+	b = be.AppendUint32(b, max(1, e.MinBlock))
+	b = be.AppendUint32(b, 4096) // pages are served best
 	b = be.AppendUint32(b, MaxRequest)
 	if err := c.answer(o, nbdproto.RepInfo, b); err != nil {
 		return err

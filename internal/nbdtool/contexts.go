@@ -25,11 +25,19 @@ func BitmapContext(im *qcow2.Image, name string) nbd.Context {
 }
 
 // MapContexts are the metadata contexts that can be told from a device's map:
-// base:allocation and DepthContext.
-func MapContexts(m block.Mapper) []nbd.Context {
+// base:allocation and DepthContext. Extents are multiples of unit bytes, a power of two, as
+// far as n goes.
+func MapContexts(m block.Mapper, unit int64) []nbd.Context {
+	status := func(off, n int64) (qcow2.Extent, error) {
+		e, err := m.Status(off, n)
+		if !e.Zero { // what is there in part is there
+			e.Length = min(n, (e.Length+unit-1)&^(unit-1))
+		}
+		return e, err
+	}
 	return []nbd.Context{
 		{Name: nbd.BaseAllocation, Status: func(off, n int64) (uint32, int64, error) {
-			e, err := m.Status(off, n)
+			e, err := status(off, n)
 			var flags uint32
 			if e.Zero {
 				flags |= nbd.StatusZero
@@ -40,7 +48,7 @@ func MapContexts(m block.Mapper) []nbd.Context {
 			return flags, e.Length, err
 		}},
 		{Name: DepthContext, Status: func(off, n int64) (uint32, int64, error) {
-			e, err := m.Status(off, n)
+			e, err := status(off, n)
 			if !e.Present {
 				return 0, e.Length, err
 			}

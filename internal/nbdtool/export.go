@@ -53,7 +53,10 @@ func (s *settings) export(name string, stderr io.Writer) (e nbd.Export, d block.
 		Name: s.name, Description: s.description, Device: d, ReadOnly: s.readOnly,
 		FastZero: ZeroesFast(whole, spec.Format), KeepDiscarded: !s.unmaps() && !source.Discard,
 	}
-	if e.Contexts, err = s.contexts(d); err != nil {
+	if spec.Guessed && spec.Format == block.FormatRaw {
+		e.MinBlock = guessedBlock
+	}
+	if e.Contexts, err = s.contexts(d, int64(max(1, e.MinBlock))); err != nil {
 		return e, nil, errors.Join(err, d.Close())
 	}
 	if s.detect == "on" || s.detect == "unmap" {
@@ -147,10 +150,15 @@ func (s *settings) open(spec block.Spec) (block.Device, error) {
 	return block.Open(spec)
 }
 
-// contexts are the metadata contexts that were asked for.
-func (s *settings) contexts(d block.Device) (list []nbd.Context, err error) {
+// guessedBlock is what requests to a disk of a guessed raw format are made of, in bytes: writes
+// to the first one are looked at.
+const guessedBlock = 512
+
+// contexts are the metadata contexts that were asked for, with extents of whole units of
+// so many bytes.
+func (s *settings) contexts(d block.Device, unit int64) (list []nbd.Context, err error) {
 	if m, ok := d.(block.Mapper); ok {
-		for _, c := range MapContexts(m) {
+		for _, c := range MapContexts(m, unit) {
 			if c.Name != DepthContext || s.depth {
 				list = append(list, c)
 			}
@@ -198,22 +206,10 @@ type zeroDetector struct {
 }
 
 func (d *zeroDetector) WriteV(bufs [][]byte, off int64) error {
-	n := int64(0)
-	for _, b := range bufs {
-		if !zero(b) {
-			return d.Device.WriteV(bufs, off)
-		}
-		n += int64(len(b))
+	if n, all := block.Zeroes(bufs); all {
+		return d.WriteZeroes(off, n, d.unmap)
 	}
-	return d.WriteZeroes(off, n, d.unmap)
-}
-
-// zero reports whether all bytes are 0.
-func zero(b []byte) bool {
-	if len(b) == 0 {
-		return true
-	}
-	return b[0] == 0 && string(b[1:]) == string(b[:len(b)-1])
+	return d.Device.WriteV(bufs, off)
 }
 
 // reporter prints what is found in an image that nobody asked about.

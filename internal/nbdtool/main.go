@@ -39,6 +39,7 @@ const unlimited = 1 << 20
 func (t *Tool) Run() int {
 	d := takeDaemon()
 	s := settings{shared: 1, objects: blockopt.NewObjects(), seen: make(map[string]bool)}
+	s.warn = func(text string) { t.complain(errors.New(text)) }
 	operands, err := parse(t.Program, t.Args, s.set)
 	if err == nil {
 		err = s.check(len(operands))
@@ -65,6 +66,8 @@ func (t *Tool) status(s *settings, err error) int {
 		return int(exit)
 	case errors.Is(err, errInfo) && s.info == "help":
 		fmt.Fprint(t.Stdout, help(t.Program))
+		return 0
+	case errors.Is(err, errInfo) && s.info == "events":
 		return 0
 	case errors.Is(err, errInfo):
 		fmt.Fprintf(t.Stdout, "qemu-nbd %s\n", t.Version)

@@ -139,7 +139,7 @@ func TestCommandLineErrorsAreThoseOfQEMU(t *testing.T) {
 		{"-B", "nosuch", at, "a.qcow2"}, {"-B", "nosuch", at, "-f", "raw", "r.raw"}, {"--selinux-label=foo", "a.qcow2"},
 		{"--image-opts", "driver=qcow2", at}, {"--image-opts", "-f", "raw", at, "driver=qcow2,file.filename=a.qcow2"},
 		{"--image-opts", at, "driver=qcow2,file.filename=a.qcow2,foo=bar"},
-		{"-k", "/nodir/s", "a.qcow2"},
+		{"-k", "/nodir/s", "a.qcow2"}, {"-T", "foo", "-k", "/nodir/s", "a.qcow2"},
 		{"-b", "1.2.3.4", "-p", "10999", "a.qcow2"}, {"--pid-file", "/nodir/x", at, "a.qcow2"}, {"-x", long, at, "a.qcow2"}, {"-D", long, at, "a.qcow2"},
 	} {
 		wantStatus, want := run(t, theirs, args...)

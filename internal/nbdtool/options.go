@@ -36,7 +36,7 @@ var options = []option{
 	{0, "tls-creds", "ID", "demand TLS, with these credentials; with --list, use it"},
 	{0, "tls-hostname", "NAME", "name in the server's certificate, for --list"},
 	{0, "tls-authz", "ID", "who may connect, by the subjects of certificates: an object authz-simple,id=ID,identity=SUBJECT or authz-list,id=ID,rules.0.match=SUBJECT,rules.0.policy=allow"},
-	{'T', "trace", "PATTERN", "traces: not supported"},
+	{'T', "trace", "PATTERN", "trace events, of which there are none"},
 	{0, "fork", "", "go on in the background once clients can connect"},
 	{0, "pid-file", "FILE", "write the server's process ID to this file"},
 	{0, "selinux-label", "LABEL", "label of the socket: not supported"},

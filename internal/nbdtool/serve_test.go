@@ -280,3 +280,27 @@ func TestServiceManagerPassesSocket(t *testing.T) {
 	tool(t, "nbdcopy", "--", "[", link, "--fork", "-r", "-f", "qcow2", "a.qcow2", "]", "copy")
 	tool(t, "qemu-img", "compare", "-f", "raw", "-F", "qcow2", "copy", "a.qcow2")
 }
+
+// TestEndInsideASectorIsToldAsQEMUDoes maps exports of a raw disk whose file ends inside a sector.
+func TestEndInsideASectorIsToldAsQEMUDoes(t *testing.T) {
+	need(t, name, "qemu-img")
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("raw", bytes.Repeat([]byte{1}, 70000), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	theirs, err := exec.LookPath(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, options := range []string{"-r -f raw", "-r"} {
+		var told [2]string
+		for i, path := range []string{theirs, "/proc/self/exe"} {
+			socket, pid := serve(t, path, append(strings.Fields("-t "+options), "raw")...)
+			told[i] = tool(t, theirs, "-L", "-k", socket) + tool(t, "qemu-img", "map", "-f", "raw", "--output=json", "nbd:unix:"+socket)
+			stop(t, pid)
+		}
+		if told[0] != told[1] {
+			t.Errorf("options %s: clients are told\n%s\nwant\n%s", options, told[1], told[0])
+		}
+	}
+}

@@ -44,7 +44,8 @@ type settings struct {
 	imageOpts          bool
 
 	seen map[string]bool // options that may be given only once, and those of a disk
-	info string          // help or version
+	info string          // help, version or events
+	warn func(string)    // prints a warning
 }
 
 // set takes an option by its long name.
@@ -97,7 +98,14 @@ func (s *settings) set(name, value string) error {
 	case "image-opts":
 		s.imageOpts = true
 	case "trace":
-		return errors.New("-T, --trace: tracing is not supported")
+		listed, missing := blockopt.Trace(value)
+		if listed {
+			s.info = "events" // of which there are none
+			return errInfo
+		}
+		if missing != "" {
+			s.warn("warning: " + missing)
+		}
 	default:
 		err := s.setDisk(name, value)
 		s.seen[name] = true
