@@ -41,9 +41,17 @@ const exitFailure = 1
 // run is the program. It returns the exit status.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
-	if len(args) > 0 && args[0] == qemuImgName {
-		err := a.img(qemuImgName, block.FormatRaw, args[1:])
-		return a.status(err)
+	// Scripts call these often, and they take their arguments as they are: the tree of
+	// commands would be made for nothing.
+	if len(args) > 0 {
+		switch args[0] {
+		case qemuImgName:
+			return a.status(a.img(qemuImgName, block.FormatRaw, args[1:]))
+		case "img":
+			return a.status(a.img("govmm img", block.FormatQCOW2, args[1:]))
+		case "io":
+			return runIO("govmm io", args[1:], stdin, stdout, stderr)
+		}
 	}
 	root := a.rootCommand()
 	root.SetArgs(args)
