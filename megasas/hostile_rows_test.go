@@ -174,6 +174,7 @@ func attackDoubleFetch(g *guest) {
 			_ = g.mem.Store32(box, words[rng.IntN(len(words))])
 			_ = g.mem.Store32(box+4, rng.Uint32()&0xffff0000|uint32(rng.IntN(256))<<24)
 			_ = g.mem.Store32(box+0x18, []uint32{uint32(mfi.OpPDGetInfo), uint32(mfi.OpCtrlEventGet), 0xffffffff}[rng.IntN(3)])
+			runtime.Gosched() // there may be one processor
 		}
 	})
 	for range 2000 { // one at a time: what two write to the same place is nobody's guess

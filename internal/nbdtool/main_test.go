@@ -127,7 +127,7 @@ func TestCommandLineErrorsAreThoseOfQEMU(t *testing.T) {
 		{"-l", "snapshot.foo=x", "a.qcow2"}, {"-l", "nosuch", at, "a.qcow2"}, {"-l", "snapshot.name=nosuch", at, "a.qcow2"},
 		{"-l", "nosuch", at, "-f", "raw", "r.raw"}, {"-s", "-l", "x", at, "a.qcow2"},
 		{"-c", "/dev/nbd0", "-L"}, {"-L", "a.qcow2"}, {"-L", "-k", "rel"}, {"-L", "-o", "1"}, {"-L", "-x", "foo"}, {"-L", "-D", "x"},
-		{"-L", "-p", "1"}, {"-L", "-k", filepath.Join(dir, "none")}, {"-L", "--tls-creds", "x"},
+		{"-L", "-p", "1"}, {"-L", "-k", sockettest.Path(t)}, {"-L", "--tls-creds", "x"},
 		{"-L", "--object", "tls-creds-x509,id=t,dir=/nodir", "--tls-creds", "t"}, {"--object", `{"qom-type":"secret","id":"1s","data":"x"}`, "a.qcow2"},
 		{"-L", "-f", "raw"}, {"-L", "-B", "x"}, {"-L", "--fork"}, {"-L", "--cache=none"},
 		{"--object", "foo,id=x", "a.qcow2"}, {"--object", "secret,id=x", "a.qcow2"}, {"--object", "secret", "a.qcow2"},

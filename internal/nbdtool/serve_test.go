@@ -161,7 +161,7 @@ func TestLiveSocketIsTakenOver(t *testing.T) {
 	if _, printed := inside("-L", "-k", socket); !strings.Contains(printed, "export: 'second'") {
 		t.Errorf("%s", printed)
 	}
-	other := filepath.Join(t.TempDir(), "file")
+	other := sockettest.Path(t)
 	if err := os.WriteFile(other, []byte("keep"), 0o600); err != nil {
 		t.Fatal(err)
 	}
