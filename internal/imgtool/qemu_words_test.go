@@ -73,6 +73,18 @@ var wordScripts = []script{
 		create -f raw /dev/null 1M
 		create -f qcow2 /dev/null 1M
 	`},
+	{"snapshots that are named by a number", `
+		create -q -f qcow2 a 8M
+		snapshot -c s1 a
+		snapshot -c 1 a
+		snapshot -c 7 a
+		snapshot -d 2 a
+		snapshot -d 3 a
+		snapshot -a 3 a
+		snapshot -d 1 a
+		snapshot -d 1 a
+		snapshot -l a
+	`},
 	{"what is said of faults to inject", `
 		create -q -f raw r 8M
 		info --image-opts driver=file
