@@ -29,6 +29,8 @@ var (
 	ErrRange = errors.New("request outside the disk")
 	// ErrAlignment means that a request that takes whole clusters has others.
 	ErrAlignment = errors.New("request is not aligned to clusters")
+	// ErrDeviceSize means that a device is too small, whose size is what it is.
+	ErrDeviceSize = errors.New("the device is too small")
 	// ErrClosed means that the image was closed.
 	ErrClosed = errors.New("image is closed")
 	// ErrTooLarge means that a table of the image can't grow any more.

@@ -290,7 +290,7 @@ func (f *OSFile) Truncate(size int64) error {
 	if f.device {
 		have, err := f.Size()
 		if err == nil && size > have {
-			err = f.wrap("truncate", fmt.Errorf("the device has %d bytes, %d are needed", have, size))
+			err = f.wrap("truncate", fmt.Errorf("%w: it has %d bytes, %d are needed", ErrDeviceSize, have, size))
 		}
 		return err
 	}

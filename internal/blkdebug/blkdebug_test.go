@@ -167,13 +167,13 @@ func TestBreakpoints(t *testing.T) {
 // TestBadConfig refuses rules that can't be meant.
 func TestBadConfig(t *testing.T) {
 	for config, want := range map[string]string{
-		"[inject-error]\nevent = \"nothing\"":                     "invalid parameter 'nothing'",
-		"[inject-error]\nerrno = \"5\"":                           "missing event name",
+		"[inject-error]\nevent = \"nothing\"":                     "invalid parameter value: nothing",
+		"[inject-error]\nerrno = \"5\"":                           "Missing event name",
 		"[inject-error]\nevent = \"l2_load\"\nerrno = \"x\"":      "expects a number",
 		"[inject-error]\nevent = \"l2_load\"\nonce = \"maybe\"":   "'on' or 'off'",
-		"[inject-error]\nevent = \"l2_load\"\nnew_state = \"1\"":  "invalid parameter 'new_state'",
-		"[inject-error]\nevent = \"l2_load\"\niotype = \"dance\"": "invalid parameter 'dance'",
-		"[set-state]\nevent = \"l2_load\"\nerrno = \"1\"":         "invalid parameter 'errno'",
+		"[inject-error]\nevent = \"l2_load\"\nnew_state = \"1\"":  "support the option 'new_state'",
+		"[inject-error]\nevent = \"l2_load\"\niotype = \"dance\"": "invalid parameter value: dance",
+		"[set-state]\nevent = \"l2_load\"\nerrno = \"1\"":         "support the option 'errno'",
 		"[explode]":                            "no option group 'explode'",
 		"event = \"l2_load\"":                  "no group",
 		"[inject-error]\nevent = l2_load":      "config:2: parse error",

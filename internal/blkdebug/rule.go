@@ -87,7 +87,7 @@ func ParseConfig(r io.Reader, name string) ([]Rule, error) {
 	scan := bufio.NewScanner(r)
 	for n := 1; scan.Scan(); n++ {
 		line := strings.TrimSpace(scan.Text())
-		fail := func(err error) error { return fmt.Errorf("%s:%d: %w", name, n, err) }
+		fail := func(err error) error { return &lineError{name, n, err} }
 		switch {
 		case line == "" || line[0] == '#':
 		case line[0] == '[':
@@ -96,20 +96,20 @@ func ParseConfig(r io.Reader, name string) ([]Rule, error) {
 			}
 			words := strings.Fields(strings.Trim(line, "[]"))
 			if line[len(line)-1] != ']' || len(words) == 0 || len(words) > 2 {
-				return nil, fail(fmt.Errorf("parse error"))
+				return nil, fail(ruleError("parse error"))
 			}
 			group, options = words[0], make(map[string]string)
 			if group != "inject-error" && group != "set-state" {
-				return nil, fail(fmt.Errorf("there is no option group '%s'", group))
+				return nil, fail(ruleError(fmt.Sprintf("There is no option group '%s'", group)))
 			}
 		default:
 			key, value, ok := strings.Cut(line, "=")
 			key, value = strings.TrimSpace(key), strings.TrimSpace(value)
-			if !ok || len(value) < 2 || value[0] != '"' || value[len(value)-1] != '"' {
-				return nil, fail(fmt.Errorf("parse error"))
-			}
-			if group == "" {
-				return nil, fail(fmt.Errorf("no group defined"))
+			switch {
+			case group == "":
+				return nil, fail(ruleError("no group defined"))
+			case !ok || len(value) < 2 || value[0] != '"' || value[len(value)-1] != '"':
+				return nil, fail(ruleError("parse error"))
 			}
 			options[key] = value[1 : len(value)-1]
 		}
@@ -118,7 +118,7 @@ func ParseConfig(r io.Reader, name string) ([]Rule, error) {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	if err := end(); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, &lineError{name, 0, err}
 	}
 	return rules, nil
 }
@@ -151,7 +151,7 @@ func ParseOptions(options map[string]string) (rules []Rule, rest map[string]stri
 		for _, i := range slices.Sorted(maps.Keys(lists[group])) {
 			rule, err := newRule(group, lists[group][i])
 			if err != nil {
-				return nil, nil, fmt.Errorf("blkdebug: %s.%d: %w", group, i, err)
+				return nil, nil, err
 			}
 			rules = append(rules, rule)
 		}
@@ -169,7 +169,10 @@ func TakeOptions(options map[string]string, prefix string) (rules []Rule, err er
 			return nil, &configError{err}
 		}
 		defer f.Close()
-		if rules, err = ParseConfig(f, config); err != nil {
+		rules, err = ParseConfig(f, config)
+		if line := (*lineError)(nil); errors.As(err, &line) { // QEMU does not say which
+			return nil, line.err
+		} else if err != nil {
 			return nil, err
 		}
 	}
@@ -199,6 +202,28 @@ func (e *configError) Error() string {
 	return "Could not read blkdebug config file: " + text
 }
 
+// ruleError says what is wrong with a rule, in QEMU's words where it has some.
+type ruleError string
+
+func (e ruleError) Error() string { return string(e) }
+
+// lineError says where in a configuration file it is; line 0 is its end.
+type lineError struct {
+	file string
+	line int
+	err  error
+}
+
+func (e *lineError) Error() string {
+	if e.line == 0 {
+		return fmt.Sprintf("%s: %v", e.file, e.err)
+	}
+	return fmt.Sprintf("%s:%d: %v", e.file, e.line, e.err)
+}
+
+// Unwrap returns what is wrong.
+func (e *lineError) Unwrap() error { return e.err }
+
 // newRule makes a rule of its options.
 func newRule(group string, options map[string]string) (Rule, error) {
 	r := Rule{Action: InjectError, IO: defaultIO, Errno: syscall.EIO, Sector: -1}
@@ -206,7 +231,7 @@ func newRule(group string, options map[string]string) (Rule, error) {
 		r = Rule{Action: SetState}
 	}
 	if _, ok := options["event"]; !ok {
-		return r, fmt.Errorf("missing event name for rule")
+		return r, ruleError("Missing event name for rule")
 	}
 	for _, key := range slices.Sorted(maps.Keys(options)) {
 		if err := r.set(key, options[key]); err != nil {
@@ -221,7 +246,7 @@ func (r *Rule) set(key, value string) (err error) {
 	number := func(most int64) bool {
 		n, err = strconv.ParseInt(value, 0, 64)
 		if err != nil || n < 0 && key != "sector" || n < -1 || n > most {
-			err = fmt.Errorf("parameter '%s' expects a number, not %q", key, value)
+			err = ruleError(fmt.Sprintf("Parameter '%s' expects a number", key))
 		}
 		return err == nil
 	}
@@ -230,7 +255,7 @@ func (r *Rule) set(key, value string) (err error) {
 	switch {
 	case key == "event":
 		if r.Event, ok = qcow2.ParseEvent(value); !ok {
-			err = fmt.Errorf("invalid parameter '%s'", value)
+			err = ruleError("invalid parameter value: " + value)
 		}
 	case key == "state" && number(1<<31-1):
 		r.State = int(n)
@@ -242,14 +267,18 @@ func (r *Rule) set(key, value string) (err error) {
 		r.Sector = n
 	case key == "iotype" && inject:
 		if r.IO, ok = ioTypes()[value]; !ok {
-			err = fmt.Errorf("invalid parameter '%s'", value)
+			err = ruleError("invalid parameter value: " + value)
 		}
 	case key == "once" && inject:
 		r.Once, err = parseSwitch(key, value)
 	case key == "immediately" && inject:
 		_, err = parseSwitch(key, value)
 	case err == nil:
-		err = fmt.Errorf("invalid parameter '%s'", key)
+		section := "inject-error"
+		if !inject {
+			section = "set-state"
+		}
+		err = ruleError(fmt.Sprintf("[%s] section doesn't support the option '%s'", section, key))
 	}
 	return err
 }
@@ -267,5 +296,5 @@ func parseSwitch(key, value string) (bool, error) {
 	case "off", "no", "false", "n":
 		return false, nil
 	}
-	return false, fmt.Errorf("parameter '%s' expects 'on' or 'off'", key)
+	return false, ruleError(fmt.Sprintf("Parameter '%s' expects 'on' or 'off'", key))
 }

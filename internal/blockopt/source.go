@@ -102,6 +102,9 @@ func (r *resolver) disk(branch string) (*Source, error) {
 		r.rest.rename(at("locking"), at("file.locking"))
 	case "null-co", "null-aio":
 		s.Spec.Format, s.Protocol = block.FormatNull, driver
+		if r.rest.Get(at("file.driver")) == driver { // as part of the name
+			r.rest.take(at("file.driver"))
+		}
 	case "nbd":
 		s.Spec.Format, s.Protocol = block.FormatRaw, driver
 		r.remoteToFile(at)
@@ -270,8 +273,12 @@ func (r *resolver) storage(s *Source, at func(string) string) (map[string]any, e
 	name, _, _ := r.rest.take(at("file.filename"))
 	if s.Spec.Path = name; name == "" {
 		switch {
-		case named:
+		case named && !s.Inject:
 			return nil, errors.New("The 'file' block driver requires a file name")
+		case s.Inject:
+			return nil, errors.New("A block device must be specified for \"image\"")
+		case s.Protocol != "":
+			return nil, fmt.Errorf("The '%s' block driver requires a file name", s.Protocol)
 		case s.Spec.Format != "":
 			return nil, errors.New("A block device must be specified for \"file\"")
 		}

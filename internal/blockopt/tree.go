@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -73,8 +74,17 @@ func ParseJSON(s string) (*Tree, error) {
 	var v any
 	d := json.NewDecoder(strings.NewReader(doubleQuotes(s)))
 	d.UseNumber()
-	if err := d.Decode(&v); err != nil {
-		return nil, errors.New("Could not parse the JSON options")
+	const failed = "Could not parse the JSON options"
+	switch err := d.Decode(&v); {
+	case strings.TrimSpace(s) == "":
+		return nil, errors.New(failed + ": Expecting a JSON value")
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return nil, errors.New(failed + ": JSON parse error, premature EOI")
+	case err != nil:
+		return nil, errors.New(failed)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New(failed + ": Expecting at most one JSON value")
 	}
 	if _, ok := v.(map[string]any); !ok {
 		return nil, errors.New("Invalid JSON object given")

@@ -219,8 +219,11 @@ func (c *copying) describeOutput(out string, a *arguments) (*newImage, error) {
 	if known == nil {
 		return nil, errNoCreation(n.format)
 	}
-	var err error
-	if n.values, err = readOptions(merge(known, fileOptions), a.all("o")); err != nil {
+	err := creatable(out)
+	if err == nil {
+		n.values, err = readOptions(merge(known, fileOptions), a.all("o"))
+	}
+	if err != nil {
 		return nil, err
 	}
 	delete(n.values, "size") // it is that of the sources

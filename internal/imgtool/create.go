@@ -55,8 +55,11 @@ func runCreate(t *Tool, a *arguments) error {
 	if known == nil {
 		return fmt.Errorf("%s: %w", file, errNoCreation(format))
 	}
-	var err error
-	if n.values, err = readOptions(merge(known, fileOptions), lists); err != nil {
+	err := creatable(file)
+	if err == nil {
+		n.values, err = readOptions(merge(known, fileOptions), lists)
+	}
+	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
 	if _, given := n.values["size"]; given && n.size >= 0 {
@@ -258,85 +261,6 @@ func overwriteRemote(name string, do func(f qcow2.File) error) error {
 	return errors.Join(err, f.Close())
 }
 
-// firstBlock is how much of a raw disk gets storage when it is created.
-func firstBlock(size int64) int64 {
-	if size < int64(len(zeroes)) {
-		return sectorSize
-	}
-	return int64(len(zeroes))
-}
-
-func (t *Tool) createRaw(n *newImage) error {
-	mode := n.values.or("preallocation", "off")
-	switch {
-	case mode == "off":
-	case n.format == driverHostDevice:
-		return fmt.Errorf("Unsupported preallocation mode '%s'", mode)
-	case mode == "falloc", mode == "full":
-	case mode == "metadata":
-		return fmt.Errorf("Unsupported preallocation mode: %s", mode)
-	case n.format == driverFile:
-		return fmt.Errorf("invalid parameter value: %s", mode)
-	default:
-		return fmt.Errorf("Parameter 'preallocation' does not accept value '%s'", mode)
-	}
-	if n.format == driverHostDevice {
-		return t.clearDevice(n)
-	}
-	path := n.file
-	if n.format == driverFile {
-		path = "file:" + path // whatever the name looks like
-	}
-	return makeFile(path, func(f qcow2.File) error {
-		size := sectors(n.size)
-		if err := errors.Join(f.Truncate(0), f.Truncate(size)); err != nil {
-			return err
-		}
-		switch mode {
-		case "off":
-			// As QEMU does, so that how large the blocks of the host are can be
-			// found out by reading.
-			if size > 0 {
-				return f.WriteV([][]byte{zeroes[:firstBlock(size)]}, 0)
-			}
-		case "falloc":
-			if host, ok := f.(*qcow2.OSFile); ok {
-				return host.Reserve(0, size)
-			}
-			return errors.New("Unsupported preallocation mode 'falloc'")
-		case "full":
-			buf := make([]byte, 1<<20)
-			for off := int64(0); off < size; off += int64(len(buf)) {
-				if err := f.WriteV([][]byte{buf[:min(int64(len(buf)), size-off)]}, off); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	})
-}
-
-// clearDevice makes a device, which is there already, the disk of a new image.
-func (t *Tool) clearDevice(n *newImage) error {
-	const refused = "Protocol driver '%s' does not support image creation, and opening the image failed: %s"
-	s, err := t.locate(n.file, false, openOptions{format: n.format, write: true})
-	if err != nil {
-		return fmt.Errorf(refused, n.format, trimOpen(err, n.file))
-	}
-	d, err := t.openSource(s, openOptions{write: true})
-	if err != nil {
-		return fmt.Errorf(refused, n.format, trimOpen(err, n.file))
-	}
-	defer d.Close()
-	if d.Size() < n.size {
-		return errors.New("Cannot grow device files")
-	}
-	if err := d.WriteV([][]byte{zeroes[:min(sectorSize, d.Size())]}, 0); err != nil {
-		return fmt.Errorf("Failed to clear the new image's first sector: %s", reason(err))
-	}
-	return d.Flush()
-}
-
 // diskSize is the size of a disk, which is opened to see that it can be; an encrypted
 // one may stay locked.
 func (t *Tool) diskSize(s source) (int64, error) {
@@ -476,6 +400,9 @@ func (t *Tool) createQCOW2(n *newImage) error {
 		return err
 	}
 	if o.DataFile != "" {
+		if err := creatable(o.DataFile); err != nil {
+			return err
+		}
 		path := strings.TrimPrefix(o.DataFile, "file:") // from the working directory, as it will be opened
 		if sameFile(path, n.file) {
 			return fmt.Errorf("Data file '%s' is the image itself", o.DataFile)
@@ -490,6 +417,9 @@ func (t *Tool) createQCOW2(n *newImage) error {
 
 // createError puts errors of the engine into the words of qemu-img.
 func createError(err error) error {
+	if errors.Is(err, qcow2.ErrFormat) { // what was written is not there, as on /dev/null
+		return errors.New("Image is not in qcow2 format")
+	}
 	if errors.Is(err, qcow2.ErrTooLarge) {
 		return errors.New("The image size is too large for file format 'qcow2' (try using a larger cluster size)")
 	}

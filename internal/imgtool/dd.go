@@ -69,6 +69,9 @@ func runDD(t *Tool, a *arguments) (err error) {
 	if createOptionsOf(format) == nil {
 		return errors.New("Unknown file format")
 	}
+	if err := creatable(j.out); err != nil {
+		return err
+	}
 	size := in.Size()
 	end := size
 	if j.count >= 0 && j.count <= size/j.bs {

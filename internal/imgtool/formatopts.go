@@ -117,9 +117,12 @@ const (
 	driverHostDevice = "host_device"
 )
 
+// backingDrivers are drivers of storage that backing files may have by name, besides those.
+var backingDrivers = []string{"blkdebug", "nbd", "null-aio", "null-co"}
+
 // isDriver reports whether a format may stand in an image as that of its backing file.
 func isDriver(format string) bool {
-	return createOptionsOf(format) != nil
+	return createOptionsOf(format) != nil || slices.Contains(backingDrivers, format)
 }
 
 // otherDrivers are QEMU's drivers with which it makes no images.

@@ -38,6 +38,67 @@ var wordScripts = []script{
 		bench -c 1 -t foo a
 		commit a
 	`},
+	{"names that are no files", `
+		create -q -f qcow2 a 8M
+		create -q -f raw r 8M
+		create -f qcow2 foo:bar 1M
+		create -f raw -o foo=x foo:bar 1M
+		create -f qcow2 a:b:c 1M
+		create -f luks json:{} 1M
+		create -f raw blkdebug::x 1M
+		create -f raw null-co:// 1M
+		create -f raw fat:x 1M
+		create -f file foo:bar 1M
+		create -f qcow2 -o data_file=foo:bar x 1M
+		create -f qcow2 -o data_file=json:{} x 1M
+		convert -O qcow2 a foo:bar
+		convert -O raw -o foo=x a json:{}
+		convert -O raw a null-co://
+		convert -n -O raw a null-co://
+		dd if=a of=foo:bar
+		create -f raw ./foo:bar 1M
+		info ./foo:bar
+		create -f qcow2 file:y 1M
+		info y
+		create -f qcow2 -b null-co:// -F null-co nb
+		info nb
+		create -f qcow2 -b "json:{'driver':'null-co','size':1048576}" -F null-co nb
+		create -f qcow2 -b a -F foo nb
+		info json:
+		info json:{
+		info json:{"driver":"qcow2","file.filename":"a"}}
+		info "json:{'driver':'qcow2','file.filename':'a'} x"
+		info json:1
+		convert -O raw a /dev/null
+		create -f raw /dev/null 1M
+		create -f qcow2 /dev/null 1M
+	`},
+	{"snapshots that are named by a number", `
+		create -q -f qcow2 a 8M
+		snapshot -c s1 a
+		snapshot -c 1 a
+		snapshot -c 7 a
+		snapshot -d 2 a
+		snapshot -d 3 a
+		snapshot -a 3 a
+		snapshot -d 1 a
+		snapshot -d 1 a
+		snapshot -l a
+	`},
+	{"what is said of faults to inject", `
+		create -q -f raw r 8M
+		info --image-opts driver=file
+		info --image-opts driver=host_device
+		info --image-opts driver=raw
+		info --image-opts driver=blkdebug
+		info --image-opts driver=blkdebug,image.filename=r,inject-error.0.event=foo
+		info --image-opts driver=blkdebug,image.filename=r,inject-error.0.errno=5
+		info --image-opts driver=blkdebug,image.filename=r,inject-error.0.event=read_aio,inject-error.0.once=foo
+		info --image-opts driver=blkdebug,image.filename=r,inject-error.0.event=read_aio,inject-error.0.foo=1
+		info --image-opts driver=blkdebug,image.filename=r,inject-error.0.event=read_aio,inject-error.0.errno=x
+		info --image-opts driver=blkdebug,image.filename=r,inject-error.0.event=read_aio,inject-error.0.iotype=x
+		info --image-opts driver=blkdebug,image.filename=r,set-state.0.event=read_aio,set-state.0.new_state=x
+	`},
 	{"options of disks whose effect is not seen", `
 		create -q -f qcow2 a 8M
 		create -q -f raw r 1M

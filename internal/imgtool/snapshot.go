@@ -3,6 +3,7 @@ package imgtool
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -13,8 +14,8 @@ var snapshotCommand = command{
 	name: "snapshot", synopsis: "[-U] [-q] [-l | -a SNAPSHOT | -c SNAPSHOT | -d SNAPSHOT] FILE",
 	about: "list, create, apply and delete snapshots inside an image",
 	flags: []flag{
-		{'l', "", "", "list them"}, {'a', "", "SNAPSHOT", "go back to one"}, {'c', "", "SNAPSHOT", "create one"},
-		{'d', "", "SNAPSHOT", "delete one"}, flagQuiet, flagShare, flagObject, flagImageOpts,
+		{'l', "", "", "list them"}, {'a', "", "SNAPSHOT", "go back to one, by ID or name"}, {'c', "", "SNAPSHOT", "create one"},
+		{'d', "", "SNAPSHOT", "delete one, by its name"}, flagQuiet, flagShare, flagObject, flagImageOpts,
 	},
 	run: runSnapshot,
 }
@@ -69,7 +70,11 @@ func runSnapshot(t *Tool, a *arguments) (err error) {
 			return fmt.Errorf("Could not apply snapshot '%s': %s", snapshot, snapshotReason(err))
 		}
 	case "d":
-		err := im.DeleteSnapshot(snapshot)
+		err := qcow2.ErrNoSnapshot
+		named := func(s qcow2.SnapshotInfo) bool { return s.Name == snapshot }
+		if slices.ContainsFunc(im.Snapshots(), named) { // not by an ID, unlike -a
+			err = im.DeleteSnapshot(snapshot)
+		}
 		if errors.Is(err, qcow2.ErrNoSnapshot) {
 			return fmt.Errorf("Could not delete snapshot '%s': snapshot not found", snapshot)
 		}
