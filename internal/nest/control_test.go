@@ -216,7 +216,7 @@ func TestQEMUDiesWithItsParent(t *testing.T) {
 	}
 	dir := t.TempDir()
 	parent := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
-	parent.Env = append(os.Environ(), orphanEnv+"="+dir)
+	parent.Env = append(os.Environ(), orphanEnv+"="+dir, "TMPDIR="+dir) // what it leaves goes with the test
 	if err := parent.Start(); err != nil {
 		t.Fatal(err)
 	}
