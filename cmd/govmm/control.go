@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"github.com/govmm/govmm/internal/mux"
+	"github.com/govmm/govmm/internal/nbdclient"
 	"github.com/govmm/govmm/internal/qmp"
 	"github.com/govmm/govmm/vmm"
 	"github.com/govmm/govmm/vmm/memory"
@@ -159,17 +160,23 @@ func (s socketSpec) String() string {
 	return ""
 }
 
-// maxSocketPath is the longest path that the kernel takes, in bytes.
-const maxSocketPath = 107
+// checkSocketPath refuses a path that is too long for a Unix socket.
+func checkSocketPath(path string) error {
+	if most := nbdclient.MaxSocketPath; len(path) > most {
+		return fmt.Errorf("the path of a Unix socket has at most %d bytes, this one has %d", most, len(path))
+	}
+	return nil
+}
 
 // Set reads a value, of which QEMU's usual ",server=on,wait=off" may be part.
 func (s *socketSpec) Set(text string) error {
 	text = strings.TrimSuffix(strings.TrimSuffix(text, ",wait=off"), ",server=on")
 	end, err := parseSerial(text)
 	switch {
-	case err == nil && end.kind == serialUnix && len(end.path) > maxSocketPath:
-		return fmt.Errorf("the path of a Unix socket has at most %d bytes, this one has %d", maxSocketPath, len(end.path))
 	case err == nil && end.kind == serialUnix:
+		if err := checkSocketPath(end.path); err != nil {
+			return err
+		}
 		*s = socketSpec{path: end.path}
 	case err == nil && end.kind == serialFD:
 		*s = socketSpec{fd: end.fd}

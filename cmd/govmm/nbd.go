@@ -184,6 +184,9 @@ func (f *nbdFlags) listen() (net.Listener, error) {
 	if f.socket == "" {
 		return net.Listen("tcp", net.JoinHostPort(f.bind, strconv.Itoa(int(f.port))))
 	}
+	if err := checkSocketPath(f.socket); err != nil {
+		return nil, fmt.Errorf("--socket %q: %w", f.socket, err)
+	}
 	if info, err := os.Lstat(f.socket); err == nil && info.Mode()&fs.ModeSocket != 0 {
 		if c, err := net.Dial("unix", f.socket); err == nil {
 			_ = c.Close()

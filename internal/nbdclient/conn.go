@@ -52,9 +52,9 @@ var errLost = errors.New("connection to the NBD server lost")
 
 // connect connects once.
 func connect(t *Target) (*conn, error) {
-	nc, err := net.Dial(t.Network, t.Address)
+	nc, err := t.dial()
 	if err != nil {
-		return nil, &ConnectError{t.Address, err}
+		return nil, err
 	}
 	h := handshake{nc: nc, r: bufio.NewReaderSize(nc, 64<<10)}
 	e, err := h.negotiate(t)
@@ -65,6 +65,32 @@ func connect(t *Target) (*conn, error) {
 	c := &conn{export: e, nc: h.nc, r: h.r, waiting: make(map[uint64]*request)}
 	go c.receive()
 	return c, nil
+}
+
+// dial connects to the server.
+func (t *Target) dial() (net.Conn, error) {
+	if t.Network == "unix" {
+		if err := CheckSocketPath(t.Address); err != nil {
+			return nil, err
+		}
+	}
+	nc, err := net.Dial(t.Network, t.Address)
+	if err != nil {
+		return nil, &ConnectError{t.Address, err}
+	}
+	return nc, nil
+}
+
+// MaxSocketPath is the longest path of a Unix socket, in bytes, without the zero behind it
+// (sun_path of unix(7)).
+const MaxSocketPath = 107
+
+// CheckSocketPath refuses a path that is too long for a Unix socket, in QEMU's words.
+func CheckSocketPath(path string) error {
+	if len(path) > MaxSocketPath {
+		return fmt.Errorf("UNIX socket path '%s' is too long\nPath must be less than %d bytes", path, MaxSocketPath+1)
+	}
+	return nil
 }
 
 // ConnectError is that there is no server, in QEMU's words.

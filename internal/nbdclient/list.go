@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"net"
 
 	"github.com/govmm/govmm/internal/nbdproto"
 )
@@ -30,9 +29,9 @@ const (
 
 // List asks a server what it exports. Which export the target names does not matter.
 func List(t Target) ([]Export, error) {
-	nc, err := net.Dial(t.Network, t.Address)
+	nc, err := t.dial()
 	if err != nil {
-		return nil, &ConnectError{t.Address, err}
+		return nil, err
 	}
 	h := handshake{nc: nc, r: bufio.NewReader(nc)}
 	defer func() { _ = h.nc.Close() }()

@@ -8,6 +8,8 @@ import (
 	"os"
 	"strconv"
 	"syscall"
+
+	"github.com/govmm/govmm/internal/nbdclient"
 )
 
 // Where the server listens unless options say otherwise.
@@ -95,6 +97,9 @@ func (s *settings) listen() (net.Listener, error) {
 // listenUnix opens a Unix socket, in place of one that is there: that of a dead server, or
 // of one that goes on for the clients that it has.
 func (s *settings) listenUnix() (net.Listener, error) {
+	if err := nbdclient.CheckSocketPath(s.socket); err != nil {
+		return nil, err
+	}
 	if info, err := os.Lstat(s.socket); err == nil && info.Mode()&fs.ModeSocket != 0 {
 		err := os.Remove(s.socket)
 		var no syscall.Errno

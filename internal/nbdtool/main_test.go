@@ -118,6 +118,7 @@ func TestCommandLineErrorsAreThoseOfQEMU(t *testing.T) {
 	for _, args := range [][]string{
 		{}, {"a", "b"}, {"--nonsense"}, {"-Z"}, {"-p"}, {"--port"}, {"--fork=x"}, {"-P", "1", "a.qcow2"}, {"--partition=1", "a.qcow2"},
 		{"-p", "x", "a.qcow2"}, {"-e", "x", "a.qcow2"}, {"-e", "99999999999", "a.qcow2"}, {"-k", "rel", "a.qcow2"},
+		{"-k", "/" + strings.Repeat("x", 120), "a.qcow2"}, {"-L", "-k", "/" + strings.Repeat("x", 120)},
 		{"-o", "x", "a.qcow2"}, {"-o", "1M", "a.qcow2"}, {"-o", "-1", at, "a.qcow2"}, {"-o", "9000000", at, "a.qcow2"},
 		{at, "-f", "foo", "a.qcow2"}, {at, "nofile"}, {at, "-f", "qcow2", "r.raw"}, {at, "-f", "luks", "r.raw"}, {at, "foo:bar"}, {at, ""},
 		{"--cache=foo", "a.qcow2"}, {"--cache=none", "--cache=none", "a.qcow2"}, {"-n", "--cache=none", "a.qcow2"},
