@@ -143,6 +143,9 @@ func (m *memFile) Truncate(size int64) error {
 // GrowthStep makes the file grow by steps.
 func (m *memFile) GrowthStep() int64 { return m.step }
 
+// Grow makes the file longer.
+func (m *memFile) Grow(_, to int64) error { return m.Truncate(to) }
+
 func (m *memFile) PunchHole(off, n int64) error {
 	if m.noPunch {
 		return errors.ErrUnsupported

@@ -4,16 +4,28 @@ package qcow2
 type stepper interface {
 	// GrowthStep is the least step in bytes; 0: the file grows as it is written.
 	GrowthStep() int64
+	// Grow makes the file longer, from that length to another, with storage set aside for
+	// what is added if the host has it, else by a hole.
+	Grow(from, to int64) error
 }
 
 // GrowthStep is that of files with direct I/O. A write beyond the end of one has its inode
 // for itself until the disk has the data (ext4 and XFS), and an io_uring leaves it to a
-// thread: one at a time, each at four times the CPU time.
+// thread: one at a time, each at four times the CPU time. So it does with a write into a
+// hole, several at a time: storage is set aside before.
 func (f *OSFile) GrowthStep() int64 {
 	if f.direct == nil || f.device {
 		return 0
 	}
 	return 16 << 20
+}
+
+// Grow implements stepper.
+func (f *OSFile) Grow(from, to int64) error {
+	if f.fallocate(0, from, to-from) == nil {
+		return nil
+	}
+	return f.Truncate(to)
 }
 
 // mostSteps is how many of its least steps a file grows by at most at a time: by an eighth of
@@ -40,8 +52,8 @@ func (im *Image) lacksRoom(n int64) bool {
 	return im.room.step > 0 && im.alloc.end+n<<im.g.clusterBits > im.room.end
 }
 
-// makeRoom makes the file longer than what was allocated needs, if it grows by steps. What is
-// added is a hole. Where that can't be, the file grows by what is written.
+// makeRoom makes the file longer than what was allocated needs, if it grows by steps. Where
+// that can't be, the file grows by what is written.
 // Preconditions: mu is held exclusively.
 func (im *Image) makeRoom() {
 	r := &im.room
@@ -51,7 +63,7 @@ func (im *Image) makeRoom() {
 	end := im.g.roundUp(im.alloc.end + max(r.step, min(im.alloc.end/8, mostSteps*r.step)))
 	size, err := im.f.Size()
 	if err == nil && size < end {
-		err = im.f.Truncate(end)
+		err = im.f.(stepper).Grow(size, end)
 		r.made = true
 	}
 	if err != nil {

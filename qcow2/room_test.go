@@ -1,7 +1,10 @@
 package qcow2
 
 import (
+	"bytes"
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 )
 
@@ -48,6 +51,8 @@ type fixedFile struct{ memFile }
 
 func (f *fixedFile) Truncate(int64) error { return errors.ErrUnsupported }
 
+func (f *fixedFile) Grow(int64, int64) error { return errors.ErrUnsupported }
+
 // TestNoRoom writes to an image whose file refuses to grow by steps, and grows by writes.
 func TestNoRoom(t *testing.T) {
 	f := new(fixedFile)
@@ -67,5 +72,40 @@ func TestNoRoom(t *testing.T) {
 	}
 	if err := consistent(f.reopened(), Options{}); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestGrowSetsStorageAside makes a file longer twice: what it has stays, and what is added has
+// storage and reads as zeroes.
+func TestGrowSetsStorageAside(t *testing.T) {
+	f, err := OpenFile(filepath.Join(t.TempDir(), "f"), os.O_RDWR|os.O_CREATE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	data := pattern(5, 64*kib)
+	if err := f.WriteV(data, 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range [][2]int64{{64 * kib, mib}, {mib, 2 * mib}} {
+		if err := f.Grow(step[0], step[1]); err != nil {
+			t.Fatal(err)
+		}
+		if size, err := f.Size(); size != step[1] || err != nil {
+			t.Errorf("%d bytes, %v", size, err)
+		}
+		if err := f.fallocate(0, 0, 1); unsupported(err) {
+			continue // there is none to be had here
+		}
+		if have, err := f.Allocated(); have < step[1] || err != nil {
+			t.Errorf("storage of %d bytes for %d, %v", have, step[1], err)
+		}
+	}
+	got := pattern(1, 2*mib)
+	if err := f.ReadV(got, 0); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got[0][:64*kib], data[0]) || !bytes.Equal(got[0][64*kib:], make([]byte, 2*mib-64*kib)) {
+		t.Error("others than were written")
 	}
 }
