@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/govmm/govmm/internal/nbdproto"
 )
 
 // TestBreadth follows what a server says of processors while clients come, start requests,
@@ -73,6 +75,40 @@ func TestBreadthTicksWhileRequestsAreStarted(t *testing.T) {
 	b.tick()
 	if b.ticking {
 		t.Error("it ticks on without requests")
+	}
+}
+
+// TestServerWithStartedRequestsSaysOne sends requests that are all started until the server says
+// that one processor is enough for their connection. All are used again when it has ended.
+func TestServerWithStartedRequestsSaysOne(t *testing.T) {
+	const batch = 32
+	said := make(chan int, 1<<16)
+	d := &starting{ram: newRAM(batch * ramBlock), eager: true}
+	path, stop := start(t, &Server{Exports: []Export{{Name: "a", Device: d}}, Processors: func(n int) { said <- n }})
+	c := dial(t, path)
+	c.choose("a", false)
+	var out []byte
+	for i := range uint64(batch) {
+		out = appendRequest(out, nbdproto.CmdRead, i, ramBlock)
+	}
+	n := AllProcessors
+	for n != 1 {
+		c.put(out)
+		c.get(batch * (nbdproto.SimpleReplySize + ramBlock))
+		select {
+		case n = <-said:
+		default:
+		}
+	}
+	c.nc.Close()
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	for len(said) > 0 {
+		n = <-said
+	}
+	if n != AllProcessors {
+		t.Errorf("%d processors are said to be enough for no connection", n)
 	}
 }
 
