@@ -42,9 +42,11 @@
 // for but the share of blocks that writes of parts of blocks exclude.
 // What was spliced (Splicer) holds its epoch likewise, until it is released.
 //
-// Files with direct I/O are made longer in large steps, by holes, since hosts do
-// writes beyond the end one at a time. Close cuts off what was not needed; after a
-// crash it is there, and belongs to nothing.
+// What is read into a pipe (PipeReader) has pages of its own, and holds nothing.
+//
+// Files with direct I/O are made longer in large steps, with storage set aside, since
+// hosts do writes beyond the end one at a time. Close cuts off what was not needed;
+// after a crash it is there, and belongs to nothing.
 //
 // # Durability
 //
