@@ -6,6 +6,8 @@ import "golang.org/x/sys/unix"
 // *Image is one, and *OSFile as a File. It serves who has many transfers at a time
 // and would rather be told when they end than have a goroutine wait for each.
 type Starter interface {
+	// Starts reports whether the others may do anything.
+	Starts() bool
 	// StartReadV and StartWriteV begin what ReadV and WriteV do, and report whether
 	// they did. If so, end is called once, perhaps before they return, and the
 	// memory that bufs names is the transfer's until then. If not, nothing was done:
@@ -33,12 +35,15 @@ type started struct {
 	end   Ended
 }
 
-// StartReadV implements Starter for direct I/O, where the host has io_uring.
+// Starts implements Starter: with direct I/O, where the host has io_uring.
+func (f *OSFile) Starts() bool { return f.UsesRing() }
+
+// StartReadV implements Starter.
 func (f *OSFile) StartReadV(bufs [][]byte, off int64, end Ended) bool {
 	return f.start(false, bufs, off, end)
 }
 
-// StartWriteV implements Starter like StartReadV.
+// StartWriteV implements Starter.
 func (f *OSFile) StartWriteV(bufs [][]byte, off int64, end Ended) bool {
 	return f.start(true, bufs, off, end)
 }
@@ -119,6 +124,16 @@ func (s *started) release() {
 	clear(s.bufs)
 	*s = started{bufs: s.bufs[:0]}
 	f.starts.Put(s)
+}
+
+// Starts implements Starter: with a file or a backing file that does.
+func (im *Image) Starts() bool {
+	if im.encrypted() || im.event != nil {
+		return false
+	}
+	file, ok := im.data.(Starter)
+	b, backed := im.backing.(Starter)
+	return ok && (file.Starts() || backed && b.Starts())
 }
 
 // StartReadV implements Starter: it reads what is mapped to one run of clusters, of

@@ -227,7 +227,7 @@ func TestStartNeedsRing(t *testing.T) {
 	}
 	defer f.Close()
 	p := [][]byte{alignedBuffer(4096)}
-	if f.StartReadV(p, 0, nil) || f.StartWriteV(p, 0, nil) {
+	if f.Starts() || f.StartReadV(p, 0, nil) || f.StartWriteV(p, 0, nil) {
 		t.Error("begun")
 	}
 	f.Submit()

@@ -7,7 +7,7 @@ package qcow2
 // begun when it is there. It reports false if nothing was done: also where others are
 // reading that page.
 func (im *Image) startTable(file Starter, rq *request, at int64) bool {
-	if im.g.dataFile || !begins(file) || !im.mu.TryLock() {
+	if im.g.dataFile || !file.Starts() || !im.mu.TryLock() {
 		return false // the table is in another file, or it would wait
 	}
 	defer im.mu.Unlock()

@@ -11,7 +11,7 @@ var errWouldWait = errors.New("it would wait")
 func (im *Image) startNew(file Starter, rq *request, off, n int64) bool {
 	inside := im.g.clusterSize - 1
 	whole := off&inside == 0 && n&inside == 0
-	if n == 0 || im.g.dataFile || !begins(file) || !whole && (im.backing != nil || im.g.extended()) || !im.mu.TryLock() {
+	if n == 0 || im.g.dataFile || !file.Starts() || !whole && (im.backing != nil || im.g.extended()) || !im.mu.TryLock() {
 		return false
 	}
 	defer im.mu.Unlock()
@@ -29,12 +29,6 @@ func (im *Image) startNew(file Starter, rq *request, off, n int64) bool {
 	}
 	im.withdraw(a)
 	return false
-}
-
-// begins reports whether a file may start anything.
-func begins(file Starter) bool {
-	f, ok := file.(*OSFile)
-	return !ok || f.UsesRing()
 }
 
 // withdraw ends an allocation for which nothing was written. So clusters that were never

@@ -14,6 +14,8 @@ type startFile struct {
 	begun  []func(error)
 }
 
+func (f *startFile) Starts() bool { return true }
+
 func (f *startFile) StartReadV(bufs [][]byte, off int64, end Ended) bool {
 	if !f.reads {
 		return false

@@ -108,6 +108,9 @@ func (r *raw) TryWriteV(bufs [][]byte, off int64) bool {
 	return r.debug == nil && r.check(off, vecLen(bufs), true) == nil && r.f.TryWriteV(bufs, r.base+off)
 }
 
+// Starts implements qcow2.Starter.
+func (r *raw) Starts() bool { return r.debug == nil && r.f.Starts() }
+
 // StartReadV implements qcow2.Starter.
 func (r *raw) StartReadV(bufs [][]byte, off int64, end qcow2.Ended) bool {
 	return r.debug == nil && r.check(off, vecLen(bufs), false) == nil && r.f.StartReadV(bufs, r.base+off, end)

@@ -34,6 +34,8 @@ const (
 	lonely = 16
 	// smallRequest is up to what length requests of a kind are thought to take alike.
 	smallRequest = 64 << 10
+	// measureOneIn is which part of quick requests is measured.
+	measureOneIn = 8
 )
 
 // conn is a connection with a client.
@@ -50,7 +52,7 @@ type conn struct {
 	export     *Export
 	contexts   []selection
 	contextsOf *Export
-	starter    Starter // the export's device, if it is one
+	starter    Starter // the export's device, if it starts anything
 
 	recv    sync.Mutex
 	over    error                  // why no request will be received any more; guarded by recv
@@ -115,7 +117,9 @@ func (c *conn) serve() {
 	c.allow(0)
 	log.Debug("client comes", "export", c.export.Name)
 	c.out.nc, c.out.changed.L, c.out.posted.L = c.nc, &c.out.mu, &c.out.mu
-	c.starter, _ = c.export.Device.(Starter)
+	if s, ok := c.export.Device.(Starter); ok && s.Starts() {
+		c.starter = s
+	}
 	c.out.mover.open(c.raw)
 	c.out.pipe = newPipe(c)
 	c.conduits.open(c)
@@ -277,8 +281,25 @@ func (c *conn) slow(rq *request) bool {
 	return pace > bearable || pace > quick && c.alone.Load() < lonely
 }
 
-// learn enters what a request took into the pace of its kind.
-func (c *conn) learn(cmd command, took time.Duration) {
+// stopwatch is when a request was begun; zero if it is not measured.
+type stopwatch struct{ begun time.Time }
+
+// watch begins to measure a request if its kind is not known to be quick, and one in
+// measureOneIn if it is: looking at the clock twice is a part of what such a request takes.
+func (c *conn) watch(rq *request) stopwatch {
+	pace := c.pace[rq.cmd].Load()
+	known := pace > 0 && pace < int64(quick)/2
+	if rq.length > smallRequest || known && c.taken.Load()%measureOneIn != 0 {
+		return stopwatch{}
+	}
+	return stopwatch{time.Now()}
+}
+
+// learn enters what a request took, if it was measured, into the pace of its kind.
+func (c *conn) learn(cmd command, s stopwatch) {
+	if s.begun.IsZero() {
+		return
+	}
 	mean := c.pace[cmd].Load()
-	c.pace[cmd].Store(mean + (int64(took)-mean)/4)
+	c.pace[cmd].Store(mean + (int64(time.Since(s.begun))-mean)/4)
 }

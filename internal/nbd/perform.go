@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	"github.com/govmm/govmm/internal/nbdproto"
 )
@@ -34,7 +33,7 @@ func (w *worker) carryOut(rq request) {
 	if c.slow(&rq) && (rq.cmd != nbdproto.CmdRead || rq.length <= pieceSize) {
 		w.release()
 	}
-	begun := time.Now()
+	watch := c.watch(&rq)
 	switch rq.cmd {
 	case nbdproto.CmdRead:
 		w.read(rq, pours)
@@ -45,9 +44,7 @@ func (w *worker) carryOut(rq request) {
 	default:
 		w.finish(rq, c.change(rq))
 	}
-	if rq.length <= smallRequest {
-		c.learn(rq.cmd, time.Since(begun))
-	}
+	c.learn(rq.cmd, watch)
 }
 
 // release sends what was collected and passes the receive lock on.
@@ -284,7 +281,7 @@ func (w *worker) write(rq request, code uint32, text string) {
 		return
 	}
 	var failed error
-	begun := time.Now()
+	var watch stopwatch
 	for left > 0 {
 		n := min(left, pieceSize)
 		if !c.budget.has(n) {
@@ -309,7 +306,7 @@ func (w *worker) write(rq request, code uint32, text string) {
 			w.release()
 		}
 		if left == 0 && n == int64(rq.length) {
-			begun = time.Now()
+			watch = c.watch(&rq)
 		}
 		if failed == nil {
 			failed = c.export.Device.WriteV(w.vectored(b), off)
@@ -319,8 +316,8 @@ func (w *worker) write(rq request, code uint32, text string) {
 	}
 	if failed == nil && rq.flags&nbdproto.CmdFlagFUA != 0 {
 		failed = c.export.Device.Flush()
-	} else if rq.length <= smallRequest {
-		c.learn(nbdproto.CmdWrite, time.Since(begun))
+	} else {
+		c.learn(nbdproto.CmdWrite, watch)
 	}
 	w.finish(rq, failed)
 }

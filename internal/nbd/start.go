@@ -9,6 +9,7 @@ import (
 // Starter is a Device that can carry out transfers while a worker goes on with
 // the next request; qcow2.Starter, which is the same, says what the methods promise.
 type Starter interface {
+	Starts() bool
 	StartReadV(bufs [][]byte, off int64, end Ended) bool
 	StartWriteV(bufs [][]byte, off int64, end Ended) bool
 	Submit()

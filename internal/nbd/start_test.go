@@ -16,6 +16,7 @@ type starting struct {
 	*ram
 	mu    sync.Mutex
 	eager bool       // it starts all, not six of seven
+	idle  bool       // it says that it starts nothing
 	list  []transfer // guarded by mu
 	total int        // guarded by mu: how many were started
 }
@@ -26,6 +27,8 @@ type transfer struct {
 	off   int64
 	end   Ended
 }
+
+func (d *starting) Starts() bool { return !d.idle }
 
 func (d *starting) StartReadV(bufs [][]byte, off int64, end Ended) bool {
 	return d.start(transfer{false, cloned(bufs), off, end})
@@ -162,6 +165,26 @@ func TestStartedRequests(t *testing.T) {
 	}
 }
 
+// TestDeviceThatStartsNothingIsNotAsked: what can't be started is not tried for each
+// request.
+func TestDeviceThatStartsNothingIsNotAsked(t *testing.T) {
+	d := &starting{ram: newRAM(64 * ramBlock), idle: true}
+	path, _ := start(t, &Server{Exports: []Export{{Name: "a", Device: d}}})
+	c := dial(t, path)
+	c.choose("a", false)
+	var out []byte
+	for i := range uint64(64) {
+		out = appendRequest(out, nbdproto.CmdRead, i, ramBlock)
+	}
+	go func() { _, _ = c.nc.Write(out) }()
+	for range 64 {
+		c.get(nbdproto.SimpleReplySize + ramBlock)
+	}
+	if n := d.started(); n != 0 {
+		t.Errorf("asked %d times", n)
+	}
+}
+
 // TestEndFinishesWhatWasStarted ends the server while started requests are not done:
 // they get their replies first.
 func TestEndFinishesWhatWasStarted(t *testing.T) {
@@ -211,6 +234,8 @@ type inline struct {
 	*ram
 	list []transfer
 }
+
+func (d *inline) Starts() bool { return true }
 
 func (d *inline) StartReadV(bufs [][]byte, off int64, end Ended) bool {
 	d.list = append(d.list, transfer{false, nil, off, end})
