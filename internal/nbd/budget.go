@@ -91,6 +91,17 @@ func (g *budget) reserve(n int64) {
 	g.mu.Unlock()
 }
 
+// tryReserve is reserve if it need not wait.
+func (g *budget) tryReserve(n int64) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.left < n {
+		return false
+	}
+	g.left -= n
+	return true
+}
+
 // give takes a buffer back; nil is allowed.
 func (g *budget) give(b *buffer) {
 	if b == nil {

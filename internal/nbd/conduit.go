@@ -26,6 +26,8 @@ const (
 	// conduitSize is how much goes through one at a time: while the client takes a
 	// piece, the next is read.
 	conduitSize = 512 << 10
+	// lastPiece is how much the last of several pieces has.
+	lastPiece = 128 << 10
 	// maxConduits is how many a connection has.
 	maxConduits = connectionBudget / conduitSize
 )
@@ -113,27 +115,63 @@ func (c *conn) pours(rq *request) bool {
 	return rq.length >= conduitFrom || !c.starts()
 }
 
-// pour reads a piece of at most n bytes at off into a conduit. The results are the conduit
-// and how long the piece is; 0 if there is none.
-func (w *worker) pour(off, n int64) (*conduit, int64) {
-	k := &w.c.conduits
+// poured is a piece of the disk in a conduit.
+type poured struct {
+	conduit *conduit
+	n       int64 // bytes; 0: there is none
+}
+
+// pour reads a piece of at most n bytes at off into a conduit.
+func (w *worker) pour(off, n int64) poured {
 	n = min(n, conduitSize)
 	if len(w.replies) > 0 && !w.c.budget.has(n) {
 		w.flush()
 	}
 	w.c.budget.reserve(n)
-	d := k.take()
+	return w.c.pour(off, n)
+}
+
+// pour is worker.pour with n bytes of the budget, of which it gives back what the piece
+// does not need.
+func (c *conn) pour(off, n int64) poured {
+	d := c.conduits.take()
 	if d == nil {
-		w.c.budget.restore(n)
-		return nil, 0
+		c.budget.restore(n)
+		return poured{}
 	}
-	m := k.from.ReadPipe(d.w, off, min(n, d.room))
-	w.c.budget.restore(n - m)
+	m := c.conduits.from.ReadPipe(d.w, off, min(n, d.room))
+	c.budget.restore(n - m)
 	if m == 0 {
-		k.give(d)
-		return nil, 0
+		c.conduits.give(d)
+		return poured{}
 	}
-	return d, m
+	return poured{d, m}
+}
+
+// passOn sends a piece of a READ of which so many bytes are left, from off on, and has
+// the next poured meanwhile, if there are more: unless others are at work, the disk goes on
+// while the client takes this one. The result is where that will be told.
+func (w *worker) passOn(rq request, p poured, off, left int64) (ahead chan poured) {
+	c := w.c
+	r := dataChunkHeader(rq.cookie, off, int(p.n), left == p.n)
+	r.lent, r.conduit = p.n, p.conduit
+	w.add(r)
+	off, left = off+p.n, left-p.n
+	if n := pieceAhead(left); n > 0 && c.out.lonely() && c.budget.tryReserve(n) {
+		ahead = make(chan poured, 1)
+		go func() { ahead <- c.pour(off, n) }()
+	}
+	w.flush()
+	return ahead
+}
+
+// pieceAhead is how long the next piece is of a READ of which so much is left: the last one
+// is short, since the disk has nothing to do while the client takes it.
+func pieceAhead(left int64) int64 {
+	if left > lastPiece && left <= conduitSize {
+		return left - lastPiece
+	}
+	return min(left, conduitSize)
 }
 
 // mover moves bytes from pipes to a socket. It is used by one goroutine at a time.

@@ -18,6 +18,7 @@ type pouring struct {
 	poured atomic.Int64 // bytes
 	stops  int64        // if set, no more than so many at a time, and nothing every other time
 	times  atomic.Int64
+	calls  chan int64 // offsets; nil: nobody wants to know
 }
 
 func newPouring(t testing.TB, size int) *pouring { return &pouring{ram: newPaged(t, size).ram} }
@@ -25,6 +26,9 @@ func newPouring(t testing.TB, size int) *pouring { return &pouring{ram: newPaged
 func (d *pouring) ReadsPipes() bool { return true }
 
 func (d *pouring) ReadPipe(pipe int, off, n int64) (moved int64) {
+	if d.calls != nil {
+		d.calls <- off
+	}
 	if d.stops > 0 {
 		if d.times.Add(1)%2 == 0 {
 			return 0
@@ -169,4 +173,31 @@ func openFiles(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return len(list)
+}
+
+// TestNextPieceIsReadWhileOneIsTaken reads pieces of a READ for a client that has not taken
+// the first, and the right bytes.
+func TestNextPieceIsReadWhileOneIsTaken(t *testing.T) {
+	d := newPouring(t, 1<<20)
+	d.calls = make(chan int64, 100)
+	path, _ := start(t, &Server{Exports: []Export{{Name: "a", Device: d}}})
+	c := dial(t, path)
+	c.choose("a", true)
+	c.put(appendReads(nil, 1<<20, 0))
+	for _, want := range []int64{0, conduitSize} {
+		if off := <-d.calls; off != want {
+			t.Errorf("a piece at %d", off)
+		}
+	}
+	var got []byte
+	for len(got) < 1<<20 {
+		h := c.get(nbdproto.ChunkHeaderSize + 8)
+		got = append(got, c.get(int(binary.BigEndian.Uint32(h[16:]))-8)...)
+	}
+	if !bytes.Equal(got, d.data) {
+		t.Error("other data")
+	}
+	if off := <-d.calls; off != 1<<20-lastPiece {
+		t.Errorf("the last piece is at %d", off)
+	}
 }

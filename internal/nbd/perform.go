@@ -3,7 +3,6 @@ package nbd
 import (
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/govmm/govmm/internal/nbdproto"
 )
@@ -147,7 +146,16 @@ func (w *worker) read(rq request, pours bool) {
 	}
 	begun := false           // a simple reply was begun: an error can't be said any more
 	long := left > pieceSize // of a long reply, nothing stays behind when others may reply
+	var ahead chan poured    // the next piece is on its way
 	for left > 0 {
+		if ahead != nil {
+			next := <-ahead
+			if ahead = nil; next.n > 0 {
+				ahead = w.passOn(rq, next, off, left)
+				off, left = off+next.n, left-next.n
+				continue
+			}
+		}
 		n := min(left, pieceSize)
 		if w.lend(off, n, w.pieceHeader(rq, off, n, begun, left == n)) {
 			begun = begun || !w.c.structured
@@ -170,12 +178,9 @@ func (w *worker) read(rq request, pours bool) {
 			}
 		}
 		if pours {
-			if d, m := w.pour(off, n); m > 0 {
-				r := dataChunkHeader(rq.cookie, off, int(m), left == m)
-				r.lent, r.conduit = m, d
-				w.add(r)
-				w.flush()
-				off, left = off+m, left-m
+			if p := w.pour(off, n); p.n > 0 {
+				ahead = w.passOn(rq, p, off, left)
+				off, left = off+p.n, left-p.n
 				continue
 			}
 		}
@@ -263,63 +268,6 @@ func (c *conn) hole(off, n int64) (bool, int64, error) {
 		return false, n, nil
 	}
 	return true, length, nil
-}
-
-// write carries out WRITE, or reads its payload and refuses it.
-func (w *worker) write(rq request, code uint32, text string) {
-	c := w.c
-	off, left := int64(rq.off), int64(rq.length)
-	if code != 0 {
-		if int64(c.in.Buffered()) < left {
-			w.flush()
-		}
-		if _, err := io.CopyN(io.Discard, c.in, left); err != nil {
-			c.over, w.done = err, true
-			return
-		}
-		w.fail(rq, code, text)
-		return
-	}
-	var failed error
-	var watch stopwatch
-	for left > 0 {
-		n := min(left, pieceSize)
-		if !c.budget.has(n) {
-			w.flush()
-		}
-		b := c.budget.take(n)
-		if int64(c.in.Buffered()) < n {
-			w.flush() // the client may want to hear of these first
-		}
-		if _, err := io.ReadFull(c.in, b.mem); err != nil {
-			c.budget.give(b)
-			c.over, w.done = err, true
-			return
-		}
-		left -= n
-		if n == int64(rq.length) && w.start(rq, b) {
-			return
-		}
-		c.srv.breadth.carriedOut()
-		w.submit()
-		if left == 0 && c.slow(&rq) {
-			w.release()
-		}
-		if left == 0 && n == int64(rq.length) {
-			watch = c.watch(&rq)
-		}
-		if failed == nil {
-			failed = c.export.Device.WriteV(w.vectored(b), off)
-		}
-		c.budget.give(b)
-		off += n
-	}
-	if failed == nil && rq.flags&nbdproto.CmdFlagFUA != 0 {
-		failed = c.export.Device.Flush()
-	} else {
-		c.learn(nbdproto.CmdWrite, watch)
-	}
-	w.finish(rq, failed)
 }
 
 // vectored is a buffer as devices take it.

@@ -253,6 +253,13 @@ func (s *sender) settle() {
 	s.changed.Broadcast()
 }
 
+// lonely reports whether no more than one request is carried out.
+func (s *sender) lonely() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.owing <= 1
+}
+
 // settled waits until nobody owes a reply. Preconditions: the receive lock is held,
 // so that nobody comes to owe one.
 func (s *sender) settled() {

@@ -2,6 +2,7 @@ package nbd
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/govmm/govmm/internal/nbdproto"
 )
@@ -18,11 +19,14 @@ type Starter interface {
 // Ended is told that a transfer has ended, by a goroutine that must not wait.
 type Ended = interface{ Ended(err error) }
 
-// started is a request whose transfer was started.
+// started is a request whose transfer was started, in one part or several.
 type started struct {
 	c  *conn
 	rq request
 	b  *buffer
+
+	left   atomic.Int32          // parts that have not ended, and whoever starts more
+	failed atomic.Pointer[error] // of the first part that did
 }
 
 var startedPool = sync.Pool{New: func() any { return new(started) }}
@@ -36,29 +40,53 @@ func (w *worker) start(rq request, b *buffer) bool {
 	if !c.starts() || !c.out.oweUnlessFull() {
 		return false
 	}
-	c.crew.Add(1)
-	c.underway.Add(1)
-	s := startedPool.Get().(*started)
-	*s = started{c, rq, b}
+	s := c.newStarted(rq, b)
 	begin := c.starter.StartReadV
 	if rq.cmd == nbdproto.CmdWrite {
 		begin = c.starter.StartWriteV
 	}
 	if begin(w.vectored(b), int64(rq.off), s) {
 		w.unsubmitted = true
-		if c.secure {
-			c.srv.breadth.carriedOut() // ciphers are work for a second processor
-		} else {
-			c.srv.breadth.begun()
-		}
-		c.startSender()
+		c.hasStarted()
 		return true
 	}
-	startedPool.Put(s)
+	s.dismiss()
+	return false
+}
+
+// newStarted is a request that is about to be started, in one part so far. A reply to it is
+// owed.
+func (c *conn) newStarted(rq request, b *buffer) *started {
+	c.crew.Add(1)
+	c.underway.Add(1)
+	s := startedPool.Get().(*started)
+	s.c, s.rq, s.b = c, rq, b
+	s.left.Store(1)
+	return s
+}
+
+// dismiss takes back newStarted: nothing was started, and no reply is owed.
+func (s *started) dismiss() {
+	c := s.c
+	s.recycle()
 	c.out.settle()
 	c.underway.Add(-1)
 	c.crew.Done()
-	return false
+}
+
+func (s *started) recycle() {
+	*s = started{}
+	startedPool.Put(s)
+}
+
+// hasStarted enters that a request was started. Preconditions: recv is held.
+func (c *conn) hasStarted() {
+	if c.secure {
+		c.srv.breadth.carriedOut() // ciphers are work for a second processor
+	} else {
+		c.srv.breadth.begun()
+	}
+	c.startSender()
 }
 
 // starts reports whether start may do something. Preconditions: recv is held.
@@ -79,9 +107,19 @@ func (w *worker) submit() {
 	}
 }
 
-// Ended implements Ended: it queues the reply, or, as it must not wait, leaves that to
-// who makes durable what was written.
+// Ended implements Ended: after the last part it queues the reply, or, as it must not wait,
+// leaves that to who makes durable what was written.
 func (s *started) Ended(err error) {
+	if err != nil {
+		failed := err // else each err would be on the heap
+		s.failed.CompareAndSwap(nil, &failed)
+	}
+	if s.left.Add(-1) > 0 {
+		return
+	}
+	if failed := s.failed.Load(); failed != nil {
+		err = *failed
+	}
 	if err == nil && s.rq.cmd == nbdproto.CmdWrite && s.rq.flags&nbdproto.CmdFlagFUA != 0 {
 		go func() { s.reply(s.c.export.Device.Flush()) }()
 		return
@@ -100,8 +138,7 @@ func (s *started) reply(err error) {
 	default:
 		r.payload = b
 	}
-	*s = started{}
-	startedPool.Put(s)
+	s.recycle()
 	c.underway.Add(-1)
 	c.out.post(r)
 	c.crew.Done()
