@@ -56,6 +56,12 @@ func (d *wholeClusters) TryWriteV([][]byte, int64) bool { return false }
 // StartWriteV implements qcow2.Starter.
 func (d *wholeClusters) StartWriteV([][]byte, int64, qcow2.Ended) bool { return false }
 
+// WritesPipes implements qcow2.PipeWriter.
+func (d *wholeClusters) WritesPipes() bool { return false }
+
+// WritePipe implements qcow2.PipeWriter.
+func (d *wholeClusters) WritePipe(int, int64, int64) (int64, error) { return 0, nil }
+
 // deviceFile is a disk as a file; what lies behind its end reads as zeroes.
 type deviceFile struct{ *compressing }
 

@@ -41,7 +41,8 @@ type conduit struct {
 
 // conduits are those of a connection.
 type conduits struct {
-	from PipeReader // nil: the connection has none
+	from PipeReader // nil: no READ goes through them
+	to   PipeWriter // nil: no WRITE does
 
 	mu   sync.Mutex
 	free []*conduit // guarded by mu
@@ -51,10 +52,15 @@ type conduits struct {
 // open finds out whether a connection has conduits. Simple replies can't be in pieces that
 // others get between.
 func (k *conduits) open(c *conn) {
-	from, ok := c.export.Device.(PipeReader)
-	_, unixSocket := c.raw.(*net.UnixConn)
-	if ok && unixSocket && !c.secure && c.structured && c.out.mover.sock != nil && from.ReadsPipes() {
+	if c.secure || c.out.mover.sock == nil {
+		return
+	}
+	if from, ok := c.export.Device.(PipeReader); ok && c.structured && from.ReadsPipes() {
 		k.from = from
+	}
+	if to, ok := c.export.Device.(PipeWriter); ok && to.WritesPipes() {
+		k.to = to
+		c.sip.step = c.sip.some
 	}
 }
 
@@ -94,11 +100,30 @@ func (k *conduits) give(d *conduit) {
 	k.mu.Unlock()
 }
 
+// settle takes a conduit back that has so many bytes left, which nobody wants any more.
+func (k *conduits) settle(d *conduit, left int64) {
+	if left == 0 {
+		k.give(d)
+		return
+	}
+	k.mu.Lock()
+	k.made--
+	k.mu.Unlock()
+	d.close()
+}
+
 // close ends them. Preconditions: all were given back.
 func (k *conduits) close() {
 	for _, d := range k.free {
 		d.close()
 	}
+}
+
+// writable reports whether there is room for something more.
+func (d *conduit) writable() bool {
+	p := [1]unix.PollFd{{Fd: int32(d.w), Events: unix.POLLOUT}}
+	n, err := unix.Poll(p[:], 0)
+	return err == nil && n == 1 && p[0].Revents&unix.POLLOUT != 0
 }
 
 func (d *conduit) close() {

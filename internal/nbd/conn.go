@@ -70,6 +70,7 @@ type conn struct {
 
 	out      sender
 	conduits conduits
+	sip      sip // guarded by recv
 }
 
 func newConn(s *Server, nc net.Conn) *conn {

@@ -30,10 +30,12 @@ func (w *worker) write(rq request, code uint32, text string) {
 			return
 		}
 		w.fail(rq, code, text)
+	case c.conduits.to != nil && n >= drainFrom:
+		w.writeDrained(rq)
 	case n <= pieceSize:
 		w.writePiece(rq)
 	default:
-		w.writePieces(rq)
+		w.writePieces(rq, &payload{in: c.in}, 0, nil)
 	}
 }
 
@@ -72,15 +74,15 @@ func (w *worker) writePiece(rq request) {
 	w.finish(rq, err)
 }
 
-// writePieces carries out a WRITE of several pieces, one after the other.
-func (w *worker) writePieces(rq request) {
+// writePieces carries out a WRITE in pieces, one after the other, from the byte at done on.
+// What was before that may have failed.
+func (w *worker) writePieces(rq request, from *payload, done int64, failed error) {
 	c := w.c
-	off, left := int64(rq.off), int64(rq.length)
-	var failed error
+	off, left := int64(rq.off)+done, int64(rq.length)-done
 	for left > 0 {
 		n := min(left, pieceSize)
 		b := w.room(n)
-		if _, err := io.ReadFull(c.in, b.mem); err != nil {
+		if err := from.fill(b.mem); err != nil {
 			c.budget.give(b)
 			c.over, w.done = err, true
 			return

@@ -1,0 +1,179 @@
+package nbd
+
+import (
+	"bytes"
+	"encoding/binary"
+	"io"
+	"net"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/govmm/govmm/internal/nbdproto"
+	"golang.org/x/sys/unix"
+)
+
+// draining is a device that writes from pipes, not all that it could.
+type draining struct {
+	*ram
+	most  int64        // how much at a time; 0: nothing
+	unit  int64        // it takes multiples of it alone
+	fails atomic.Bool  // it fails instead
+	piped atomic.Int64 // bytes
+}
+
+func (d *draining) WritesPipes() bool { return true }
+
+func (d *draining) WritePipe(pipe int, off, n int64) (taken int64, err error) {
+	if d.fails.Load() {
+		return 0, syscall.ENOSPC
+	}
+	n = min(n, d.most) / d.unit * d.unit
+	for taken < n {
+		b := make([]byte, n-taken)
+		m, err := unix.Read(pipe, b)
+		if err != nil || m == 0 {
+			return taken, io.ErrUnexpectedEOF
+		}
+		if err := d.WriteV([][]byte{b[:m]}, off+taken); err != nil {
+			return taken, err
+		}
+		taken += int64(m)
+	}
+	d.piped.Add(taken)
+	return taken, nil
+}
+
+// has reports whether data are at off.
+func (d *draining) has(off int64, data []byte) bool {
+	b := make([]byte, len(data))
+	return d.ReadV([][]byte{b}, off) == nil && bytes.Equal(b, data)
+}
+
+// TestDrainedWrites writes pieces of many lengths at once, to a device that takes all of a
+// pipe, or some, or nothing.
+func TestDrainedWrites(t *testing.T) {
+	lengths := []int{drainFrom, 4096, 1 << 20, drainFrom + 512, 3<<20 + 1024, 512, drainFrom - 512, 700 << 10}
+	for _, take := range []struct{ most, unit int64 }{{1 << 30, 1}, {1 << 30, 64 << 10}, {5000, 1}, {0, 1}} {
+		d := &draining{ram: newRAM(32 << 20), most: take.most, unit: take.unit}
+		path, stop := start(t, &Server{Exports: []Export{{Name: "a", Device: d}}})
+		c := dial(t, path)
+		c.choose("a", true)
+		data := noise(32 << 20)
+		var out []byte
+		var at []int64
+		off := int64(512)
+		for i := range 3 * len(lengths) {
+			n := lengths[i%len(lengths)]
+			at = append(at, off)
+			out = append(append(out, writeHeader(0, off, n)...), data[off:off+int64(n)]...)
+			off += int64(n)
+		}
+		go func() { _, _ = c.nc.Write(out) }()
+		for range at {
+			if h := c.get(nbdproto.SimpleReplySize); binary.BigEndian.Uint32(h[4:]) != 0 {
+				t.Fatalf("%x", h)
+			}
+		}
+		if !d.has(512, data[512:off]) {
+			t.Errorf("%+v: other data", take)
+		}
+		if (d.piped.Load() > 0) != (take.most > 0) {
+			t.Errorf("%+v: %d bytes were written from pipes", take, d.piped.Load())
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestWriteThatDripsIn sends a WRITE in pieces so small that a pipe is full of them before
+// the device can take one.
+func TestWriteThatDripsIn(t *testing.T) {
+	d := &draining{ram: newRAM(1 << 20), most: 1 << 20, unit: 64 << 10}
+	path, _ := start(t, &Server{Exports: []Export{{Name: "a", Device: d}}})
+	c := dial(t, path)
+	c.choose("a", true)
+	data := noise(drainFrom)
+	c.put(writeHeader(0, 0, len(data)))
+	for at := 0; at < len(data); at += 100 {
+		c.put(data[at:min(len(data), at+100)])
+	}
+	if code := c.simple(0); code != 0 {
+		t.Error(code)
+	}
+	if !d.has(0, data) {
+		t.Error("other data")
+	}
+}
+
+// TestDrainedWriteFails says so, and takes the rest of the WRITE from the stream.
+func TestDrainedWriteFails(t *testing.T) {
+	d := &draining{ram: newRAM(4 << 20), most: 1 << 30, unit: 1}
+	path, _ := start(t, &Server{Exports: []Export{{Name: "a", Device: d}}})
+	c := dial(t, path)
+	c.choose("a", false)
+	data := noise(1 << 20)
+	d.fails.Store(true)
+	c.put(writeHeader(0, 0, len(data)), data)
+	if code := c.simple(0); code != nbdproto.ErrnoNoSpace {
+		t.Error(code)
+	}
+	d.fails.Store(false)
+	c.put(writeHeader(nbdproto.CmdFlagFUA, 1<<20, len(data)), data)
+	if code := c.simple(1 << 20); code != 0 {
+		t.Error(code)
+	}
+	if !d.has(1<<20, data) || d.flushes.Load() == 0 {
+		t.Errorf("other data, or %d flushes", d.flushes.Load())
+	}
+}
+
+// TestLeftoverOfAWriteIsNobodysReply has a client stop sending in the middle of a WRITE, some
+// of which stays in a pipe: the READs that it sent before get their data.
+func TestLeftoverOfAWriteIsNobodysReply(t *testing.T) {
+	first := newWait()
+	d := &both{draining{ram: newPaged(t, 4<<20).ram, most: 1 << 30, unit: 64 << 10}, first}
+	path, stop := start(t, &Server{Exports: []Export{{Name: "a", Device: d}}})
+	c := dial(t, path)
+	c.choose("a", true)
+	c.put(appendReads(nil, 1<<20, 0), writeHeader(0, 2<<20, 1<<20), noise(100<<10))
+	<-first.reached
+	_ = c.nc.(*net.UnixConn).CloseWrite()
+	close(first.end)
+	var got []byte
+	for len(got) < 1<<20 {
+		h := c.get(nbdproto.ChunkHeaderSize + 8)
+		got = append(got, c.get(int(binary.BigEndian.Uint32(h[16:]))-8)...)
+	}
+	if !d.has(0, got) {
+		t.Error("other data")
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+// both is a device that reads into pipes as well, the first time when the test wants.
+type both struct {
+	draining
+	first *wait
+}
+
+func (d *both) ReadsPipes() bool { return true }
+
+func (d *both) ReadPipe(pipe int, off, n int64) (moved int64) {
+	if off == 0 {
+		close(d.first.reached)
+		<-d.first.end
+	}
+	b := make([]byte, n)
+	if d.ReadV([][]byte{b}, off) != nil {
+		return 0
+	}
+	m, err := unix.Write(pipe, b)
+	if err != nil {
+		return 0
+	}
+	return int64(m)
+}
