@@ -120,6 +120,9 @@ func (c *conn) serve() {
 	c.out.nc, c.out.changed.L, c.out.posted.L = c.nc, &c.out.mu, &c.out.mu
 	if s, ok := c.export.Device.(Starter); ok && s.Starts() {
 		c.starter = s
+		if !c.secure {
+			c.out.poller = newPoller()
+		}
 	}
 	c.out.mover.open(c.raw)
 	c.out.pipe = newPipe(c)
@@ -130,6 +133,9 @@ func (c *conn) serve() {
 	if c.sending != nil {
 		c.out.end()
 		<-c.sending
+	}
+	if c.out.poller != nil {
+		c.out.poller.close()
 	}
 	if c.out.pipe != nil {
 		c.out.pipe.finish()
