@@ -42,7 +42,8 @@
 // for but the share of blocks that writes of parts of blocks exclude.
 // What was spliced (Splicer) holds its epoch likewise, until it is released.
 //
-// What is read into a pipe (PipeReader) has pages of its own, and holds nothing.
+// What is read into a pipe (PipeReader) has pages of its own, and holds nothing. What is
+// written from one (PipeWriter) is a request like any other, of whole new clusters or in place.
 //
 // Files with direct I/O are made longer in large steps, with storage set aside, since
 // hosts do writes beyond the end one at a time. Close cuts off what was not needed;

@@ -29,6 +29,10 @@
 // has received, hands them in together, and receives on. Who takes the ends of
 // transfers queues the replies, and the connection's sender writes them out.
 //
+// Long WRITEs to such a device begin before their ends arrive: they are started in parts.
+// Into the page cache they go from the Unix socket through a conduit, without being in
+// the process's memory, with the receive lock held.
+//
 // # Hostile clients
 //
 // Everything a client says is bounded before memory is taken for it: options to

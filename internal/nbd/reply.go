@@ -112,8 +112,8 @@ type sender struct {
 
 	mover  mover   // of the one who is writing
 	poller *poller // of the same; nil: no requests are started
-	pipe  *pipe // payloads that are not copied; nil: there are none
-	lent  int   // pages of the pipe that are in use; guarded by mu
+	pipe   *pipe   // payloads that are not copied; nil: there are none
+	lent   int     // pages of the pipe that are in use; guarded by mu
 }
 
 // maxQueued is how many bytes of replies wait while others are being written. Who
