@@ -30,7 +30,7 @@ func TestLine(t *testing.T) {
 		{one(2, 4*time.Second), one(8, 4*time.Second), one(2, 4*time.Second)},
 	}}
 	got := strings.Fields(c.line("name"))
-	want := strings.Fields("name 1000 500 (io_uring) 2.00 1000.0 4000.0 0.25 10 10 2.00/0.20 no: CPU")
+	want := strings.Fields("name 1000 500 (io_uring) 2.00 1000.0 4000.0 0.25 10 10 - - 2.00/0.20 no: CPU")
 	if strings.Join(got, " ") != strings.Join(want, " ") {
 		t.Errorf("%q, want %q", got, want)
 	}

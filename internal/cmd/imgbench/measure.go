@@ -17,16 +17,32 @@ type sides struct {
 	ctx   context.Context
 	dir   string // of the images
 	govmm string
+	fio   string // the program; empty: it is not installed
 
-	lines, met int // of the tables, so far
+	rawSize int64 // of the files that fio uses in place of full images, in bytes
+
+	lines, met, beyond int // of the tables, so far; beyond: missed, and more than the host does
 }
 
 // count enters a line that was printed.
 func (s *sides) count(c *comparison) {
 	s.lines++
-	if c.verdict(c.best()) == reached {
+	verdict, beyond := c.verdict(c.best())
+	switch {
+	case verdict == reached:
 		s.met++
+	case beyond:
+		s.beyond++
 	}
+}
+
+// summary is the last line.
+func (s *sides) summary(took time.Duration) string {
+	line := fmt.Sprintf("%d of %d goals met, in %v", s.met, s.lines, took.Round(time.Second))
+	if missed := s.lines - s.met; missed > 0 && s.fio != "" {
+		line += fmt.Sprintf("; %d of the %d missed are beyond what the host does alone", s.beyond, missed)
+	}
+	return line
 }
 
 // sample is one run of one program.
@@ -60,26 +76,32 @@ func theirs(direct bool) []way {
 // compare measures a row: ours and QEMU's fastest way in turn, as often as there are
 // rounds.
 func (s *sides) compare(r row, rounds int) (comparison, error) {
-	return takeTurns(r, rounds, s.measure)
-}
-
-// takeTurns is compare by any way to measure.
-func takeTurns(r row, rounds int, measure func(row, way) (sample, error)) (comparison, error) {
-	fastest, err := r.probe(measure)
-	c := comparison{count: r.count, goal: r.goal, ways: []way{ours, fastest}, samples: make([][]sample, 2)}
-	if err != nil {
-		return c, err
-	}
+	c, err := begin(&r, s.measure)
 	for range rounds {
-		for i, w := range c.ways {
-			one, err := measure(r, w)
-			if err != nil {
-				return c, fmt.Errorf("%s: %w", w.name, err)
-			}
-			c.samples[i] = append(c.samples[i], one)
+		if err == nil {
+			err = c.round(r, s.measure)
 		}
 	}
-	return c, nil
+	return c, err
+}
+
+// begin makes a comparison of a row by any way to measure: it probes, and sets the number of
+// the row's requests.
+func begin(r *row, measure func(row, way) (sample, error)) (comparison, error) {
+	fastest, err := r.probe(measure)
+	return comparison{count: r.count, goal: r.goal, ways: []way{ours, fastest}, samples: make([][]sample, 2)}, err
+}
+
+// round measures both sides once more.
+func (c *comparison) round(r row, measure func(row, way) (sample, error)) error {
+	for i, w := range c.ways {
+		one, err := measure(r, w)
+		if err != nil {
+			return fmt.Errorf("%s: %w", w.name, err)
+		}
+		c.samples[i] = append(c.samples[i], one)
+	}
+	return nil
 }
 
 // Runs are so long at QEMU's side that what they measure is steady, and no longer: other

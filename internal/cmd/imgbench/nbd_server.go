@@ -14,9 +14,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// compareNBD is compare for a row of the table of NBD servers.
+// compareNBD is compare for a row of the table of NBD servers. Each round has the host
+// alone, too, where there is something to measure.
 func (s *sides) compareNBD(r nbdRow, rounds int) (comparison, error) {
-	return takeTurns(r.row, rounds, func(part row, w way) (sample, error) { return s.measureNBD(nbdRow{part, r.command}, w) })
+	measure := func(part row, w way) (sample, error) { return s.measureNBD(nbdRow{part, r.command}, w) }
+	c, err := begin(&r.row, measure)
+	if err != nil {
+		return c, err
+	}
+	host, err := s.probeHost(&r)
+	if err != nil {
+		return c, fmt.Errorf("the host alone: %w", err)
+	}
+	for range rounds {
+		if err := c.round(r.row, measure); err != nil {
+			return c, err
+		}
+		if host == nil {
+			continue
+		}
+		one, err := host.measure(host.fast, host.lean)
+		if err != nil {
+			return c, fmt.Errorf("the host alone: %w", err)
+		}
+		c.host = append(c.host, one)
+	}
+	return c, nil
 }
 
 // serverCommand is what serves an image on a socket.

@@ -16,6 +16,7 @@ type row struct {
 	depth  int
 	size   int64 // of a request, in bytes
 	step   int64 // in bytes; the size of the disk is no multiple of it
+	raw    bool  // a raw file can take the same transfers
 
 	seconds float64 // that a run takes at QEMU's side; 0: runTime
 	goal    goal

@@ -139,8 +139,9 @@ func (c *comparison) taskLine(t task) string {
 	if t.makes != "" {
 		file = fmt.Sprintf("%.3f", c.paired(1, func(o, t sample) float64 { return float64(o.size) / float64(t.size) }))
 	}
+	verdict, _ := c.verdict(1)
 	return fmt.Sprintf("%-42s %8.3f %8.3f %6.2f %8.3f %7.3f %6.2f %6.0f %5.0f %6s  %v  %s", t.name,
 		each(0, seconds), each(1, seconds), c.ratio(1),
 		each(0, cpu), each(1, cpu), c.cpuRatio(1),
-		c.peak(0), c.peak(1), file, c.goal, c.verdict(1))
+		c.peak(0), c.peak(1), file, c.goal, verdict)
 }
