@@ -76,9 +76,16 @@ func (a *app) status(err error) int {
 	return exit.code
 }
 
-// complain prints an error as the program's own.
+// complain prints an error as the program's own. Of several, those that an earlier one has in
+// it are not said again: a disk that is full is so for each step of closing an image.
 func (a *app) complain(err error) {
-	fmt.Fprintf(a.stderr, "govmm: %s\n", strings.TrimSpace(err.Error()))
+	said := ""
+	for line := range strings.Lines(err.Error()) {
+		if line = strings.TrimRight(line, " \n"); line != "" && !strings.Contains(said, line) {
+			said += line + "\n"
+		}
+	}
+	fmt.Fprint(a.stderr, "govmm: ", said)
 }
 
 func (a *app) rootCommand() *cobra.Command {

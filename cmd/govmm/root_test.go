@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -195,5 +196,16 @@ func TestExitErrorSetsStatus(t *testing.T) {
 	a.complain(fmt.Errorf("wrapped: %w", &exitError{code: 7, err: os.ErrNotExist}))
 	if got := stderr.String(); got != "govmm: wrapped: file does not exist\n" {
 		t.Errorf("got %q", got)
+	}
+}
+
+// TestErrorsAreSaidOnce prints the errors of several steps that failed alike.
+func TestErrorsAreSaidOnce(t *testing.T) {
+	var out bytes.Buffer
+	a := &app{stderr: &out}
+	full := errors.New("write disk: no space left on device")
+	a.complain(errors.Join(fmt.Errorf("flush: %w", full), full, errors.New("close disk: input/output error"), full))
+	if want := "govmm: flush: write disk: no space left on device\nclose disk: input/output error\n"; out.String() != want {
+		t.Errorf("%q, want %q", out.String(), want)
 	}
 }
