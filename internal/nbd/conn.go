@@ -58,9 +58,11 @@ type conn struct {
 	over    error                  // why no request will be received any more; guarded by recv
 	ended   atomic.Bool            // the server is ending
 	pace    [commands]atomic.Int64 // moving mean of what a small request takes, in nanoseconds
-	taken   atomic.Uint64          // requests that were received; changes with recv held
-	alone   atomic.Int32           // of the last requests handed over, how many had no company
-	waiting atomic.Int32           // workers that wait for recv
+	bulk    bool                   // the last request was a WRITE that is drained; guarded by recv, with header
+	header  [nbdproto.RequestSize]byte
+	taken   atomic.Uint64 // requests that were received; changes with recv held
+	alone   atomic.Int32  // of the last requests handed over, how many had no company
+	waiting atomic.Int32  // workers that wait for recv
 	workers atomic.Int32
 	crew    sync.WaitGroup // workers, and requests underway
 
@@ -247,8 +249,15 @@ type request struct {
 	length uint32
 }
 
-// receive reads the header of a request. Preconditions: recv is held.
+// receive reads the header of a request, and behind another WRITE that was drained nothing
+// else, so that a conduit can have the payload. Preconditions: recv is held.
 func (c *conn) receive() (request, error) {
+	if c.bulk && c.in.Buffered() == 0 {
+		if _, err := io.ReadFull(c.nc, c.header[:]); err != nil {
+			return request{}, err
+		}
+		return parseRequest(c.header[:])
+	}
 	h, err := c.in.Peek(nbdproto.RequestSize)
 	if err != nil {
 		if len(h) > 0 && errors.Is(err, io.EOF) {
@@ -256,6 +265,13 @@ func (c *conn) receive() (request, error) {
 		}
 		return request{}, err
 	}
+	rq, err := parseRequest(h)
+	_, _ = c.in.Discard(nbdproto.RequestSize) // it has as many
+	return rq, err
+}
+
+// parseRequest decodes a header. The request to disconnect is io.EOF.
+func parseRequest(h []byte) (request, error) {
 	be := binary.BigEndian
 	if m := be.Uint32(h); m != nbdproto.MagicRequest {
 		return request{}, fmt.Errorf("%w: request magic %#x", errProtocol, m)
@@ -267,11 +283,10 @@ func (c *conn) receive() (request, error) {
 		off:    be.Uint64(h[16:]),
 		length: be.Uint32(h[24:]),
 	}
-	_, err = c.in.Discard(nbdproto.RequestSize)
-	if err == nil && rq.cmd == nbdproto.CmdDisconnect {
-		err = io.EOF
+	if rq.cmd == nbdproto.CmdDisconnect {
+		return rq, io.EOF
 	}
-	return rq, err
+	return rq, nil
 }
 
 // slow reports whether a request, all of which was received, is to be carried out

@@ -17,7 +17,10 @@ type PipeWriter interface {
 
 // drainFrom is the length from which on a WRITE goes through a conduit: what the client sent
 // is copied once, into the host's cache.
-const drainFrom = 128 << 10
+const drainFrom = 64 << 10
+
+// drains reports whether a WRITE goes through a conduit.
+func (c *conn) drains(rq *request) bool { return c.conduits.to != nil && rq.length >= drainFrom }
 
 // writeDrained carries out a WRITE through a conduit, as far as the device can do so.
 func (w *worker) writeDrained(rq request) {

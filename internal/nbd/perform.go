@@ -12,6 +12,7 @@ import (
 func (w *worker) carryOut(rq request) {
 	c := w.c
 	code, text := w.check(&rq)
+	c.bulk = rq.cmd == nbdproto.CmdWrite && c.drains(&rq)
 	if rq.cmd == nbdproto.CmdWrite {
 		w.write(rq, code, text)
 		return

@@ -30,7 +30,7 @@ func (w *worker) write(rq request, code uint32, text string) {
 			return
 		}
 		w.fail(rq, code, text)
-	case c.conduits.to != nil && n >= drainFrom:
+	case c.drains(&rq):
 		w.writeDrained(rq)
 	case c.starter == nil && n > 0 && n <= int64(c.in.Buffered()) && !c.slow(&rq):
 		w.writeBuffered(rq)
