@@ -63,6 +63,9 @@ type Spec struct {
 	Data *Spec
 	// NoDataFile refuses an image that needs an external data file.
 	NoDataFile bool
+	// LeaveData leaves external data files closed, for who looks only at what images say:
+	// reading what they have is an error.
+	LeaveData bool
 	// FileDriver is QEMU's driver that the topmost file is for: file, host_device or
 	// host_cdrom, or DriverAny. A file of another kind is refused in QEMU's words.
 	FileDriver string

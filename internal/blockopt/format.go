@@ -1,6 +1,7 @@
 package blockopt
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -45,7 +46,7 @@ func (r *resolver) window(s *Source, at func(string) string, strong map[string]a
 		if !ok {
 			continue
 		}
-		n, err := size(name, v)
+		n, err := r.size(name, v)
 		if err != nil {
 			return err
 		}
@@ -74,14 +75,22 @@ func (r *resolver) key(s *Source, at func(string) string, name string, strong ma
 
 // backing takes what to use in place of the backing file that the image names.
 func (r *resolver) backing(s *Source, at func(string) string) error {
-	if v, _, ok := r.rest.take(at("backing")); ok {
+	refused := r.objects != nil && r.objects.LeaveBacking
+	if v, spelled, ok := r.rest.take(at("backing")); ok {
+		null, literal := spelled.(json.RawMessage)
+		if literal && string(null) != "null" || v != "" && refused {
+			return unknown(s, s.Spec.Format, "backing")
+		}
 		if v != "" {
 			return fmt.Errorf("Could not open backing file: Cannot find device='%s' nor node-name='%s'", v, v)
+		}
+		if !literal {
+			r.warn(`Use of "backing": "" is deprecated; use "backing": null instead`)
 		}
 		s.Spec.Alone = true
 		return nil
 	}
-	if !r.rest.has(at("backing")) {
+	if refused || !r.rest.has(at("backing")) {
 		return nil
 	}
 	// Without a name these are options for the file that the image names.
@@ -150,7 +159,7 @@ func (r *resolver) filter(branch, driver string) (*Source, error) {
 	}
 	for _, name := range r.rest.Names() {
 		if branch == "" || strings.HasPrefix(name, branch+".") {
-			return nil, fmt.Errorf("Block format '%s' does not support the option '%s'", driver, strings.TrimPrefix(strings.TrimPrefix(name, branch), "."))
+			return nil, fmt.Errorf("Block format '%s' does not support the option '%s'", driver, within(branch, name))
 		}
 	}
 	return s, nil

@@ -84,7 +84,7 @@ func (r *resolver) caches(s *Source, at func(string) string) error {
 		if !ok {
 			continue
 		}
-		n, err := size(name, v)
+		n, err := r.size(name, v)
 		if err != nil {
 			return err
 		}

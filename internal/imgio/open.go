@@ -18,7 +18,7 @@ func (s *Session) openImage(o *openOptions) bool {
 		s.complain("file open already, try 'help close'")
 		return false
 	}
-	if o.share && o.tree != nil && o.tree.Has("force-share") && o.tree.Get("force-share") != "on" {
+	if o.share && o.tree != nil && o.tree.Denies("force-share") {
 		s.complain("-U conflicts with image options")
 		return false
 	}
@@ -117,14 +117,14 @@ func (s *Session) open(c *command, words []string) bool {
 			s.printf("--image-opts and 'open -o' are mutually exclusive\n")
 			return false
 		}
-		o.add(x.value)
+		o.add(x.value, s.warn)
 	}
 	switch {
 	case len(f.args) > 1:
 		s.usage(c)
 		return false
 	case len(f.args) == 1 && s.ImageOptions:
-		o.tree = blockopt.ParseOptions(f.args[0])
+		o.tree = blockopt.ParseOptions(f.args[0], s.warn)
 	case len(f.args) == 1:
 		o.name = f.args[0]
 	}
@@ -132,11 +132,11 @@ func (s *Session) open(c *command, words []string) bool {
 }
 
 // add takes one -o.
-func (o *openOptions) add(list string) {
+func (o *openOptions) add(list string, warn func(text string)) {
 	if o.tree == nil {
 		o.tree = blockopt.NewTree()
 	}
-	o.tree.Add(blockopt.NewTree(blockopt.Split(list)...))
+	o.tree.Add(blockopt.OptionTree(blockopt.Split(list), warn))
 }
 
 func (s *Session) closeCommand(*command, []string) bool {
@@ -174,7 +174,7 @@ func (s *Session) reopen(c *command, words []string) bool {
 			}
 			access = x.letter
 		case 'o':
-			o.add(x.value)
+			o.add(x.value, s.warn)
 		}
 	}
 	if cache {

@@ -53,9 +53,9 @@ func runAmend(t *Tool, a *arguments) (err error) {
 		t.printf("%s", amendHelp(s.opts.Driver()))
 		return nil
 	}
-	v, err := readOptions(known, a.all("o"))
+	v, err := readOptions(known, a.all("o"), a.warn)
 	if err != nil {
-		if _, e := readOptions(slices.Concat(known, createOptionsOf(s.opts.Driver())), a.all("o")); e == nil {
+		if _, e := readOptions(slices.Concat(known, createOptionsOf(s.opts.Driver())), a.all("o"), nil); e == nil {
 			err = fmt.Errorf("%w\nThis option is only supported for image creation", err)
 		}
 		return err
@@ -139,7 +139,10 @@ func (t *Tool) amend(im *qcow2.Image, v formatValues, force bool, progress qcow2
 		}
 		o.Size = &size
 	}
-	if v.or("backing_file", info.BackingFile) != info.BackingFile || v.or("backing_fmt", info.BackingFormat) != info.BackingFormat {
+	// Both must be given as they are, one that there is not left out.
+	same := v["backing_file"] == info.BackingFile && v["backing_fmt"] == info.BackingFormat &&
+		v.given("backing_file") == (info.BackingFile != "") && v.given("backing_fmt") == (info.BackingFormat != "")
+	if (v.given("backing_file") || v.given("backing_fmt")) && !same {
 		return fmt.Errorf("Cannot amend the backing file\nYou can use '%s rebase' instead%s", t.Name, ".")
 	}
 	if err := t.amendKeys(im, v, force); err != nil {
@@ -147,6 +150,8 @@ func (t *Tool) amend(im *qcow2.Image, v formatValues, force bool, progress qcow2
 	}
 	if err := im.Amend(o); errors.Is(err, qcow2.ErrExpandZeroes) {
 		return t.notExpanded(err)
+	} else if errors.Is(err, qcow2.ErrTooLarge) {
+		return errGrowL1
 	} else if err != nil {
 		return errors.New(reason(err))
 	}

@@ -26,11 +26,11 @@ func runCommit(t *Tool, a *arguments) (err error) {
 	}
 	rate := int64(0)
 	if a.has("r") {
-		if rate, err = imageSize(a.get("r", ""), "rate limit"); err != nil {
+		if rate, err = a.imageSize(a.get("r", ""), "rate limit"); err != nil {
 			return err
 		}
 	}
-	base, based := a.get("b", ""), a.get("b", "") != ""
+	base, based := a.get("b", ""), a.has("b")
 	noBacking := errors.New("Image does not have a backing file")
 	if based {
 		noBacking = fmt.Errorf("Did not find '%s' in the backing chain of '%s'", base, name)

@@ -22,12 +22,12 @@ var mapCommand = command{
 func runMap(t *Tool, a *arguments) (err error) {
 	start, length := int64(0), int64(-1)
 	if a.has("start-offset") {
-		if start, err = imageSize(a.get("start-offset", ""), "start offset"); err != nil {
+		if start, err = a.imageSize(a.get("start-offset", ""), "start offset"); err != nil {
 			return err
 		}
 	}
 	if a.has("max-length") {
-		if length, err = imageSize(a.get("max-length", ""), "max length"); err != nil {
+		if length, err = a.imageSize(a.get("max-length", ""), "max length"); err != nil {
 			return err
 		}
 	}

@@ -112,8 +112,8 @@ func (t *Tool) locate(name string, imageOpts bool, o openOptions) (source, error
 		if o.format != "" {
 			return s, errors.New("--image-opts and --format are mutually exclusive")
 		}
-		tree = blockopt.ParseOptions(name)
-		if o.share && tree.Has("force-share") && tree.Get("force-share") != "on" {
+		tree = blockopt.ParseOptions(name, t.objects.Warn)
+		if o.share && tree.Denies("force-share") {
 			return s, errors.New("--force-share/-U conflicts with image options")
 		}
 	} else {
@@ -127,7 +127,7 @@ func (t *Tool) locate(name string, imageOpts bool, o openOptions) (source, error
 	}
 	var err error
 	objects := *t.objects
-	objects.Locked = o.locked
+	objects.Locked, objects.LeaveBacking = o.locked, o.noBacking
 	if s.opts, err = tree.Resolve(&objects); errors.As(err, new(*fs.PathError)) {
 		return s, openError(name, err)
 	} else if err != nil {

@@ -27,6 +27,7 @@ type script struct {
 
 // volatile is output that differs from run to run.
 var volatile = []struct{ from, to string }{
+	{`#block\d+`, "#blockN"},
 	{`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`, "DATE"},
 	{`"date-(sec|nsec)": \d+`, `"date-$1": N`},
 	{`disk size: .*`, "disk size: N"},
@@ -63,7 +64,7 @@ func TestAgainstQEMU(t *testing.T) {
 			t.Skipf("%s is not installed (Debian package qemu-utils)", tool)
 		}
 	}
-	for _, s := range slices.Concat(createScripts, copyScripts, changeScripts, optionScripts, damageScripts, amendScripts, nestedScripts, fileScripts, wordScripts) {
+	for _, s := range slices.Concat(createScripts, copyScripts, changeScripts, optionScripts, damageScripts, amendScripts, nestedScripts, fileScripts, wordScripts, formScripts) {
 		t.Run(s.name, func(t *testing.T) {
 			theirs, ours := t.TempDir(), t.TempDir()
 			for _, line := range strings.Split(strings.TrimSpace(s.lines), "\n") {

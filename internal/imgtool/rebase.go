@@ -40,7 +40,7 @@ func runRebase(t *Tool, a *arguments) (err error) {
 		return err
 	}
 	defer closing(d, &err)
-	if format != "" && !isDriver(format) {
+	if a.has("F") && !isDriver(format) {
 		return fmt.Errorf("Invalid format name: '%s'", format)
 	}
 	im, _ := d.(*qcow2.Image)

@@ -44,6 +44,7 @@ func runResize(t *Tool, a *arguments) (err error) {
 	case "-":
 		sign, text = -1, text[1:]
 	}
+	blockopt.WarnSize(text, a.warn)
 	n, err := blockopt.ParseUnsignedSize(text)
 	if errors.Is(err, syscall.ERANGE) {
 		return fmt.Errorf("Value '%s' is out of range for parameter 'size'", text)
@@ -102,7 +103,7 @@ func resizeDevice(d block.Device, s source, size int64, mode qcow2.Preallocation
 	}
 	err := r.ResizeWith(sectors(size), qcow2.ResizeOptions{Preallocation: mode})
 	if errors.Is(err, qcow2.ErrTooLarge) {
-		return errors.New("Failed to grow the L1 table: File too large")
+		return errGrowL1
 	}
 	if err != nil {
 		return errors.New(reason(err))
@@ -112,6 +113,9 @@ func resizeDevice(d block.Device, s source, size int64, mode qcow2.Preallocation
 	}
 	return nil
 }
+
+// errGrowL1 is that a disk gets larger than its clusters allow.
+var errGrowL1 = errors.New("Failed to grow the L1 table: File too large")
 
 // mayResize refuses a change of the size that version 2 can't have.
 func mayResize(im *qcow2.Image) error {
