@@ -25,6 +25,8 @@ func runAmend(t *Tool, a *arguments) (err error) {
 	if !a.has("o") {
 		return usage("Must specify options (-o)")
 	}
+	p := t.newProgress(a.has("p") && !a.has("q"), 1)
+	defer p.end()
 	format := a.get("f", "")
 	if wantsHelp(a.all("o")) && format != "" {
 		if createOptionsOf(format) == nil && !isOtherDriver(format) {
@@ -60,16 +62,13 @@ func runAmend(t *Tool, a *arguments) (err error) {
 		}
 		return err
 	}
-	p := t.newProgress(a.has("p") && !a.has("q"), 1)
-	defer p.end()
+	p.set(0, 1)
 	if im, ok := d.(*qcow2.Image); ok {
-		err = t.amend(im, v, a.has("force"), p.engine)
+		err = t.amend(im, v, a.has("force"), p.set)
 	} else {
 		err = t.amendLUKS(d, v, a.has("force"))
 	}
-	if err == nil {
-		p.engine(1, 1)
-	}
+	p.set(1, 1) // whatever came of it, as with qemu-img
 	return err
 }
 

@@ -68,6 +68,9 @@ func runConvert(t *Tool, a *arguments) (err error) {
 		return err
 	}
 	c := &copying{tool: t, job: j, backed: a.has("B")}
+	c.progress = t.newProgress(a.has("p") && !j.quiet, 1)
+	defer c.progress.end()
+	c.progress.set(0, 1)
 	defer c.closeSources()
 	for i, name := range sources {
 		if err := t.addSource(c, name, a, i == 0); err != nil {
@@ -109,24 +112,20 @@ func runConvert(t *Tool, a *arguments) (err error) {
 	if err := c.prepare(out); err != nil {
 		return err
 	}
-	work, live := c.total, a.has("p") && !j.quiet
+	c.work = c.total
 	// Who looks on is shown how much of the data is copied. Where sources are broken, what
 	// can't be had is said each time that it is looked at, as by qemu-img.
-	if live || j.salvage {
-		if work, err = c.work(); err != nil {
+	if c.progress.live || j.salvage {
+		if c.work, err = c.measureWork(); err != nil {
 			return err
 		}
 	}
-	c.progress = t.newProgress(live, work)
 	err = c.run()
 	if err == nil {
 		err = c.copyBitmaps()
 	}
 	if err == nil {
-		c.progress.set(work)
-	}
-	c.progress.end()
-	if err == nil {
+		c.progress.set(1, 1)
 		err = d.Flush()
 	}
 	return err
