@@ -60,11 +60,20 @@ func (s *Session) truncate(c *command, words []string) bool {
 		return false
 	}
 	s.wait()
-	if err := r.ResizeWith(size, qcow2.ResizeOptions{Preallocation: preallocation}); err != nil {
-		s.complain("%v", err)
-		return false
+	resize := func() error { return r.ResizeWith(size, qcow2.ResizeOptions{Preallocation: preallocation}) }
+	var err error
+	if im, ok := s.disk.dev.(*qcow2.Image); ok {
+		err = s.disk.spec.Tail.During(im, size, mode != "off", resize)
+	} else {
+		err = resize()
 	}
-	return true
+	switch {
+	case errors.Is(err, qcow2.ErrTooLarge):
+		s.complain("Failed to grow the L1 table: File too large")
+	case err != nil:
+		s.complain("%v", err)
+	}
+	return err == nil
 }
 
 func (s *Session) info(*command, []string) bool {

@@ -122,4 +122,38 @@ var formScripts = []script{
 		create -f qcow2 -b top -F qcow2 above
 		info above
 	`},
+	{"a disk that grows over what its data file has", `
+		create -q -f qcow2 -o data_file=d,data_file_raw=on a 1M
+		io -f raw -c "truncate 4M" -c "write -P 7 1M 3M" d
+		resize a 2M
+		map --output=json a
+		convert -O raw a r
+		same r
+		resize a 2100k
+		resize --preallocation=falloc a 2200k
+		resize --preallocation=full a 2300k
+		amend -o size=3M a
+		convert -O raw a r
+		same r
+		info d
+		resize a 5M
+		convert -O raw a r
+		same r
+		info d
+		resize --shrink a 1M
+		info d
+		check a
+	`},
+	{"the same where the data file is not raw", `
+		create -q -f qcow2 -o data_file=d a 1M
+		io -f raw -c "truncate 4M" -c "write -P 7 1M 3M" d
+		resize --preallocation=metadata a 2M
+		map --output=json a
+		convert -O raw a r
+		same r
+		resize a 3M
+		convert -O raw a r
+		same r
+		info d
+	`},
 }

@@ -52,7 +52,7 @@ func runResize(t *Tool, a *arguments) (err error) {
 	if err != nil {
 		return blockopt.SizeError("size")
 	}
-	d, s, err := t.open(a.operands[0], a, openOptions{format: a.get("f", ""), write: true})
+	d, s, err := t.open(a.operands[0], a, openOptions{format: a.get("f", ""), write: true, tail: new(block.Tail)})
 	if err != nil {
 		return err
 	}
@@ -101,7 +101,13 @@ func resizeDevice(d block.Device, s source, size int64, mode qcow2.Preallocation
 	if !ok {
 		return errors.New("Image format driver does not support resize")
 	}
-	err := r.ResizeWith(sectors(size), qcow2.ResizeOptions{Preallocation: mode})
+	resize := func() error { return r.ResizeWith(sectors(size), qcow2.ResizeOptions{Preallocation: mode}) }
+	var err error
+	if im, ok := d.(*qcow2.Image); ok {
+		err = s.spec.Tail.During(im, size, mode != qcow2.PreallocateOff, resize)
+	} else {
+		err = resize()
+	}
 	if errors.Is(err, qcow2.ErrTooLarge) {
 		return errGrowL1
 	}
