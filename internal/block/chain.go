@@ -115,7 +115,7 @@ func (c *chain) openDisk(path, format string, readOnly bool) (d Device, err erro
 		return nil, errors.Join(c.needlessData(readOnly), im.Close())
 	}
 	if named {
-		if err := c.spec.checkCaches(im); err != nil {
+		if err := c.spec.CheckImage(im); err != nil {
 			return nil, errors.Join(err, im.Close())
 		}
 	}

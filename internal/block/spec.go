@@ -81,6 +81,9 @@ type Spec struct {
 	// L2CacheSize bounds the memory for mapping metadata of a qcow2 image, in
 	// bytes. 0 is the default of package qcow2.
 	L2CacheSize int64
+	// EncryptFormat is how the qcow2 image at Path must be encrypted: aes or luks; empty: no
+	// matter how.
+	EncryptFormat string
 	// RefcountCacheSize is what QEMU would have for refcounts, in bytes: here only what it
 	// refuses is refused. 0 is its default.
 	RefcountCacheSize int64

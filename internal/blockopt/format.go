@@ -1,6 +1,7 @@
 package blockopt
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -114,6 +115,9 @@ func (r *resolver) backing(s *Source, at func(string) string) error {
 
 // dataFile takes the external data file to use in place of the one that the image names.
 func (r *resolver) dataFile(s *Source, at func(string) string) error {
+	if node, ok := r.rest.takeText(at("data-file")); ok {
+		return fmt.Errorf("Cannot find device='%s' nor node-name='%s'", node, node)
+	}
 	if !r.rest.has(at("data-file")) {
 		return nil
 	}
@@ -139,6 +143,9 @@ func (r *resolver) dataFile(s *Source, at func(string) string) error {
 // something with what is read or written.
 func (r *resolver) filter(branch, driver string) (*Source, error) {
 	at := func(name string) string { return join(branch, name) }
+	if !r.rest.has(at("file")) {
+		return nil, errors.New("A block device must be specified for \"file\"")
+	}
 	s, err := r.disk(at("file"))
 	if err != nil {
 		return nil, err
@@ -147,7 +154,7 @@ func (r *resolver) filter(branch, driver string) (*Source, error) {
 	case driver == "copy-on-read":
 		s.Spec.CopyOnRead = true
 	case s.Protocol != "" || s.Spec.Format != block.FormatQCOW2:
-		return nil, errors.New("Compression is not supported by the format under the driver 'compress'")
+		return nil, fmt.Errorf("Compression is not supported for underlying format: %s", cmp.Or(s.Driver(), block.FormatQCOW2))
 	default:
 		s.Spec.Compress = true
 	}

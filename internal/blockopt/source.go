@@ -100,7 +100,10 @@ func (r *resolver) warn(text string) {
 func (r *resolver) disk(branch string) (*Source, error) {
 	at := func(name string) string { return join(branch, name) }
 	s := new(Source)
-	driver, _ := r.rest.takeText(at("driver"))
+	driver, named := r.rest.takeText(at("driver"))
+	if named && driver == "" {
+		return nil, errNoDriver
+	}
 	strong := make(map[string]any)
 	switch driver {
 	case "file", "host_device", "host_cdrom":
@@ -177,6 +180,9 @@ func (r *resolver) disk(branch string) (*Source, error) {
 	}
 	return s, nil
 }
+
+// errNoDriver refuses the empty name of a driver.
+var errNoDriver = errors.New("Unknown driver ''")
 
 // below takes the options of a disk that another one is made of.
 func (r *resolver) below(branch string) (*Source, error) {
@@ -266,7 +272,10 @@ func (r *resolver) storage(s *Source, at func(string) string) (map[string]any, e
 	} else if ok {
 		return nil, fmt.Errorf("Cannot find device='%s' nor node-name='%s'", node, node)
 	}
-	driver, _ := r.rest.takeText(at("file.driver"))
+	driver, given := r.rest.takeText(at("file.driver"))
+	if given && driver == "" {
+		return nil, errNoDriver
+	}
 	full := map[string]any{"driver": "file"}
 	switch driver {
 	case "":
@@ -287,10 +296,10 @@ func (r *resolver) storage(s *Source, at func(string) string) (map[string]any, e
 	default:
 		return nil, fmt.Errorf("Unknown driver '%s'", driver)
 	}
-	name, given := r.rest.takeText(at("file.filename"))
+	name, filename := r.rest.takeText(at("file.filename"))
 	if s.Spec.Path = name; name == "" {
 		switch {
-		case named && !s.Inject && driver == "" && !given:
+		case named && !s.Inject && driver == "" && !filename:
 			return nil, errors.New("Must specify either driver or file")
 		case named && !s.Inject:
 			return nil, errors.New("The 'file' block driver requires a file name")
@@ -335,9 +344,10 @@ func (r *resolver) nest(s *Source, branch string) (map[string]any, error) {
 func (r *resolver) inject(s *Source, at func(string) string, full map[string]any) error {
 	s.Inject = true
 	file := at("file")
-	for _, name := range []string{"image", "x-image"} {
-		r.rest.rename(join(file, name), join(file, "filename"))
+	if node, ok := r.rest.takeText(join(file, "image")); ok {
+		return fmt.Errorf("Cannot find device='%s' nor node-name='%s'", node, node)
 	}
+	r.rest.rename(join(file, "x-image"), join(file, "filename"))
 	image := map[string]any{"driver": "file"}
 	switch d := r.rest.Get(join(file, "image.driver")); d {
 	case "", "file", "host_device":

@@ -110,7 +110,7 @@ func Main(name, version string, args []string, stdin io.Reader, stdout, stderr i
 	if len(f.args) == 1 {
 		if s.ImageOptions {
 			o.tree = blockopt.ParseOptions(f.args[0], s.warn)
-		} else if o.name = f.args[0]; format != "" {
+		} else if o.name, o.named = f.args[0], true; format != "" {
 			o.tree = blockopt.NewTree(blockopt.Option{Name: "driver", Value: format})
 		}
 		if !s.openImage(&o) {

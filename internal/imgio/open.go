@@ -25,7 +25,7 @@ func (s *Session) openImage(o *openOptions) bool {
 	d, err := s.openDisk(o)
 	if err != nil {
 		device := ""
-		if o.name != "" {
+		if o.named {
 			device = " device " + o.name
 		}
 		s.complain("can't open%s: %s", device, blockopt.Reason(err))
@@ -126,7 +126,7 @@ func (s *Session) open(c *command, words []string) bool {
 	case len(f.args) == 1 && s.ImageOptions:
 		o.tree = blockopt.ParseOptions(f.args[0], s.warn)
 	case len(f.args) == 1:
-		o.name = f.args[0]
+		o.name, o.named = f.args[0], true
 	}
 	return s.openImage(&o)
 }

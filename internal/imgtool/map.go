@@ -44,9 +44,9 @@ func runMap(t *Tool, a *arguments) (err error) {
 		return err
 	}
 	defer d.Close()
-	m, ok := d.(block.Mapper)
-	if !ok {
-		return fmt.Errorf("Failed to read image metadata: Operation not supported")
+	var m qcow2.Mapper = opaque{d}
+	if known, ok := d.(block.Mapper); ok {
+		m = known
 	}
 	left := max(0, d.Size()-start)
 	if length < 0 || length > left {
@@ -85,6 +85,11 @@ func runMap(t *Tool, a *arguments) (err error) {
 	}
 	return nil
 }
+
+// opaque is a disk all of which is data that is nowhere in particular.
+type opaque struct{ block.Device }
+
+func (o opaque) Status(off, n int64) (qcow2.Extent, error) { return status(o.Device, off, n) }
 
 // mapPrinter prints extents.
 type mapPrinter struct {

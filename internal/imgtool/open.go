@@ -137,6 +137,9 @@ func (t *Tool) locate(name string, imageOpts bool, o openOptions) (source, error
 	if s.opts.DetectZeroes == "unmap" && !s.opts.Discard {
 		return failed(blockopt.ErrDetectUnmap)
 	}
+	if s.opts.Spec.ReadOnly && o.write {
+		return failed(errors.New("Block node is read-only"))
+	}
 	s.spec = s.opts.Spec
 	s.spec.Debug = s.opts.NewDebug(nil)
 	s.spec.Report = t

@@ -156,4 +156,32 @@ var formScripts = []script{
 		same r
 		info d
 	`},
+	{"options of drivers that can't be", `
+		create -q -f qcow2 a 1M
+		create -q -f raw r 1M
+		create -q --object secret,id=s,data=x -f qcow2 -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 enc 1M
+		create -q --object secret,id=s,data=x -f luks -o key-secret=s,iter-time=10 lk 1M
+		create -q -f qcow2 -o data_file=d df 1M
+		info --image-opts driver=
+		info --image-opts driver=qcow2,file.driver=
+		info --image-opts driver=nbd,server.type=unix
+		info --image-opts driver=nbd,server.type=foo
+		info --image-opts driver=nbd,server.path=/x
+		info --image-opts driver=compress
+		info --image-opts driver=compress,file.driver=raw,file.file.filename=r
+		info --image-opts driver=compress,file.driver=qcow2,file.file.filename=a
+		info --image-opts driver=blkdebug,image=x
+		info --image-opts driver=qcow2,file.filename=a,l2-cache-entry-size=3
+		info --image-opts driver=qcow2,file.filename=a,encrypt.format=luks
+		info --image-opts driver=qcow2,file.filename=enc,encrypt.format=aes
+		map --object secret,id=s,data=x --image-opts driver=qcow2,file.filename=enc,encrypt.key-secret=s,encrypt.format=aes
+		map --object secret,id=s,data=x --image-opts driver=luks,file.filename=lk,key-secret=s
+		map --object secret,id=s,data=x --output=json --image-opts driver=luks,file.filename=lk,key-secret=s
+		map --image-opts driver=qcow2,file.filename=df,data-file=d
+		resize --image-opts driver=qcow2,file.filename=a,read-only=on 2M
+		snapshot -c x --image-opts driver=qcow2,file.filename=a,read-only=on
+		bench -w -c 1 --image-opts driver=qcow2,file.filename=a,read-only=on
+		check -r all --image-opts driver=qcow2,file.filename=a,read-only=on
+		check --image-opts driver=qcow2,file.filename=a,read-only=on
+	`},
 }
