@@ -73,6 +73,15 @@ var formScripts = []script{
 		measure --size 0x10k -O qcow2
 		bitmap --add -g 0x40k a b0
 	`},
+	{"passphrases in base64", `
+		create -q --object secret,id=s,data=QUJD,format=base64 -f luks -o key-secret=s,iter-time=10 a 1M
+		map --object secret,id=s,data=ABC --image-opts driver=luks,file.filename=a,key-secret=s
+		map --object secret,id=s,data=QUJDQQ,format=base64 --image-opts driver=luks,file.filename=a,key-secret=s
+		map --object secret,id=s,data=QUJDQQ==,format=base64 --image-opts driver=luks,file.filename=a,key-secret=s
+		map --object secret,id=s,data=QU=JD,format=base64 --image-opts driver=luks,file.filename=a,key-secret=s
+		info --object secret,id=s,data=x,format=base64 a
+		info --object secret,id=s,data=QU-A,format=base64 a
+	`},
 	{"options that are empty, or of more than there is", `
 		create -f qcow2 -o compat= a 1M
 		create -f qcow2 -o preallocation= a 1M
