@@ -118,6 +118,9 @@ func Main(name, version string, args []string, stdin io.Reader, stdout, stderr i
 		}
 	}
 	good := s.loop(lines, stdin)
+	if s.disk != nil && s.disk.debug != nil {
+		s.disk.debug.ResumeAll() // nobody else will
+	}
 	s.wait()
 	d := s.disk
 	if err := s.Close(); err != nil {
