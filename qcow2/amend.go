@@ -19,7 +19,9 @@ type AmendOptions struct {
 	DataFile *string
 	// NotRaw says that the external data file need not read as the disk does any more.
 	NotRaw bool
-	// Progress is told of the way to version 2, which takes the longest.
+	// Progress is told of the steps that look at all of an image: another version, and another
+	// width of refcounts. Where there are both, the total is an estimate at first, and so it
+	// may go back.
 	Progress Progress
 }
 
@@ -60,15 +62,32 @@ func (im *Image) amend(o *AmendOptions) error {
 	case (o.DataFile != nil || o.NotRaw) && !im.g.dataFile:
 		return errors.New("the image has no external data file")
 	}
+	widen := width != 0 && width != im.Info().RefcountBits
+	progress := amendProgress{to: o.Progress}
+	for _, big := range []bool{version != was, widen} {
+		if big {
+			progress.left++
+		}
+	}
 	if version > was {
+		report := progress.step()
+		report(0, upgradeSteps)
+		report(1, upgradeSteps) // the snapshots are part of what is next
 		if err := im.upgrade(); err != nil {
 			return err
 		}
+		report(upgradeSteps, upgradeSteps)
 	}
-	if width != 0 && width != im.Info().RefcountBits {
+	if widen {
+		im.mu.RLock()
+		steps := widenPasses * int64(len(im.refTable))
+		im.mu.RUnlock()
+		report := progress.step()
+		report(0, steps)
 		if err := im.setRefcountWidth(uint(bits.TrailingZeros(uint(width)))); err != nil {
 			return err
 		}
+		report(steps, steps)
 	}
 	if o.DataFile != nil || o.NotRaw {
 		if err := im.amendDataFile(o); err != nil {
@@ -86,9 +105,36 @@ func (im *Image) amend(o *AmendOptions) error {
 		}
 	}
 	if version < was {
-		return im.downgrade(o.Progress)
+		return im.downgrade(progress.step())
 	}
 	return nil
+}
+
+// How many units of progress a newer version has, and how many passes over the refcount table
+// another width of refcounts counts as, whatever it takes: those of qemu-img amend.
+const (
+	upgradeSteps = 2
+	widenPasses  = 3
+)
+
+// amendProgress makes one progress of those of several steps, whose work is not known before.
+type amendProgress struct {
+	to         Progress
+	left       int64 // steps that have not begun
+	steps      int64 // those that have
+	before, is int64 // work of the steps before, and of the one that is under way
+}
+
+// step begins a step, and returns its progress. What is left is taken to be as much work, step by
+// step, as those that have begun.
+func (p *amendProgress) step() Progress {
+	p.left, p.steps = p.left-1, p.steps+1
+	p.before, p.is = p.before+p.is, 0
+	return func(done, total int64) {
+		p.is = total
+		known := p.before + total
+		p.to.report(p.before+done, known+known*p.left/p.steps)
+	}
 }
 
 // whilePaused calls change when no request is running and nothing is left to

@@ -306,6 +306,28 @@ func TestAmendRefused(t *testing.T) {
 	}
 }
 
+// TestAmendProgressOfTwoSteps is told of both, the second as large as it turns out.
+func TestAmendProgressOfTwoSteps(t *testing.T) {
+	im, err := Open(newImage(t, CreateOptions{Size: 1 << 30, Version: 2}), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer im.Close()
+	var got []string
+	progress := func(done, total int64) { got = append(got, fmt.Sprintf("%d/%d", done, total)) }
+	amend := func(o AmendOptions, want string) {
+		t.Helper()
+		got, o.Progress = nil, progress
+		if err := im.Amend(o); err != nil || strings.Join(got, " ") != want {
+			t.Errorf("%v, %v, want %s", got, err, want)
+		}
+	}
+	const entries = 64 * kib / 8
+	amend(AmendOptions{Version: 3, RefcountBits: 8}, fmt.Sprintf("0/4 1/4 2/4 2/%[1]d %[1]d/%[1]d", 2+3*entries))
+	amend(AmendOptions{Version: 3}, "")
+	amend(AmendOptions{Version: 2, RefcountBits: 16}, fmt.Sprintf("0/%[1]d %[2]d/%[1]d %[3]d/%[4]d %[4]d/%[4]d", 6*entries, 3*entries, 3*entries+1, 3*entries+2))
+}
+
 // TestAmendProgress is told of every L1 entry, of the disk and of snapshots, in order.
 func TestAmendProgress(t *testing.T) {
 	im, err := Open(newImage(t, CreateOptions{Size: 4 << 30}), Options{})

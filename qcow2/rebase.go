@@ -29,7 +29,8 @@ type RebaseOptions struct {
 	// that depth of the present chain, so that what comes from there or below
 	// need not be compared.
 	SharedDepth int
-	Progress    Progress
+	// Progress counts what is compared: steps of up to 2 MiB, out of as many as the disk has.
+	Progress Progress
 }
 
 // Rebase puts the image on another backing file without changing what the disk
@@ -56,6 +57,9 @@ func (im *Image) rebase(o *RebaseOptions) error {
 	size := im.Size()
 	var k keeper
 	k.RebaseOptions, k.im = o, im
+	if size > 0 {
+		k.total = size / min(size, reportStep)
+	}
 	for e, err := range Extents(ownExtents{im}, 0, size) {
 		if err != nil {
 			return err
@@ -65,7 +69,6 @@ func (im *Image) rebase(o *RebaseOptions) error {
 				return err
 			}
 		}
-		o.Progress.report(e.Offset+e.Length, size)
 	}
 	if err := im.Flush(); err != nil {
 		return err
@@ -74,6 +77,7 @@ func (im *Image) rebase(o *RebaseOptions) error {
 	if err := im.setBacking(o.Name, o.Format, func() { im.backing = o.Backing }); err != nil {
 		return err
 	}
+	o.Progress.report(k.total, k.total)
 	if old != nil {
 		return old.Close()
 	}
@@ -97,22 +101,39 @@ func (o ownExtents) Status(off, n int64) (Extent, error) {
 // those are larger.
 const rebaseStep = 1 << 20
 
+// reportStep is how many bytes are compared before that is reported.
+const reportStep = 2 << 20
+
 // keeper copies into an image what a rebase would change.
 type keeper struct {
 	im *Image
 	*RebaseOptions
-	old, next []byte // what the disk reads as now, and what it would
+	old, next   []byte // what the disk reads as now, and what it would
+	done, total int64  // steps of the progress
+}
+
+// report reports that of the unallocated bytes from off to end those from at to to are compared.
+func (k *keeper) report(off, end, at, to int64) {
+	steps := (to-off)/reportStep - (at-off)/reportStep
+	if to == end && (end-off)%reportStep != 0 {
+		steps++
+	}
+	for ; steps > 0; steps-- {
+		k.done = min(k.done+1, k.total)
+		k.Progress.report(k.done, k.total)
+	}
 }
 
 // keepContents copies into the image what of n unallocated bytes at off would
 // read differently from the new backing file.
 func (k *keeper) keepContents(off, n int64) error {
-	step := max(rebaseStep, k.im.g.clusterSize)
+	step, end := max(rebaseStep, k.im.g.clusterSize), off+n
 	for e, err := range Extents(k.im, off, n) {
 		if err != nil {
 			return err
 		}
 		if k.SharedDepth > 0 && e.Depth >= k.SharedDepth {
+			k.report(off, end, e.Offset, e.Offset+e.Length)
 			continue
 		}
 		for e.Length > 0 {
@@ -127,6 +148,7 @@ func (k *keeper) keepContents(off, n int64) error {
 					return err
 				}
 			}
+			k.report(off, end, e.Offset, e.Offset+n)
 			e.Offset, e.Length = e.Offset+n, e.Length-n
 		}
 	}

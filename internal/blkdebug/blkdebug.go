@@ -143,7 +143,7 @@ func (d *Debug) resume(tag string) error {
 }
 
 // RemoveBreak removes the breakpoints with the tag, and lets all requests that
-// wait under it go on.
+// wait under it go on. As with QEMU these don't count: without a breakpoint it is an error.
 func (d *Debug) RemoveBreak(tag string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -157,7 +157,6 @@ func (d *Debug) RemoveBreak(tag string) error {
 		}
 	}
 	for d.resume(tag) == nil {
-		err = nil
 	}
 	return err
 }

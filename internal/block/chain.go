@@ -96,7 +96,7 @@ func (c *chain) openDisk(path, format string, readOnly bool) (d Device, err erro
 	if o.NoBacking = c.spec.LeaveBacking; !c.spec.NoBacking {
 		o.Backing = func(name, format string) (qcow2.Backing, error) { return c.openBacking(path, name, format, named) }
 	}
-	if !c.spec.NoDataFile {
+	if o.NoDataFile = c.spec.LeaveData; !c.spec.NoDataFile {
 		o.DataFile = func(name string) (qcow2.File, error) { return c.openDataFile(name, readOnly, named) }
 	}
 	if to := c.spec.Report; to != nil {
@@ -115,7 +115,7 @@ func (c *chain) openDisk(path, format string, readOnly bool) (d Device, err erro
 		return nil, errors.Join(c.needlessData(readOnly), im.Close())
 	}
 	if named {
-		if err := c.spec.checkCaches(im); err != nil {
+		if err := c.spec.CheckImage(im); err != nil {
 			return nil, errors.Join(err, im.Close())
 		}
 	}
@@ -195,6 +195,11 @@ func (c *chain) openBacking(path, name, format string, top bool) (qcow2.Backing,
 	}
 	if spec != c.spec && (spec.Path != "" || format == FormatNull) {
 		name = spec.Path
+	} else if spec != c.spec && name == "" && spec.Storage == nil {
+		if format == "" {
+			return nil, optionErrorf("Must specify either driver or file")
+		}
+		return nil, optionErrorf("A block device must be specified for \"file\"")
 	} else if spec == c.spec && c.spec.Names != nil && hasProtocol(name) {
 		named, err := c.spec.Names.Named(name, format)
 		if err != nil {
@@ -239,6 +244,7 @@ func (c *chain) inherit(s Spec) *Spec {
 	if s.Secret == "" && s.KeyFile == "" {
 		s.Secret, s.KeyFile = c.spec.Secret, c.spec.KeyFile
 	}
+	s.LeaveData = s.LeaveData || c.spec.LeaveData
 	s.Direct = s.Direct || c.spec.Direct
 	s.NoFlush = s.NoFlush || c.spec.NoFlush
 	s.ForceShare = s.ForceShare || c.spec.ForceShare
@@ -278,6 +284,9 @@ func (c *chain) openDataFile(name string, readOnly, top bool) (_ qcow2.File, err
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
+	}
+	if c.spec.Tail != nil && top {
+		return &tailFile{OSFile: f, tail: c.spec.Tail, end: -1}, nil
 	}
 	return f, nil
 }

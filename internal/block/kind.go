@@ -29,9 +29,22 @@ func checkKind(path, driver string, readOnly bool) error {
 	return nil
 }
 
-// checkCaches refuses sizes of caches that QEMU can't have. Here they are bounds.
-func (s *Spec) checkCaches(im *qcow2.Image) error {
+// CheckImage refuses an image that is encrypted in another way than EncryptFormat says, and sizes
+// of caches that QEMU can't have for it. Here they are bounds.
+func (s *Spec) CheckImage(im *qcow2.Image) error {
 	info := im.Info()
+	if want := s.EncryptFormat; want != "" {
+		if info.Encryption == nil {
+			return optionErrorf("No encryption in image header, but options specified format '%s'", want)
+		}
+		has := "aes"
+		if info.Encryption.Method == qcow2.EncryptionLUKS {
+			has = "luks"
+		}
+		if has != want {
+			return optionErrorf("Header reported '%s' encryption format but options specify '%s'", has, want)
+		}
+	}
 	entry := s.L2EntrySize
 	if n, most := entry, info.ClusterSize; n != 0 && (n < sectorSize || n > most || n&(n-1) != 0) {
 		return optionErrorf("L2 cache entry size must be a power of two between %d and the cluster size (%d)", sectorSize, most)

@@ -150,6 +150,8 @@ func Below(d Device) (below Device, base int64) {
 		return below, base + d.base
 	case *copying:
 		return Below(d.Device)
+	case *wholeClusters:
+		return d.Image, 0
 	}
 	return d, 0
 }

@@ -63,6 +63,12 @@ type Spec struct {
 	Data *Spec
 	// NoDataFile refuses an image that needs an external data file.
 	NoDataFile bool
+	// LeaveData leaves external data files closed, for who looks only at what images say:
+	// reading what they have is an error.
+	LeaveData bool
+	// Tail, if set, can keep the bytes behind the disk in the external data file of the image
+	// at Path.
+	Tail *Tail
 	// FileDriver is QEMU's driver that the topmost file is for: file, host_device or
 	// host_cdrom, or DriverAny. A file of another kind is refused in QEMU's words.
 	FileDriver string
@@ -75,6 +81,9 @@ type Spec struct {
 	// L2CacheSize bounds the memory for mapping metadata of a qcow2 image, in
 	// bytes. 0 is the default of package qcow2.
 	L2CacheSize int64
+	// EncryptFormat is how the qcow2 image at Path must be encrypted: aes or luks; empty: no
+	// matter how.
+	EncryptFormat string
 	// RefcountCacheSize is what QEMU would have for refcounts, in bytes: here only what it
 	// refuses is refused. 0 is its default.
 	RefcountCacheSize int64

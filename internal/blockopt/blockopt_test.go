@@ -15,14 +15,14 @@ import (
 func TestParseSize(t *testing.T) {
 	for s, want := range map[string]int64{
 		"0": 0, "512": 512, "1k": 1024, "1K": 1024, "1.5k": 1536, "0x10": 16, "0X1e": 30, "3b": 3, "1M": 1 << 20, "2G": 2 << 30, "1T": 1 << 40, "1P": 1 << 50, "7E": 7 << 60,
-		"9223372036854775807": 1<<63 - 1, "1.0": 1, "0.1k": 102,
+		"9223372036854775807": 1<<63 - 1, "1.0": 1, "0.1k": 102, "0.0005k": 1, "1.k": 1024, "0x1k": 1024, "0x10G": 16 << 30,
 	} {
 		if n, err := ParseSize(s); n != want || err != nil {
 			t.Errorf("%s: %d, %v; want %d", s, n, err, want)
 		}
 	}
 	for s, want := range map[string]error{
-		"": syscall.EINVAL, "x": syscall.EINVAL, "1x": syscall.EINVAL, "1kk": syscall.EINVAL, "0x": syscall.EINVAL, "0x1k": syscall.EINVAL, "-1": syscall.EINVAL,
+		"": syscall.EINVAL, "x": syscall.EINVAL, "1x": syscall.EINVAL, "1kk": syscall.EINVAL, "0x": syscall.EINVAL, "0x1kk": syscall.EINVAL, "0xk": syscall.EINVAL, "0x1.5k": syscall.EINVAL, "-1": syscall.EINVAL,
 		"1.5": syscall.EINVAL, ".5k": syscall.EINVAL, "1..5k": syscall.EINVAL, "1e3": syscall.EINVAL, "k": syscall.EINVAL, "1/2k": syscall.EINVAL,
 		"9223372036854775808": syscall.ERANGE, "8E": syscall.ERANGE, "0x8000000000000000": syscall.ERANGE, "99999999999999999999999": syscall.ERANGE,
 	} {
@@ -64,7 +64,7 @@ func TestResolve(t *testing.T) {
 	} {
 		tree, err := ParseName(tt.options)
 		if !strings.Contains(tt.options[:8], ":") && !strings.HasPrefix(tt.options, "blkdebug:") {
-			tree, err = ParseOptions(tt.options), nil
+			tree, err = ParseOptions(tt.options, nil), nil
 		}
 		if err != nil {
 			t.Errorf("%s: %v", tt.options, err)
@@ -99,7 +99,7 @@ func TestBackingByOptions(t *testing.T) {
 		"backing.driver=qcow2,backing.l2-cache-size=1M":                                         {Format: "qcow2", L2CacheSize: 1 << 20},
 		"backing.driver=null-co,backing.size=1M":                                                {Format: "null", Size: 1 << 20},
 	} {
-		s, err := ParseOptions("driver=qcow2,file.filename=top," + options).Resolve(nil)
+		s, err := ParseOptions("driver=qcow2,file.filename=top,"+options, nil).Resolve(nil)
 		if err != nil {
 			t.Errorf("%s: %v", options, err)
 			continue
@@ -147,11 +147,11 @@ func TestRefused(t *testing.T) {
 		"driver=qcow2,file.filename=raw,backing.driver=qcow2,backing.foo=3": "Could not open backing file: Block format 'qcow2' does not support the option 'foo'",
 		"driver=qcow2,file.filename=raw,data-file.foo=3":                    "Must specify either driver or file",
 	} {
-		if _, err := ParseOptions(options).Resolve(NewObjects()); err == nil || err.Error() != want {
+		if _, err := ParseOptions(options, nil).Resolve(NewObjects()); err == nil || err.Error() != want {
 			t.Errorf("%s: %v, want %s", options, err, want)
 		}
 	}
-	if _, err := ParseOptions("file.filename=none").Resolve(nil); !errors.Is(err, os.ErrNotExist) {
+	if _, err := ParseOptions("file.filename=none", nil).Resolve(nil); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no file: %v", err)
 	}
 	for _, name := range []string{"http://x", "nbd:x", "blkdebug:x", "json:{", "json:[]"} {

@@ -1,6 +1,8 @@
 package blockopt
 
 import (
+	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -45,7 +47,7 @@ func (r *resolver) window(s *Source, at func(string) string, strong map[string]a
 		if !ok {
 			continue
 		}
-		n, err := size(name, v)
+		n, err := r.size(name, v)
 		if err != nil {
 			return err
 		}
@@ -74,14 +76,22 @@ func (r *resolver) key(s *Source, at func(string) string, name string, strong ma
 
 // backing takes what to use in place of the backing file that the image names.
 func (r *resolver) backing(s *Source, at func(string) string) error {
-	if v, _, ok := r.rest.take(at("backing")); ok {
+	refused := r.objects != nil && r.objects.LeaveBacking
+	if v, spelled, ok := r.rest.take(at("backing")); ok {
+		null, literal := spelled.(json.RawMessage)
+		if literal && string(null) != "null" || v != "" && refused {
+			return unknown(s, s.Spec.Format, "backing")
+		}
 		if v != "" {
 			return fmt.Errorf("Could not open backing file: Cannot find device='%s' nor node-name='%s'", v, v)
+		}
+		if !literal {
+			r.warn(`Use of "backing": "" is deprecated; use "backing": null instead`)
 		}
 		s.Spec.Alone = true
 		return nil
 	}
-	if !r.rest.has(at("backing")) {
+	if refused || !r.rest.has(at("backing")) {
 		return nil
 	}
 	// Without a name these are options for the file that the image names.
@@ -105,6 +115,9 @@ func (r *resolver) backing(s *Source, at func(string) string) error {
 
 // dataFile takes the external data file to use in place of the one that the image names.
 func (r *resolver) dataFile(s *Source, at func(string) string) error {
+	if node, ok := r.rest.takeText(at("data-file")); ok {
+		return fmt.Errorf("Cannot find device='%s' nor node-name='%s'", node, node)
+	}
 	if !r.rest.has(at("data-file")) {
 		return nil
 	}
@@ -130,6 +143,9 @@ func (r *resolver) dataFile(s *Source, at func(string) string) error {
 // something with what is read or written.
 func (r *resolver) filter(branch, driver string) (*Source, error) {
 	at := func(name string) string { return join(branch, name) }
+	if !r.rest.has(at("file")) {
+		return nil, errors.New("A block device must be specified for \"file\"")
+	}
 	s, err := r.disk(at("file"))
 	if err != nil {
 		return nil, err
@@ -138,7 +154,7 @@ func (r *resolver) filter(branch, driver string) (*Source, error) {
 	case driver == "copy-on-read":
 		s.Spec.CopyOnRead = true
 	case s.Protocol != "" || s.Spec.Format != block.FormatQCOW2:
-		return nil, errors.New("Compression is not supported by the format under the driver 'compress'")
+		return nil, fmt.Errorf("Compression is not supported for underlying format: %s", cmp.Or(s.Driver(), block.FormatQCOW2))
 	default:
 		s.Spec.Compress = true
 	}
@@ -150,7 +166,7 @@ func (r *resolver) filter(branch, driver string) (*Source, error) {
 	}
 	for _, name := range r.rest.Names() {
 		if branch == "" || strings.HasPrefix(name, branch+".") {
-			return nil, fmt.Errorf("Block format '%s' does not support the option '%s'", driver, strings.TrimPrefix(strings.TrimPrefix(name, branch), "."))
+			return nil, fmt.Errorf("Block format '%s' does not support the option '%s'", driver, within(branch, name))
 		}
 	}
 	return s, nil

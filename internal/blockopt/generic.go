@@ -33,7 +33,7 @@ func (r *resolver) null(s *Source, at func(string) string, strong map[string]any
 		strong[name] = spelled
 		switch name {
 		case "size":
-			n, err := size(name, v)
+			n, err := r.size(name, v)
 			if err != nil {
 				return err
 			}
@@ -139,9 +139,10 @@ func (r *resolver) onOff(full, name string, to *bool) error {
 	if !ok {
 		return nil
 	}
-	if v != "on" && v != "off" {
+	on, ok := ParseSwitch(v)
+	if !ok {
 		return fmt.Errorf("Parameter '%s' expects 'on' or 'off'", name)
 	}
-	*to = v == "on"
+	*to = on
 	return nil
 }

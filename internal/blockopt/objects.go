@@ -1,12 +1,9 @@
 package blockopt
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,9 +15,13 @@ type Objects struct {
 	Secrets     Secrets
 	credentials map[string]*Credentials
 	authz       map[string]*Authorization
+	// Warn, if set, prints what there is to say against options that are taken.
+	Warn func(text string)
 	// Locked says that nothing is opened which is encrypted, so that ids of passphrases
 	// need not be known.
 	Locked bool
+	// LeaveBacking says that no backing file is opened, so that options about it are refused.
+	LeaveBacking bool
 }
 
 // NewObjects returns none.
@@ -154,19 +155,15 @@ func propertyName(s string) bool {
 // parseObjectJSON reads a description of an object in JSON, whose strings may have single
 // quotes.
 func parseObjectJSON(text string) (*properties, error) {
-	p := new(properties)
-	d := json.NewDecoder(bytes.NewReader([]byte(doubleQuotes(text))))
-	d.UseNumber()
-	err := d.Decode(&p.values)
-	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return nil, errors.New("JSON parse error, premature EOI")
-	case err != nil:
-		return nil, fmt.Errorf("JSON parse error, %w", err)
-	case d.More():
-		return nil, errors.New("Expecting at most one JSON value")
+	v, err := decodeJSON(text)
+	if err != nil {
+		return nil, err
 	}
-	return p, nil
+	members, ok := v.(map[string]any)
+	if !ok {
+		return nil, errors.New("Invalid JSON object given")
+	}
+	return &properties{values: members}, nil
 }
 
 // text takes a property that is a string.
@@ -212,11 +209,8 @@ func (p *properties) on(name string, by bool) (bool, error) {
 		if !p.keyval {
 			break
 		}
-		switch v {
-		case "on", "yes", "true", "y":
-			return true, nil
-		case "off", "no", "false", "n":
-			return false, nil
+		if on, ok := ParseSwitch(v); ok {
+			return on, nil
 		}
 		return by, fmt.Errorf("Parameter '%s' expects 'on' or 'off'", name)
 	}

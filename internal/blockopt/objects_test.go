@@ -19,7 +19,8 @@ func TestSecrets(t *testing.T) {
 	o := NewObjects()
 	for _, object := range []string{
 		"secret,id=a,data=x,,y", "qom-type=secret,id=b,format=base64,data=dGVsbA==", "secret,id=c,file=" + file, "secret,id=d,data=",
-		`{"qom-type":"secret","id":"e","data":"x,y"}`, `{'qom-type':'secret','id':'f','data':'dGVs\nbA','format':'base64'}`,
+		`{"qom-type":"secret","id":"e","data":"x,y"}`, `{'qom-type':'secret','id':'f','data':'dGVs\nbA==','format':'base64'}`,
+		"secret,id=g,format=base64,data=dGVsbA", "secret,id=h,format=base64,data=eHk=dGVsbA==", // groups: the last one is not whole, and padding inside
 	} {
 		if err := o.Add(object); err != nil {
 			t.Errorf("%s: %v", object, err)
@@ -31,7 +32,7 @@ func TestSecrets(t *testing.T) {
 	if _, err := o.Secrets.Get("noise"); err == nil || err.Error() != "Data from secret noise is not valid UTF-8" {
 		t.Errorf("a passphrase that is no text: %v", err)
 	}
-	for id, want := range map[string]string{"a": "x,y", "b": "tell", "c": "from, file", "d": "", "e": "x,y", "f": "tell"} {
+	for id, want := range map[string]string{"a": "x,y", "b": "tell", "c": "from, file", "d": "", "e": "x,y", "f": "tell", "g": "tel", "h": "xytell"} {
 		if got, err := o.Secrets.Get(id); err != nil || got != want {
 			t.Errorf("%s: %q, %v; want %q", id, got, err, want)
 		}

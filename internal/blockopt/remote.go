@@ -86,7 +86,7 @@ func (r *resolver) remote(s *Source, at func(string) string) (map[string]any, er
 			port = nbdclient.DefaultPort
 		}
 	case kind == "" && (path != "" || host != "" || port != ""):
-		return nil, errors.New("Parameter 'server.type' is missing")
+		return nil, errors.New("Parameter 'type' is missing")
 	case kind == "":
 		return nil, errors.New("NBD server address missing")
 	}
@@ -95,7 +95,7 @@ func (r *resolver) remote(s *Source, at func(string) string) (map[string]any, er
 	switch kind {
 	case "unix":
 		if path == "" {
-			return nil, errors.New("Parameter 'server.path' is missing")
+			return nil, errors.New("Parameter 'path' is missing")
 		}
 		t.Network, t.Address, server["path"] = "unix", path, path
 	case "inet":
@@ -104,12 +104,12 @@ func (r *resolver) remote(s *Source, at func(string) string) (map[string]any, er
 			if host != "" {
 				missing = "port"
 			}
-			return nil, fmt.Errorf("Parameter 'server.%s' is missing", missing)
+			return nil, fmt.Errorf("Parameter '%s' is missing", missing)
 		}
 		t.Network, t.Address = "tcp", net.JoinHostPort(host, port)
 		server["host"], server["port"] = host, port
 	default:
-		return nil, fmt.Errorf("Parameter 'server.type' does not accept value '%s'", kind)
+		return nil, fmt.Errorf("Parameter 'type' does not accept value '%s'", kind)
 	}
 	for name, to := range map[string]*time.Duration{"open-timeout": &t.OpenTimeout, "reconnect-delay": &t.ReconnectDelay} {
 		v := take(name)

@@ -58,7 +58,7 @@ func (r *resolver) runtime(s *Source, at func(string) string) error {
 			return err
 		}
 	}
-	r.rest.take(at("encrypt.format"))
+	s.Spec.EncryptFormat, _ = r.rest.takeText(at("encrypt.format"))
 	if v, _, ok := r.rest.take(at("cache-clean-interval")); ok {
 		if n, err := strconv.ParseUint(v, 0, 64); errors.Is(err, strconv.ErrRange) || n > math.MaxUint32 || negative(v) {
 			return errors.New("Cache clean interval too big")
@@ -84,7 +84,7 @@ func (r *resolver) caches(s *Source, at func(string) string) error {
 		if !ok {
 			continue
 		}
-		n, err := size(name, v)
+		n, err := r.size(name, v)
 		if err != nil {
 			return err
 		}

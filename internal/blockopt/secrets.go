@@ -3,7 +3,6 @@ package blockopt
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"os"
@@ -96,12 +95,27 @@ func (s Secrets) decrypt(data, format, keyID, iv string) (string, error) {
 	return string(text[:len(text)-n]), nil
 }
 
-// decodeBase64 puts up with lines and with padding that is missing.
+// decodeBase64 decodes as QEMU does: in groups of four characters, of which an incomplete last
+// one counts for nothing. Padding ends a group, not the text.
 func decodeBase64(s string) ([]byte, error) {
-	s = strings.TrimRight(strings.ReplaceAll(s, "\n", ""), "=")
-	b, err := base64.RawStdEncoding.DecodeString(s)
-	if err != nil {
+	const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+	if strings.Trim(s, digits+"=\n") != "" {
 		return nil, errors.New("Base64 data contains invalid characters")
+	}
+	s = strings.ReplaceAll(s, "\n", "")
+	var b []byte
+	for ; len(s) >= 4; s = s[4:] {
+		v := 0
+		for i := range 4 {
+			v = v<<6 | max(0, strings.IndexByte(digits, s[i]))
+		}
+		b = append(b, byte(v>>16))
+		if s[2] != '=' {
+			b = append(b, byte(v>>8))
+		}
+		if s[3] != '=' {
+			b = append(b, byte(v))
+		}
 	}
 	return b, nil
 }

@@ -21,13 +21,15 @@ func (e *SnapshotError) Cause() error { return fmt.Errorf("Invalid parameter '%s
 func (e *SnapshotError) Whole() string { return e.whole }
 
 // ParseSnapshot reads the description of a snapshot: snapshot.id=ID,snapshot.name=NAME, of
-// which one may be missing, or an ID or NAME alone.
-func ParseSnapshot(text string) (*qcow2.SnapshotRef, error) {
+// which one may be missing, or an ID or NAME alone. warn, if set,
+// prints what there is to say against its form.
+func ParseSnapshot(text string, warn func(text string)) (*qcow2.SnapshotRef, error) {
 	if !strings.HasPrefix(text, "snapshot.") {
 		return &qcow2.SnapshotRef{Any: text}, nil
 	}
 	r := new(qcow2.SnapshotRef)
 	for _, o := range Split(text) {
+		o.Warn(warn)
 		switch o.Name {
 		case "snapshot.id":
 			r.ID = o.Value

@@ -88,12 +88,22 @@ type resolver struct {
 	objects *Objects
 }
 
+// warn prints a warning, if somebody does that.
+func (r *resolver) warn(text string) {
+	if r.objects != nil && r.objects.Warn != nil {
+		r.objects.Warn(text)
+	}
+}
+
 // disk takes the options of a disk, whose names begin with branch and a dot. What is
 // left of them is an error.
 func (r *resolver) disk(branch string) (*Source, error) {
 	at := func(name string) string { return join(branch, name) }
 	s := new(Source)
-	driver, _, _ := r.rest.take(at("driver"))
+	driver, named := r.rest.takeText(at("driver"))
+	if named && driver == "" {
+		return nil, errNoDriver
+	}
 	strong := make(map[string]any)
 	switch driver {
 	case "file", "host_device", "host_cdrom":
@@ -150,7 +160,7 @@ func (r *resolver) disk(branch string) (*Source, error) {
 	}
 	for _, name := range r.rest.Names() {
 		if branch == "" || strings.HasPrefix(name, branch+".") {
-			return nil, unknown(s, driver, strings.TrimPrefix(strings.TrimPrefix(name, branch), "."))
+			return nil, unknown(s, driver, within(branch, name))
 		}
 	}
 	strange := len(strong) > 0 || s.Name == ""
@@ -170,6 +180,9 @@ func (r *resolver) disk(branch string) (*Source, error) {
 	}
 	return s, nil
 }
+
+// errNoDriver refuses the empty name of a driver.
+var errNoDriver = errors.New("Unknown driver ''")
 
 // below takes the options of a disk that another one is made of.
 func (r *resolver) below(branch string) (*Source, error) {
@@ -199,6 +212,14 @@ func (n *names) Named(name, format string) (*block.Spec, error) {
 	}
 	s.Spec.Debug, s.Spec.ReadOnly = s.NewDebug(nil), true
 	return &s.Spec, nil
+}
+
+// within returns the name that an option has inside a branch.
+func within(branch, name string) string {
+	if branch == "" {
+		return name
+	}
+	return strings.TrimPrefix(name, branch+".")
 }
 
 // unknown is the error about an option that a driver does not have.
@@ -245,11 +266,16 @@ func (r *resolver) branch(branch string) *Tree {
 // storage takes the options of the file that a disk is in, and of faults injected
 // under it. It returns them as JSON has them.
 func (r *resolver) storage(s *Source, at func(string) string) (map[string]any, error) {
-	if node, _, ok := r.rest.take(at("file")); ok {
+	named := r.rest.has(at("file"))
+	if node, ok := r.rest.takeText(at("file")); ok && named {
+		return nil, errors.New("Cannot reference an existing block device with additional options or a new filename")
+	} else if ok {
 		return nil, fmt.Errorf("Cannot find device='%s' nor node-name='%s'", node, node)
 	}
-	named := r.rest.has(at("file"))
-	driver, _, _ := r.rest.take(at("file.driver"))
+	driver, given := r.rest.takeText(at("file.driver"))
+	if given && driver == "" {
+		return nil, errNoDriver
+	}
 	full := map[string]any{"driver": "file"}
 	switch driver {
 	case "":
@@ -270,9 +296,11 @@ func (r *resolver) storage(s *Source, at func(string) string) (map[string]any, e
 	default:
 		return nil, fmt.Errorf("Unknown driver '%s'", driver)
 	}
-	name, _, _ := r.rest.take(at("file.filename"))
+	name, filename := r.rest.takeText(at("file.filename"))
 	if s.Spec.Path = name; name == "" {
 		switch {
+		case named && !s.Inject && driver == "" && !filename:
+			return nil, errors.New("Must specify either driver or file")
 		case named && !s.Inject:
 			return nil, errors.New("The 'file' block driver requires a file name")
 		case s.Inject:
@@ -316,9 +344,10 @@ func (r *resolver) nest(s *Source, branch string) (map[string]any, error) {
 func (r *resolver) inject(s *Source, at func(string) string, full map[string]any) error {
 	s.Inject = true
 	file := at("file")
-	for _, name := range []string{"image", "x-image"} {
-		r.rest.rename(join(file, name), join(file, "filename"))
+	if node, ok := r.rest.takeText(join(file, "image")); ok {
+		return fmt.Errorf("Cannot find device='%s' nor node-name='%s'", node, node)
 	}
+	r.rest.rename(join(file, "x-image"), join(file, "filename"))
 	image := map[string]any{"driver": "file"}
 	switch d := r.rest.Get(join(file, "image.driver")); d {
 	case "", "file", "host_device":
@@ -374,7 +403,7 @@ func (r *resolver) limits(s *Source, file string, full map[string]any) error {
 		if !ok {
 			continue
 		}
-		n, err := size(name, v)
+		n, err := r.size(name, v)
 		if err != nil {
 			return err
 		}
@@ -411,7 +440,9 @@ func (e SizeError) Error() string {
 	return fmt.Sprintf("Parameter '%s' expects a non-negative number below 2^64\nOptional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively.", string(e))
 }
 
-func size(name, value string) (int64, error) {
+// size reads the size that an option of that name has as its value.
+func (r *resolver) size(name, value string) (int64, error) {
+	WarnSize(value, r.warn)
 	n, err := ParseSize(value)
 	if err != nil {
 		return 0, SizeError(name)

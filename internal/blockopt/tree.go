@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -15,19 +14,55 @@ import (
 )
 
 // Option is a name with its value.
-type Option struct{ Name, Value string }
+type Option struct {
+	Name, Value string
+	Short       bool // the value was not given
+}
 
 // Split splits name=value,name=value at commas, of which a doubled one stands for
-// itself. An option without a value is a switch that is on.
+// itself. An option without a value is a switch that is on, or off where its name has "no" in
+// front.
 func Split(s string) (list []Option) {
 	for _, e := range elements(s) {
 		name, value, ok := strings.Cut(e, "=")
 		if !ok {
 			value = "on"
+			if rest, off := strings.CutPrefix(name, "no"); off {
+				name, value = rest, "off"
+			}
 		}
-		list = append(list, Option{name, value})
+		list = append(list, Option{name, value, !ok})
 	}
 	return list
+}
+
+// Help reports whether the option asks which ones there are.
+func (o Option) Help() bool { return o.Short && o.Value == "on" && (o.Name == "help" || o.Name == "?") }
+
+// Warn hands what there is to say against the option's form to warn, which prints it.
+func (o Option) Warn(warn func(text string)) {
+	if !o.Short || o.Help() || warn == nil {
+		return
+	}
+	no, instead := "", fmt.Sprintf("%s=%s", o.Name, o.Value)
+	if o.Value == "off" {
+		no = "no"
+	}
+	if o.Name == "delay" { // it was always called so
+		instead = "nodelay=" + map[string]string{"on": "off", "off": "on"}[o.Value]
+	}
+	warn(fmt.Sprintf("short-form boolean option '%s%s' deprecated\nPlease use %s instead", no, o.Name, instead))
+}
+
+// ParseSwitch reads the value of a switch.
+func ParseSwitch(value string) (on, ok bool) {
+	switch value {
+	case "on", "yes", "true", "y":
+		return true, true
+	case "off", "no", "false", "n":
+		return false, true
+	}
+	return false, false
 }
 
 // elements splits at commas, of which a doubled one stands for itself.
@@ -59,11 +94,19 @@ func NewTree(list ...Option) *Tree {
 }
 
 // ParseOptions reads the argument of --image-opts; its first option may be a value
-// alone, that of "file".
-func ParseOptions(s string) *Tree {
+// alone, that of "file". warn, if set, prints what there is to say against their form.
+func ParseOptions(s string, warn func(text string)) *Tree {
 	list := Split(s)
 	if e := elements(s); len(e) > 0 && !strings.Contains(e[0], "=") {
-		list[0] = Option{"file", e[0]}
+		list[0] = Option{Name: "file", Value: e[0]}
+	}
+	return OptionTree(list, warn)
+}
+
+// OptionTree is NewTree of options that a user gave; see [ParseOptions].
+func OptionTree(list []Option, warn func(text string)) *Tree {
+	for _, o := range list {
+		o.Warn(warn)
 	}
 	return NewTree(list...)
 }
@@ -71,26 +114,18 @@ func ParseOptions(s string) *Tree {
 // ParseJSON reads what stands behind "json:": an object whose strings may have single
 // quotes, nested or with dotted names.
 func ParseJSON(s string) (*Tree, error) {
-	var v any
-	d := json.NewDecoder(strings.NewReader(doubleQuotes(s)))
-	d.UseNumber()
-	const failed = "Could not parse the JSON options"
-	switch err := d.Decode(&v); {
-	case strings.TrimSpace(s) == "":
-		return nil, errors.New(failed + ": Expecting a JSON value")
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return nil, errors.New(failed + ": JSON parse error, premature EOI")
-	case err != nil:
-		return nil, errors.New(failed)
+	v, err := decodeJSON(s)
+	if err != nil {
+		return nil, fmt.Errorf("Could not parse the JSON options: %w", err)
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New(failed + ": Expecting at most one JSON value")
-	}
-	if _, ok := v.(map[string]any); !ok {
+	members, ok := v.(map[string]any)
+	if !ok {
 		return nil, errors.New("Invalid JSON object given")
 	}
 	t := NewTree()
-	t.flatten("", v)
+	for name, e := range members {
+		t.flatten(name, e)
+	}
 	return t, nil
 }
 
@@ -101,17 +136,17 @@ func ParseName(name string) (*Tree, error) {
 	scheme, rest, ok := strings.Cut(name, ":")
 	switch {
 	case !ok || !isProtocol(scheme):
-		return NewTree(Option{"file.filename", name}), nil
+		return NewTree(Option{Name: "file.filename", Value: name}), nil
 	case scheme == "file":
 		if scheme, _, ok := strings.Cut(rest, ":"); ok && isProtocol(scheme) {
 			rest = "./" + rest // so it is no protocol's to who sees it again
 		}
-		return NewTree(Option{"file.filename", rest}), nil
+		return NewTree(Option{Name: "file.filename", Value: rest}), nil
 	case nbdclient.IsName(name):
 		t := NewTree()
 		return t, remoteName(t, name)
 	case name == "null-co://" || name == "null-aio://":
-		return NewTree(Option{"file.driver", scheme}), nil
+		return NewTree(Option{Name: "file.driver", Value: scheme}), nil
 	case scheme == "json":
 		return ParseJSON(rest)
 	case scheme == "blkdebug":
@@ -123,7 +158,7 @@ func ParseName(name string) (*Tree, error) {
 		if err != nil {
 			return nil, err
 		}
-		t := NewTree(Option{"file.driver", "blkdebug"})
+		t := NewTree(Option{Name: "file.driver", Value: "blkdebug"})
 		for _, name := range named.Names() {
 			inner := strings.TrimPrefix(name, "file.")
 			if strings.HasPrefix(file, "json:") { // which may name a format
@@ -174,6 +209,12 @@ func (t *Tree) Drop(name string) {
 // Has reports whether an option is there.
 func (t *Tree) Has(name string) bool { _, ok := t.text[name]; return ok }
 
+// Denies reports whether a switch is there, and not on.
+func (t *Tree) Denies(name string) bool {
+	on, _ := ParseSwitch(t.Get(name))
+	return t.Has(name) && !on
+}
+
 // Get returns an option's value, "" if it is not there.
 func (t *Tree) Get(name string) string { return t.text[name] }
 
@@ -186,15 +227,22 @@ func (t *Tree) Add(other *Tree) {
 	maps.Copy(t.spelled, other.spelled)
 }
 
+// flatten sets the options that a value holds, or is. What is empty is one as well, but no string.
 func (t *Tree) flatten(prefix string, v any) {
 	switch v := v.(type) {
 	case map[string]any:
+		if len(v) == 0 {
+			t.text[prefix], t.spelled[prefix] = "", "{}"
+		}
 		for k, e := range v {
-			t.flatten(join(prefix, k), e)
+			t.flatten(prefix+"."+k, e)
 		}
 	case []any:
+		if len(v) == 0 {
+			t.text[prefix], t.spelled[prefix] = "", "[]"
+		}
 		for i, e := range v {
-			t.flatten(join(prefix, strconv.Itoa(i)), e)
+			t.flatten(prefix+"."+strconv.Itoa(i), e)
 		}
 	case bool:
 		t.text[prefix] = map[bool]string{true: "on", false: "off"}[v]
@@ -215,30 +263,14 @@ func join(prefix, name string) string {
 	return prefix + "." + name
 }
 
-// doubleQuotes turns strings in single quotes into those that JSON knows.
-func doubleQuotes(s string) string {
-	var b strings.Builder
-	var open byte
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		switch {
-		case c == '\\' && open != 0 && i+1 < len(s):
-			if s[i+1] != '\'' {
-				b.WriteByte(c)
-			}
-			i++
-			b.WriteByte(s[i])
-			continue
-		case open == 0 && (c == '\'' || c == '"'):
-			open, c = c, '"'
-		case c == open:
-			open, c = 0, '"'
-		case c == '"':
-			b.WriteByte('\\')
-		}
-		b.WriteByte(c)
+// takeText removes an option; one that is no string counts as though it were not there.
+func (t *Tree) takeText(name string) (value string, ok bool) {
+	_, literal := t.spelled[name]
+	value, _, ok = t.take(name)
+	if literal {
+		return "", false
 	}
-	return b.String()
+	return value, ok
 }
 
 // take removes an option. spelled is its value in JSON: a string, or a json.RawMessage

@@ -142,11 +142,27 @@ func TestReopen(t *testing.T) {
 		ok   bool
 	}{
 		{"write 0 512", true}, {"reopen -r", true}, {"write 0 512", false}, {"reopen -w -c unsafe", true}, {"write 0 512", true},
-		{"reopen -o read-only=on", true}, {"write 0 512", false}, {"reopen -r -o read-only=on", false}, {"reopen -o cache.direct=on -c none", false},
+		{"reopen -o read-only=on", false}, {"write 0 512", true}, {"reopen -r -o read-only=on", false}, {"reopen -o cache.direct=on -c none", false},
 		{"reopen -o surprise=1", false}, {"read -P 0xcd 0 512", true},
 	} {
 		if s.Run(step.line) != step.ok {
 			t.Errorf("%s: %s", step.line, out)
 		}
+	}
+}
+
+// TestSuspendedAtTheEnd ends the program with a request that nobody resumes: it goes on.
+func TestSuspendedAtTheEnd(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("raw", make([]byte, 4096), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	args := []string{"-f", "raw", "-c", "break write_aio A", "-c", "aio_write -P 7 0 512", "-c", "wait_break A", "-c", "quit", "blkdebug::raw"}
+	if status := Main("qemu-io", "0", args, strings.NewReader(""), &out, &errs); status != 0 || errs.Len() > 0 {
+		t.Errorf("status %d: %s%s", status, &out, &errs)
+	}
+	if got, err := os.ReadFile("raw"); err != nil || got[511] != 7 || !strings.Contains(out.String(), "wrote 512/512") {
+		t.Errorf("not written (%v): %s", err, &out)
 	}
 }

@@ -57,6 +57,7 @@ var programOptions = []getopt.Option{
 func Main(name, version string, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	s := NewSession(name, stdout, stderr)
 	s.Objects = blockopt.NewObjects()
+	s.Objects.Warn = s.warn
 	fail := func(err error) int {
 		s.complain("%v", err)
 		return 1
@@ -99,7 +100,7 @@ func Main(name, version string, args []string, stdin io.Reader, stdout, stderr i
 				return 0
 			}
 			if missing != "" {
-				s.complain("warning: %s", missing)
+				s.warn(missing)
 			}
 		}
 	}
@@ -108,8 +109,8 @@ func Main(name, version string, args []string, stdin io.Reader, stdout, stderr i
 	}
 	if len(f.args) == 1 {
 		if s.ImageOptions {
-			o.tree = blockopt.ParseOptions(f.args[0])
-		} else if o.name = f.args[0]; format != "" {
+			o.tree = blockopt.ParseOptions(f.args[0], s.warn)
+		} else if o.name, o.named = f.args[0], true; format != "" {
 			o.tree = blockopt.NewTree(blockopt.Option{Name: "driver", Value: format})
 		}
 		if !s.openImage(&o) {
@@ -117,6 +118,9 @@ func Main(name, version string, args []string, stdin io.Reader, stdout, stderr i
 		}
 	}
 	good := s.loop(lines, stdin)
+	if s.disk != nil && s.disk.debug != nil {
+		s.disk.debug.ResumeAll() // nobody else will
+	}
 	s.wait()
 	d := s.disk
 	if err := s.Close(); err != nil {

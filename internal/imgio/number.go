@@ -17,6 +17,7 @@ const maxRequest = math.MaxInt32 &^ 511
 
 // number parses an argument, and says what is wrong with it.
 func (s *Session) number(arg string) (int64, bool) {
+	blockopt.WarnSize(arg, s.warn)
 	n, err := blockopt.ParseSize(arg)
 	switch {
 	case err == nil:

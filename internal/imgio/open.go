@@ -18,14 +18,14 @@ func (s *Session) openImage(o *openOptions) bool {
 		s.complain("file open already, try 'help close'")
 		return false
 	}
-	if o.share && o.tree != nil && o.tree.Has("force-share") && o.tree.Get("force-share") != "on" {
+	if o.share && o.tree != nil && o.tree.Denies("force-share") {
 		s.complain("-U conflicts with image options")
 		return false
 	}
 	d, err := s.openDisk(o)
 	if err != nil {
 		device := ""
-		if o.name != "" {
+		if o.named {
 			device = " device " + o.name
 		}
 		s.complain("can't open%s: %s", device, blockopt.Reason(err))
@@ -78,7 +78,7 @@ func (s *Session) openDisk(o *openOptions) (*disk, error) {
 		}
 	}
 	d.debug = t.NewDebug(func(line string) { s.printf("%s\n", line) })
-	spec.Debug, spec.Report = d.debug, s
+	spec.Debug, spec.Report, spec.Tail = d.debug, s, new(block.Tail)
 	if o.snapshot {
 		if spec, err = block.TemporaryOverlay(spec); err != nil {
 			return nil, err
@@ -117,26 +117,29 @@ func (s *Session) open(c *command, words []string) bool {
 			s.printf("--image-opts and 'open -o' are mutually exclusive\n")
 			return false
 		}
-		o.add(x.value)
+		o.add(x.value, s.warn)
 	}
 	switch {
 	case len(f.args) > 1:
 		s.usage(c)
 		return false
 	case len(f.args) == 1 && s.ImageOptions:
-		o.tree = blockopt.ParseOptions(f.args[0])
+		o.tree = blockopt.ParseOptions(f.args[0], s.warn)
 	case len(f.args) == 1:
-		o.name = f.args[0]
+		o.name, o.named = f.args[0], true
 	}
 	return s.openImage(&o)
 }
 
+// nodeName is what messages call the image, in place of a name that qemu-io makes up at random.
+const nodeName = "#block100"
+
 // add takes one -o.
-func (o *openOptions) add(list string) {
+func (o *openOptions) add(list string, warn func(text string)) {
 	if o.tree == nil {
 		o.tree = blockopt.NewTree()
 	}
-	o.tree.Add(blockopt.NewTree(blockopt.Split(list)...))
+	o.tree.Add(blockopt.OptionTree(blockopt.Split(list), warn))
 }
 
 func (s *Session) closeCommand(*command, []string) bool {
@@ -174,7 +177,7 @@ func (s *Session) reopen(c *command, words []string) bool {
 			}
 			access = x.letter
 		case 'o':
-			o.add(x.value)
+			o.add(x.value, s.warn)
 		}
 	}
 	if cache {
@@ -227,6 +230,11 @@ func (s *Session) reopenOptions(spec *block.Spec, d *disk, tree *blockopt.Tree, 
 			return false
 		}
 		tree.Drop(name)
+	}
+	if tree.Has("read-only") && !tree.Denies("read-only") && !d.spec.ReadOnly {
+		// Who has it open writes, until -r says otherwise.
+		s.complain("Read-only block node '%s' cannot support read-write users", nodeName)
+		return false
 	}
 	source := &blockopt.Source{Spec: *spec}
 	if err := tree.TakeRuntime(source); err != nil {

@@ -16,7 +16,8 @@ func refuse(format string, args ...any) error { return refusal(fmt.Sprintf(forma
 // openOptions is how to open an image: what the options of the program, of open
 // and of reopen say.
 type openOptions struct {
-	name     string         // of the file; "" if only tree has it
+	name     string         // of the file
+	named    bool           // it was given; else only tree has it
 	tree     *blockopt.Tree // options of drivers, as driver=qcow2 or file.filename=x; may be nil
 	readOnly bool
 	snapshot bool
@@ -96,7 +97,7 @@ type target struct {
 // resolve turns options into what to open.
 func (o *openOptions) resolve(objects *blockopt.Objects) (*target, error) {
 	tree := blockopt.NewTree()
-	if o.name != "" {
+	if o.named {
 		named, err := blockopt.ParseName(o.name)
 		if err != nil {
 			return nil, err

@@ -87,11 +87,14 @@ type outcome struct {
 }
 
 var (
+	nodeNames  = regexp.MustCompile(`#block\d+`)
 	humanTimes = regexp.MustCompile(` ops; .*`)
 	terseTimes = regexp.MustCompile(`(?m)^(\d+,\d+),[0-9:.]+,.*`)
 )
 
+// withoutTimes leaves out what differs from run to run: times, and names that are made up.
 func withoutTimes(s string) string {
+	s = nodeNames.ReplaceAllString(s, "#blockN")
 	return terseTimes.ReplaceAllString(humanTimes.ReplaceAllString(s, " ops; T"), "$1,T")
 }
 
@@ -201,6 +204,11 @@ func scripts() []script {
 		one("-f raw blkdebug:enospc:raw", "write 0 64k", "write 0 64k", "read -P 0xcd 0 64k"),
 		one("-f qcow2 blkdebug::a", "break write_aio A", "aio_write -P 3 0 64k", "wait_break A", "read -P 0 0 64k", "resume A", "aio_flush", "read -P 3 0 64k",
 			"break foo B", "resume B", "break write_aio B", "remove_break B", "remove_break B", "write 0 512"),
+		one("-f qcow2 blkdebug::a", "break write_aio A", "aio_write 0 64k", "wait_break A", "remove_break A", "aio_flush"),
+		one("-f qcow2 a", "reopen -o read-only=on", "write 0 512", "truncate 7E", "reopen -r", "reopen -o read-only=on", "write 0 512"),
+		one("-f raw raw", "truncate 1000", "length", "truncate 3000", "length"),
+		one("-f qcow2 a", "read 0x1k 0x1k", "close", "open -o lazy-refcounts,nocache.direct a", "length", "reopen -o nolazy-refcounts"),
+		one("--image-opts driver=qcow2,file.filename=a,lazy-refcounts,backing=", "length"),
 		// Zeroes in a part of a cluster allocate all of it.
 		one("-f qcow2 a", "truncate 20000k", "write -z 10M 2k", "write -z -u 10340k 1k", "write -z 11M 200k", "write -z 19999k 1k", "map"),
 		one("raw", "write -P 1 0 64k", "write -s a 0 64k", "write -s a 512 64k", "read -P 1 0 512"),

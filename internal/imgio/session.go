@@ -62,6 +62,9 @@ func (s *Session) complain(format string, args ...any) {
 	fmt.Fprintf(s.Err, s.Name+": "+format+"\n", args...)
 }
 
+// warn prints a warning.
+func (s *Session) warn(text string) { s.complain("warning: %s", text) }
+
 // Quit reports whether the command quit was given.
 func (s *Session) Quit() bool { return s.quit }
 

@@ -55,16 +55,26 @@ func (s *Session) truncate(c *command, words []string) bool {
 	case mode != "off" && size < s.disk.dev.Size():
 		s.complain("Preallocation can't be used for shrinking an image")
 		return false
-	case size%512 != 0:
+	case size%512 != 0 && s.disk.spec.Format == block.FormatQCOW2:
 		s.complain("The new size must be a multiple of 512")
 		return false
 	}
 	s.wait()
-	if err := r.ResizeWith(size, qcow2.ResizeOptions{Preallocation: preallocation}); err != nil {
-		s.complain("%v", err)
-		return false
+	whole := (size + 511) &^ 511 // a raw file may end inside a sector
+	resize := func() error { return r.ResizeWith(whole, qcow2.ResizeOptions{Preallocation: preallocation}) }
+	var err error
+	if im, ok := s.disk.dev.(*qcow2.Image); ok {
+		err = s.disk.spec.Tail.During(im, size, mode != "off", resize)
+	} else if err = resize(); err == nil && whole != size && s.disk.spec.Storage == nil && s.disk.spec.Format == block.FormatRaw {
+		err = os.Truncate(s.disk.spec.Path, size)
 	}
-	return true
+	switch {
+	case errors.Is(err, qcow2.ErrTooLarge):
+		s.complain("Failed to grow the L1 table: File too large")
+	case err != nil:
+		s.complain("%v", err)
+	}
+	return err == nil
 }
 
 func (s *Session) info(*command, []string) bool {

@@ -25,6 +25,8 @@ func runAmend(t *Tool, a *arguments) (err error) {
 	if !a.has("o") {
 		return usage("Must specify options (-o)")
 	}
+	p := t.newProgress(a.has("p") && !a.has("q"), 1)
+	defer p.end()
 	format := a.get("f", "")
 	if wantsHelp(a.all("o")) && format != "" {
 		if createOptionsOf(format) == nil && !isOtherDriver(format) {
@@ -40,7 +42,7 @@ func runAmend(t *Tool, a *arguments) (err error) {
 		return errors.New("Expecting one image file name")
 	}
 	name := a.operands[0]
-	d, s, err := t.open(name, a, openOptions{format: format, write: true, cache: a.get("t", "")})
+	d, s, err := t.open(name, a, openOptions{format: format, write: true, cache: a.get("t", ""), tail: new(block.Tail)})
 	if err != nil {
 		return err
 	}
@@ -53,23 +55,20 @@ func runAmend(t *Tool, a *arguments) (err error) {
 		t.printf("%s", amendHelp(s.opts.Driver()))
 		return nil
 	}
-	v, err := readOptions(known, a.all("o"))
+	v, err := readOptions(known, a.all("o"), a.warn)
 	if err != nil {
-		if _, e := readOptions(slices.Concat(known, createOptionsOf(s.opts.Driver())), a.all("o")); e == nil {
+		if _, e := readOptions(slices.Concat(known, createOptionsOf(s.opts.Driver())), a.all("o"), nil); e == nil {
 			err = fmt.Errorf("%w\nThis option is only supported for image creation", err)
 		}
 		return err
 	}
-	p := t.newProgress(a.has("p") && !a.has("q"), 1)
-	defer p.end()
+	p.set(0, 1)
 	if im, ok := d.(*qcow2.Image); ok {
-		err = t.amend(im, v, a.has("force"), p.engine)
+		err = t.amend(im, s.spec.Tail, v, a.has("force"), p.set)
 	} else {
 		err = t.amendLUKS(d, v, a.has("force"))
 	}
-	if err == nil {
-		p.engine(1, 1)
-	}
+	p.set(1, 1) // whatever came of it, as with qemu-img
 	return err
 }
 
@@ -83,7 +82,7 @@ func (t *Tool) amendLUKS(d block.Device, v formatValues, force bool) error {
 }
 
 // amend changes an image.
-func (t *Tool) amend(im *qcow2.Image, v formatValues, force bool, progress qcow2.Progress) error {
+func (t *Tool) amend(im *qcow2.Image, tail *block.Tail, v formatValues, force bool, progress qcow2.Progress) error {
 	info := im.Info()
 	o := qcow2.AmendOptions{Progress: progress}
 	switch c, ok := v["compat"]; {
@@ -139,14 +138,23 @@ func (t *Tool) amend(im *qcow2.Image, v formatValues, force bool, progress qcow2
 		}
 		o.Size = &size
 	}
-	if v.or("backing_file", info.BackingFile) != info.BackingFile || v.or("backing_fmt", info.BackingFormat) != info.BackingFormat {
+	// Both must be given as they are, one that there is not left out.
+	same := v["backing_file"] == info.BackingFile && v["backing_fmt"] == info.BackingFormat &&
+		v.given("backing_file") == (info.BackingFile != "") && v.given("backing_fmt") == (info.BackingFormat != "")
+	if (v.given("backing_file") || v.given("backing_fmt")) && !same {
 		return fmt.Errorf("Cannot amend the backing file\nYou can use '%s rebase' instead%s", t.Name, ".")
 	}
 	if err := t.amendKeys(im, v, force); err != nil {
 		return err
 	}
-	if err := im.Amend(o); errors.Is(err, qcow2.ErrExpandZeroes) {
+	size := info.Size
+	if o.Size != nil && !o.NotRaw {
+		size = *o.Size
+	}
+	if err := tail.During(im, size, false, func() error { return im.Amend(o) }); errors.Is(err, qcow2.ErrExpandZeroes) {
 		return t.notExpanded(err)
+	} else if errors.Is(err, qcow2.ErrTooLarge) {
+		return errGrowL1
 	} else if err != nil {
 		return errors.New(reason(err))
 	}

@@ -39,7 +39,7 @@ func runBench(t *Tool, a *arguments) (err error) {
 			continue
 		}
 		what := map[string]string{"o": "offset", "s": "buffer size", "S": "step_size"}[name]
-		if *to, err = imageSize(a.get(name, ""), what); err != nil {
+		if *to, err = a.imageSize(a.get(name, ""), what); err != nil {
 			return err
 		}
 	}
@@ -81,6 +81,10 @@ func runBench(t *Tool, a *arguments) (err error) {
 		return fmt.Errorf("Could not open '%s': aio=native was specified, but it requires cache.direct=on, which was not specified.", name)
 	}
 	t.printf("%s", o.Describe())
+	if o.BufferSize == 0 { // requests for nothing take no time
+		t.printf("Run completed in %.3f seconds.\n", 0.0)
+		return nil
+	}
 	took, err := bench.Run(d, o)
 	if err != nil {
 		return fmt.Errorf("Failed request: %s", reason(err))

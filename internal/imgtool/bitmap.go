@@ -3,7 +3,9 @@ package imgtool
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
+	"syscall"
 
 	"github.com/govmm/govmm/qcow2"
 )
@@ -48,7 +50,7 @@ func runBitmap(t *Tool, a *arguments) (err error) {
 	}
 	var granularity int64
 	if a.has("granularity") {
-		if granularity, err = imageSize(a.get("granularity", ""), "granularity"); err != nil {
+		if granularity, err = a.imageSize(a.get("granularity", ""), "granularity"); err != nil {
 			return err
 		}
 	}
@@ -67,9 +69,11 @@ func runBitmap(t *Tool, a *arguments) (err error) {
 	}
 	im, ok := d.(*qcow2.Image)
 	switch {
-	case ok:
+	case ok && name != "":
+	case name == "":
+		return fmt.Errorf("Operation %s on bitmap %s failed: %s", actions[0].name, name, noName(actions[0]))
 	case actions[0].name == "add":
-		return fmt.Errorf("Operation add on bitmap %s failed: Driver does not support persistent bitmaps", name)
+		return fmt.Errorf("Operation add on bitmap %s failed: Can't store persistent bitmaps to %s: %s", name, nodeName, errnoText(syscall.ENOTSUP))
 	default:
 		return fmt.Errorf("Operation %s on bitmap %s failed: Dirty bitmap '%s' not found", actions[0].name, name, name)
 	}
@@ -77,7 +81,7 @@ func runBitmap(t *Tool, a *arguments) (err error) {
 	for _, act := range actions {
 		switch act.name {
 		case "add":
-			if a.has("granularity") && (granularity < 512 || granularity&(granularity-1) != 0) {
+			if g := granularity; g != 0 && (g < 512 || g > math.MaxUint32 || g&(g-1) != 0) {
 				return fmt.Errorf("Operation add on bitmap %s failed: Granularity must be power of 2 and at least 512", name)
 			}
 			err = im.AddBitmap(name, qcow2.BitmapOptions{Granularity: granularity})
@@ -115,6 +119,18 @@ func hasBitmap(im *qcow2.Image, name string) error {
 	return err
 }
 
+// nodeName is what messages call an image in which bitmaps can't be stored, in place of a name
+// that qemu-img makes up at random.
+const nodeName = "#block100"
+
+// noName is why a bitmap without a name can't be had.
+func noName(act option) string {
+	if act.name == "add" {
+		return "Bitmap name cannot be empty"
+	}
+	return "Dirty bitmap '' not found"
+}
+
 func bitmapReason(err error, name string, act option) string {
 	switch {
 	case errors.Is(err, qcow2.ErrBitmapExists):
@@ -126,5 +142,14 @@ func bitmapReason(err error, name string, act option) string {
 	case errors.Is(err, qcow2.ErrBitmapInconsistent):
 		return fmt.Sprintf("Bitmap '%s' is inconsistent and cannot be used\nTry block-dirty-bitmap-remove to delete this bitmap from disk", name)
 	}
+	switch {
+	case act.name == "add" && errors.Is(err, qcow2.ErrUnsupported): // version 2
+		return fmt.Sprintf("Can't make bitmap '%s' persistent in '%s': Cannot store dirty bitmaps in qcow2 v2 files", name, nodeName)
+	case act.name == "add" && len(name) > maxBitmapName:
+		return "Bitmap name too long: " + name
+	}
 	return reason(err)
 }
+
+// maxBitmapName is how long the name of a bitmap may be, in bytes.
+const maxBitmapName = 1023

@@ -53,10 +53,11 @@ func runCheck(t *Tool, a *arguments) error {
 	if err := checkCache(a.get("T", ""), true); err != nil {
 		return err
 	}
-	s, err := t.locate(name, a.has("image-opts"), openOptions{format: a.get("format", ""), write: repair != qcow2.RepairNone, noBacking: true, share: a.has("force-share")})
+	s, err := t.locate(name, a.has("image-opts"), openOptions{format: a.get("format", ""), write: repair != qcow2.RepairNone, share: a.has("force-share")})
 	if err != nil {
 		return err
 	}
+	s.spec.LeaveBacking = true
 	if s.spec.Format != block.FormatQCOW2 {
 		d, err := t.openSource(s, openOptions{write: !s.spec.ReadOnly})
 		if err != nil {

@@ -26,11 +26,11 @@ func runCommit(t *Tool, a *arguments) (err error) {
 	}
 	rate := int64(0)
 	if a.has("r") {
-		if rate, err = imageSize(a.get("r", ""), "rate limit"); err != nil {
+		if rate, err = a.imageSize(a.get("r", ""), "rate limit"); err != nil {
 			return err
 		}
 	}
-	base, based := a.get("b", ""), a.get("b", "") != ""
+	base, based := a.get("b", ""), a.has("b")
 	noBacking := errors.New("Image does not have a backing file")
 	if based {
 		noBacking = fmt.Errorf("Did not find '%s' in the backing chain of '%s'", base, name)
@@ -40,6 +40,16 @@ func runCommit(t *Tool, a *arguments) (err error) {
 		return err
 	}
 	defer closing(d, &err)
+	p := t.newProgress(a.has("p") && !a.has("q"), 1)
+	ended := false
+	end := func() {
+		if !ended {
+			p.end()
+		}
+		ended = true
+	}
+	defer end()
+	p.set(0, 1)
 	im, ok := block.Unfiltered(d).(*qcow2.Image)
 	if !ok {
 		return noBacking
@@ -90,9 +100,11 @@ func runCommit(t *Tool, a *arguments) (err error) {
 	if !ok {
 		return fmt.Errorf("Block format '%s' can't be committed into", format)
 	}
-	p := t.newProgress(a.has("p") && !a.has("q"), 1)
-	err = im.CommitTo(target, qcow2.CommitOptions{Depth: depth, Keep: a.has("d") || based, Rate: rate, Progress: p.engine})
-	p.end()
+	err = im.CommitTo(target, qcow2.CommitOptions{Depth: depth, Keep: a.has("d") || based, Rate: rate, Progress: p.set})
+	if err == nil {
+		p.set(1, 1)
+	}
+	end()
 	switch {
 	case errors.Is(err, qcow2.ErrNotEmptied):
 		return fmt.Errorf("Failed to empty %s: %s", s.injected(), reason(err))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/govmm/govmm/internal/block"
 	"github.com/govmm/govmm/qcow2"
@@ -31,6 +32,8 @@ func runCompare(t *Tool, a *arguments) error {
 	if len(a.operands) != 2 {
 		return usage("Expecting two image file names")
 	}
+	p := t.newProgress(a.has("p") && !a.has("q"), 2)
+	defer p.end()
 	var disk [2]block.Device
 	var names [2]string
 	for i, format := range []string{a.get("f", ""), a.get("F", "")} {
@@ -42,9 +45,25 @@ func runCompare(t *Tool, a *arguments) error {
 		disk[i], names[i] = d, s.name
 	}
 	c := comparison{t: t, a: disk[0], b: disk[1], nameA: names[0], nameB: names[1], strict: a.has("s"), quiet: a.has("q")}
-	c.progress = t.newProgress(a.has("p"), max(disk[0].Size(), disk[1].Size()))
-	defer c.progress.end()
+	p.set(0, 1)
+	c.progress, c.total = p, max(disk[0].Size(), disk[1].Size())
+	c.span = min(statusSpan(c.a), statusSpan(c.b))
 	return c.run()
+}
+
+// statusSpan is for how many bytes QEMU knows the status of a disk at a time, from a multiple of
+// that on: as many as a part of an L2 table maps that it reads.
+func statusSpan(d block.Device) int64 {
+	im, ok := d.(*qcow2.Image)
+	if !ok {
+		return math.MaxInt64
+	}
+	info := im.Info()
+	entry := int64(8)
+	if info.ExtendedL2 {
+		entry = 16
+	}
+	return min(info.ClusterSize, 64<<10) / entry * info.ClusterSize
 }
 
 // comparison compares two disks.
@@ -54,6 +73,8 @@ type comparison struct {
 	nameA, nameB  string
 	strict, quiet bool
 	progress      *progress
+	total         int64 // size of the larger disk
+	span          int64 // at how many bytes qemu-img looks at a time, for the progress
 	bufA, bufB    []byte
 }
 
@@ -91,6 +112,10 @@ func (c *comparison) run() error {
 		if c.strict && (ea.Data != eb.Data || ea.Zero != eb.Zero || ea.Present != eb.Present || endA != endB) {
 			return c.differs("Strict mode: Offset %d block status mismatch!\n", off)
 		}
+		n = min(n, c.span-off%c.span)
+		if !ea.Zero || !eb.Zero {
+			n = min(n, shownStep)
+		}
 		switch {
 		case ea.Zero && eb.Zero:
 		case ea.Zero:
@@ -104,7 +129,7 @@ func (c *comparison) run() error {
 			return err
 		}
 		off += n
-		c.progress.set(off)
+		c.progress.add(n, c.total)
 	}
 	if sizeA != sizeB {
 		if !c.quiet {
@@ -131,13 +156,16 @@ func (c *comparison) tail(d block.Device, off int64) error {
 		if err != nil {
 			return &statusError{exitCompareStatus, fmt.Errorf("Sector allocation test failed for %s", c.name(d))}
 		}
+		span := statusSpan(d)
+		e.Length = min(e.Length, span-off%span)
 		if !e.Zero {
+			e.Length = min(e.Length, shownStep)
 			if err := c.mustBeZero(d, off, e.Length); err != nil {
 				return err
 			}
 		}
 		off += e.Length
-		c.progress.set(off)
+		c.progress.add(e.Length, c.total)
 	}
 	return nil
 }

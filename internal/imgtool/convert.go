@@ -68,6 +68,9 @@ func runConvert(t *Tool, a *arguments) (err error) {
 		return err
 	}
 	c := &copying{tool: t, job: j, backed: a.has("B")}
+	c.progress = t.newProgress(a.has("p") && !j.quiet, 1)
+	defer c.progress.end()
+	c.progress.set(0, 1)
 	defer c.closeSources()
 	for i, name := range sources {
 		if err := t.addSource(c, name, a, i == 0); err != nil {
@@ -109,24 +112,20 @@ func runConvert(t *Tool, a *arguments) (err error) {
 	if err := c.prepare(out); err != nil {
 		return err
 	}
-	work, live := c.total, a.has("p") && !j.quiet
+	c.work = c.total
 	// Who looks on is shown how much of the data is copied. Where sources are broken, what
 	// can't be had is said each time that it is looked at, as by qemu-img.
-	if live || j.salvage {
-		if work, err = c.work(); err != nil {
+	if c.progress.live || j.salvage {
+		if c.work, err = c.measureWork(); err != nil {
 			return err
 		}
 	}
-	c.progress = t.newProgress(live, work)
 	err = c.run()
 	if err == nil {
 		err = c.copyBitmaps()
 	}
 	if err == nil {
-		c.progress.set(work)
-	}
-	c.progress.end()
-	if err == nil {
+		c.progress.set(1, 1)
 		err = d.Flush()
 	}
 	return err
@@ -142,7 +141,7 @@ func (t *Tool) convertArguments(a *arguments) (*convertJob, error) {
 		j.workers = 1
 	}
 	for _, o := range a.options {
-		if err := j.number(o); err != nil {
+		if err := j.number(a, o); err != nil {
 			return nil, err
 		}
 	}
@@ -168,19 +167,24 @@ func (t *Tool) convertArguments(a *arguments) (*convertJob, error) {
 const maxSparse = 16 << 20
 
 // number takes an option that is a number.
-func (j *convertJob) number(o option) (err error) {
+func (j *convertJob) number(a *arguments, o option) (err error) {
 	switch o.name {
 	case "m":
-		if j.workers, err = strconv.Atoi(o.value); err != nil || j.workers < 1 || j.workers > 16 {
+		n, err := strconv.ParseInt(o.value, 0, 0)
+		if j.workers = int(n); err != nil || n < 1 || n > 16 {
 			return errors.New("Invalid number of coroutines. Allowed number of coroutines is between 1 and 16")
 		}
 	case "S":
-		if j.sparse, err = imageSize(o.value, "buffer size for sparse output"); err != nil || j.sparse%sectorSize != 0 || j.sparse > maxSparse {
+		j.sparse, err = a.imageSize(o.value, "buffer size for sparse output")
+		if errors.As(err, new(*sizeSyntaxError)) {
+			return err
+		}
+		if err != nil || j.sparse%sectorSize != 0 || j.sparse > maxSparse {
 			return fmt.Errorf("Invalid buffer size for sparse output specified. Valid sizes are multiples of %d up to %d. "+
 				"Select 0 to disable sparse detection (fully allocates output).", sectorSize, maxSparse)
 		}
 	case "r":
-		j.rate, err = imageSize(o.value, "rate limit")
+		j.rate, err = a.imageSize(o.value, "rate limit")
 	}
 	return err
 }
@@ -221,7 +225,7 @@ func (c *copying) describeOutput(out string, a *arguments) (*newImage, error) {
 	}
 	err := creatable(out)
 	if err == nil {
-		n.values, err = readOptions(merge(known, fileOptions), a.all("o"))
+		n.values, err = readOptions(merge(known, fileOptions), a.all("o"), a.warn)
 	}
 	if err != nil {
 		return nil, err

@@ -25,6 +25,7 @@ type copying struct {
 	secret   string // ID of the secret of the output
 	cluster  int64  // of compressed output
 	progress *progress
+	work     int64 // bytes that are copied in all, as far as they are shown
 	began    time.Time
 
 	mu     sync.Mutex
@@ -35,6 +36,7 @@ type copying struct {
 	bytes  int64       // written
 	copied int64       // of them data
 	edge   int64       // where the last data ended
+	holed  hole        // what that was
 	since  int64       // how much of it nobody was shown
 	err    error
 }
@@ -75,10 +77,20 @@ func (c *copying) prepare(name string) error {
 	return nil
 }
 
+// hole is what zeroes are in a source.
+type hole uint8
+
+const (
+	holeNone     hole = iota // they are data
+	holeAbsent               // they are nowhere
+	holeClusters             // they are clusters that are zero
+)
+
 // piece is a range of the output that is read and written at a time.
 type piece struct {
 	off, n int64
 	zero   bool
+	hole   hole // what zeroes are that are written out as data
 	skip   bool // nothing to do
 }
 

@@ -37,7 +37,10 @@ func (c *copying) look(off int64) (piece, error) {
 	case c.backed && (!e.Present || e.Depth > 0):
 		p.skip = true
 	case e.Zero && c.job.sparse == 0:
-		p.zero = false // written out
+		p.zero, p.hole = false, holeAbsent // written out
+		if e.Present {
+			p.hole = holeClusters
+		}
 	case e.Zero && c.zeroed:
 		p.skip = true
 	}
@@ -74,8 +77,8 @@ func (c *copying) salvageStatus(d block.Device, at, n int64) qcow2.Extent {
 // maxStatus is how much is asked about at once where something may be broken.
 const maxStatus = 1<<31 - sectorSize
 
-// work is how many bytes of data there are to be copied.
-func (c *copying) work() (n int64, err error) {
+// measureWork counts how many bytes of data there are to be copied.
+func (c *copying) measureWork() (n int64, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for off := int64(0); off < c.total; {
@@ -96,15 +99,24 @@ func (c *copying) work() (n int64, err error) {
 const shownStep = 2 << 20
 
 // show enters a piece of data as copied, and shows from time to time how much that is: after
-// each run of data. Preconditions: mu is held.
+// each run of data, and each cluster that is compressed. Preconditions: mu is held.
 func (c *copying) show(p piece) {
-	if c.since > 0 && (p.off != c.edge || c.since >= shownStep) {
-		c.progress.set(c.copied)
-		c.since = 0
+	step := int64(shownStep)
+	if c.job.compress {
+		step = c.cluster
 	}
-	c.copied, c.since, c.edge = c.copied+p.n, c.since+p.n, p.off+p.n
-	if c.copied == c.progress.total {
-		c.progress.set(c.copied)
+	if c.since > 0 && (p.off != c.edge || p.hole != c.holed) {
+		c.since = 0
+		c.progress.set(c.copied, c.work)
+	}
+	c.edge, c.holed = p.off+p.n, p.hole
+	for n := p.n; n > 0; {
+		more := min(n, step-c.since)
+		c.copied, n = c.copied+more, n-more
+		if c.since += more; c.since >= step || c.copied == c.work {
+			c.since = 0
+			c.progress.set(c.copied, c.work)
+		}
 	}
 }
 

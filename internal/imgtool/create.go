@@ -4,12 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/govmm/govmm/internal/block"
+	"github.com/govmm/govmm/internal/blockopt"
 	"github.com/govmm/govmm/internal/nbdclient"
 	"github.com/govmm/govmm/qcow2"
 	"github.com/govmm/govmm/qcow2/luks"
@@ -44,9 +47,9 @@ func runCreate(t *Tool, a *arguments) error {
 		return usage("Unexpected argument: %s", a.operands[2])
 	}
 	file := a.operands[0]
-	n := newImage{format: format, file: file, size: -1, unsafe: a.has("u"), quiet: a.has("q")}
+	n := newImage{format: format, file: file, size: unsaid, unsafe: a.has("u"), quiet: a.has("q")}
 	if len(a.operands) == 2 {
-		size, err := imageSize(a.operands[1], "image size")
+		size, err := a.imageSize(a.operands[1], "image size")
 		if err != nil {
 			return err
 		}
@@ -57,12 +60,12 @@ func runCreate(t *Tool, a *arguments) error {
 	}
 	err := creatable(file)
 	if err == nil {
-		n.values, err = readOptions(merge(known, fileOptions), lists)
+		n.values, err = readOptions(merge(known, fileOptions), lists, a.warn)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
-	if _, given := n.values["size"]; given && n.size >= 0 {
+	if _, given := n.values["size"]; given && n.size != unsaid {
 		return fmt.Errorf("%s: The image size must be specified only once", file)
 	}
 	if err := n.setBacking(a, "b"); err != nil {
@@ -88,11 +91,14 @@ func (n *newImage) setBacking(a *arguments, letter string) error {
 	return nil
 }
 
+// unsaid is the size of an image that was not given one.
+const unsaid = -1
+
 // newImage is an image that is to be created.
 type newImage struct {
 	format string
 	file   string
-	size   int64 // -1: not said
+	size   int64 // unsaid, or below 0: beyond what a disk may have
 	values formatValues
 	unsafe bool // the backing file is not looked at
 	quiet  bool // the line about it is not printed
@@ -106,13 +112,13 @@ func (t *Tool) create(n *newImage) error {
 		}
 		return fmt.Errorf("%s: %w", n.file, err)
 	}
-	if n.size < 0 {
-		n.size = n.values.size("size", -1)
+	if n.size == unsaid {
+		n.size = n.values.size("size", unsaid)
 	}
 	if err := t.lookAtBacking(n); err != nil {
 		return named(err)
 	}
-	if n.size < 0 {
+	if n.size == unsaid {
 		return named(errors.New("Image creation needs a size parameter"))
 	}
 	if !n.quiet {
@@ -138,8 +144,8 @@ func (t *Tool) lookAtBacking(n *newImage) error {
 	if name == "" {
 		return nil
 	}
-	format := n.values["backing_fmt"]
-	if format != "" && !isDriver(format) {
+	format, named := n.values["backing_fmt"]
+	if named && !n.unsafe && !isDriver(format) {
 		return fmt.Errorf("Unknown driver '%s'\nCould not open backing image.", format)
 	}
 	if name == n.file {
@@ -155,7 +161,7 @@ func (t *Tool) lookAtBacking(n *newImage) error {
 	s, err := t.locate(full, false, openOptions{format: format, share: true}) // only its size is asked for
 	if err == nil {
 		var size int64
-		if size, err = t.diskSize(s); n.size < 0 {
+		if size, err = t.diskSize(s); n.size == unsaid {
 			n.size = size
 		}
 	}
@@ -172,45 +178,42 @@ func (t *Tool) lookAtBacking(n *newImage) error {
 func (n *newImage) describe() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Formatting '%s', fmt=%s", n.file, n.format)
-	add := func(key, value string) {
-		if value != "" {
-			fmt.Fprintf(&b, " %s=%s", key, strings.ReplaceAll(value, ",", ",,"))
+	add := func(key, value string) { fmt.Fprintf(&b, " %s=%s", key, strings.ReplaceAll(value, ",", ",,")) }
+	given := func(keys ...string) {
+		for _, key := range keys {
+			if value, ok := n.values[key]; ok {
+				add(key, value)
+			}
 		}
 	}
 	size := fmt.Sprint(n.size)
 	switch n.format {
 	case block.FormatQCOW2:
-		for _, key := range []string{"encryption", "encrypt.format", "encrypt.key-secret", "encrypt.cipher-alg",
-			"encrypt.cipher-mode", "encrypt.ivgen-alg", "encrypt.ivgen-hash-alg", "encrypt.hash-alg", "encrypt.iter-time"} {
-			add(key, n.values[key])
-		}
+		given("encryption", "encrypt.format", "encrypt.key-secret", "encrypt.cipher-alg",
+			"encrypt.cipher-mode", "encrypt.ivgen-alg", "encrypt.ivgen-hash-alg", "encrypt.hash-alg", "encrypt.iter-time")
 		add("cluster_size", fmt.Sprint(n.values.size("cluster_size", qcow2.DefaultClusterSize)))
 		add("extended_l2", n.values.or("extended_l2", "off"))
-		add("preallocation", n.values["preallocation"])
+		given("preallocation")
 		add("compression_type", n.values.or("compression_type", "zlib"))
 		add("size", size)
-		for _, key := range []string{"compat", "backing_file", "backing_fmt", "data_file", "data_file_raw"} {
-			add(key, n.values[key])
-		}
+		given("compat", "backing_file", "backing_fmt", "data_file", "data_file_raw")
 		add("lazy_refcounts", n.values.or("lazy_refcounts", "off"))
 		add("refcount_bits", n.values.or("refcount_bits", "16"))
-		n.describeFile(add)
+		given("nocow")
+		n.describeHint(add)
 	case block.FormatLUKS:
 		add("size", size)
-		for _, key := range []string{"key-secret", "cipher-alg", "cipher-mode", "ivgen-alg", "ivgen-hash-alg", "hash-alg", "iter-time"} {
-			add(key, n.values[key])
-		}
+		given("key-secret", "cipher-alg", "cipher-mode", "ivgen-alg", "ivgen-hash-alg", "hash-alg", "iter-time")
 	default:
 		add("size", size)
-		add("preallocation", n.values["preallocation"])
-		n.describeFile(add)
+		given("preallocation", "nocow")
+		n.describeHint(add)
 	}
 	return b.String()
 }
 
-// describeFile adds the options of the file.
-func (n *newImage) describeFile(add func(key, value string)) {
-	add("nocow", n.values["nocow"])
+// describeHint adds the option of the file that is a size.
+func (n *newImage) describeHint(add func(key, value string)) {
 	if hint := n.values.size("extent_size_hint", -1); hint >= 0 {
 		add("extent_size_hint", fmt.Sprint(hint))
 	}
@@ -262,8 +265,9 @@ func overwriteRemote(name string, do func(f qcow2.File) error) error {
 }
 
 // diskSize is the size of a disk, which is opened to see that it can be; an encrypted
-// one may stay locked.
+// one may stay locked, and an external data file closed.
 func (t *Tool) diskSize(s source) (int64, error) {
+	s.spec.LeaveData = true
 	d, err := t.openSource(s, openOptions{})
 	switch {
 	case err == nil:
@@ -300,8 +304,29 @@ func (t *Tool) secret(id, option string) (string, error) {
 	return t.objects.Secrets.Get(id)
 }
 
+var luksHashes = []string{"md5", "sha1", "sha224", "sha256", "sha384", "sha512", "ripemd160"}
+
+// luksNames are the names that options about a LUKS header may have as their values for
+// qemu-img, in the order in which it looks. Not all of them can be had.
+var luksNames = []struct {
+	option string
+	names  []string
+}{
+	{"cipher-alg", []string{"aes-128", "aes-192", "aes-256", "des", "3des", "cast5-128", "serpent-128", "serpent-192", "serpent-256",
+		"twofish-128", "twofish-192", "twofish-256"}},
+	{"cipher-mode", []string{"ecb", "cbc", "xts", "ctr"}},
+	{"ivgen-alg", []string{"plain", "plain64", "essiv"}},
+	{"ivgen-hash-alg", luksHashes},
+	{"hash-alg", luksHashes},
+}
+
 // luksParams are the options about a LUKS header, whose names have a prefix.
 func luksParams(v formatValues, prefix string) (luks.Params, error) {
+	for _, o := range luksNames {
+		if value, ok := v[prefix+o.option]; ok && !slices.Contains(o.names, value) {
+			return luks.Params{}, fmt.Errorf("Parameter '%s' does not accept value '%s'", o.option, value)
+		}
+	}
 	p := luks.Params{
 		Cipher: v[prefix+"cipher-alg"], Mode: v[prefix+"cipher-mode"],
 		IVGen: v[prefix+"ivgen-alg"], IVHash: v[prefix+"ivgen-hash-alg"], Hash: v[prefix+"hash-alg"],
@@ -364,7 +389,9 @@ func (n *newImage) options() (qcow2.CreateOptions, error) {
 		}
 	}
 	switch {
-	case o.BackingFormat != "" && o.BackingFile == "":
+	case v.given("backing_fmt") && !isDriver(o.BackingFormat):
+		return o, fmt.Errorf("Parameter 'backing-fmt' does not accept value '%s'", o.BackingFormat)
+	case v.given("backing_fmt") && o.BackingFile == "":
 		return o, errors.New("Backing format cannot be used without backing file")
 	case o.DataFileRaw && o.DataFile == "":
 		return o, errors.New("data-file-raw requires data-file")
@@ -392,6 +419,9 @@ func errOld(what string) error {
 }
 
 func (t *Tool) createQCOW2(n *newImage) error {
+	for _, name := range []string{"size", "cluster_size"} { // once more, as qemu-img
+		blockopt.WarnSize(n.values[name], t.objects.Warn)
+	}
 	o, err := n.options()
 	if err != nil {
 		return err
@@ -399,7 +429,10 @@ func (t *Tool) createQCOW2(n *newImage) error {
 	if err := t.encryption(n, &o); err != nil {
 		return err
 	}
-	if o.DataFile != "" {
+	if n.size < 0 || n.size > math.MaxInt64-sectorSize {
+		return errors.New("Could not resize image: Image size cannot be negative")
+	}
+	if n.values.given("data_file") {
 		if err := creatable(o.DataFile); err != nil {
 			return err
 		}

@@ -3,6 +3,8 @@ package imgtool
 import (
 	"errors"
 	"fmt"
+	"math"
+	"syscall"
 
 	"github.com/govmm/govmm/qcow2"
 )
@@ -24,10 +26,11 @@ func (t *Tool) createRaw(n *newImage) error {
 	case mode == "falloc", mode == "full":
 	case mode == "metadata":
 		return fmt.Errorf("Unsupported preallocation mode: %s", mode)
-	case n.format == driverFile:
-		return fmt.Errorf("invalid parameter value: %s", mode)
 	default:
-		return fmt.Errorf("Parameter 'preallocation' does not accept value '%s'", mode)
+		return fmt.Errorf("invalid parameter value: %s", mode)
+	}
+	if n.size < 0 || n.size > math.MaxInt64-sectorSize {
+		return errors.New("Could not resize file: Invalid argument")
 	}
 	if n.format == driverHostDevice {
 		return t.clearDevice(n)
@@ -40,6 +43,8 @@ func (t *Tool) createRaw(n *newImage) error {
 		size := sectors(n.size)
 		if err := errors.Join(f.Truncate(0), f.Truncate(size)); errors.Is(err, qcow2.ErrDeviceSize) {
 			return errNoGrowth
+		} else if errors.Is(err, syscall.EFBIG) {
+			return fmt.Errorf("The image size is too large for file format '%s'", n.format)
 		} else if err != nil {
 			return err
 		}

@@ -13,16 +13,21 @@ import (
 // encryption applies the options about encryption.
 func (t *Tool) encryption(n *newImage, o *qcow2.CreateOptions) error {
 	v := n.values
-	method := v["encrypt.format"]
-	if v.on("encryption") {
-		if method != "" && method != "aes" {
-			return errors.New("Options encryption and encrypt.format are mutually exclusive")
-		}
+	method, named := v["encrypt.format"]
+	switch {
+	case named && v.on("encryption"):
+		return errors.New("'encrypt.format' and its alias 'encryption' can't be used at the same time")
+	case v.on("encryption"):
 		method = "aes"
+	case !named:
+		for name := range v {
+			if strings.HasPrefix(name, "encrypt.") {
+				return errors.New("Parameter 'encrypt.format' is missing")
+			}
+		}
+		return nil
 	}
 	switch method {
-	case "":
-		return nil
 	case "aes", "luks":
 	default:
 		return fmt.Errorf("Parameter 'format' does not accept value '%s'", method)

@@ -16,29 +16,29 @@ var ddCommand = command{
 // ddJob is what the operands of dd say.
 type ddJob struct {
 	bs, count, skip int64 // count -1: all
-	in, out         string
+	in, out         *string
 }
 
-func parseDD(operands []string) (j ddJob, err error) {
+func parseDD(a *arguments) (j ddJob, err error) {
 	j = ddJob{bs: sectorSize, count: -1}
-	for _, o := range operands {
+	for _, o := range a.operands {
 		name, value, ok := strings.Cut(o, "=")
 		if !ok {
 			return j, fmt.Errorf("unrecognized operand %s", o)
 		}
 		switch name {
 		case "bs":
-			if j.bs, err = imageSize(value, "bs"); err == nil && (j.bs == 0 || j.bs > 1<<31-1) {
+			if j.bs, err = a.imageSize(value, "bs"); err == nil && (j.bs == 0 || j.bs > 1<<31-1) {
 				err = fmt.Errorf("Invalid bs specified. Must be between %d and %d.", 1, int64(1<<31-1))
 			}
 		case "count":
-			j.count, err = imageSize(value, "count")
+			j.count, err = a.imageSize(value, "count")
 		case "skip":
-			j.skip, err = imageSize(value, "skip")
+			j.skip, err = a.imageSize(value, "skip")
 		case "if":
-			j.in = value
+			j.in = &value
 		case "of":
-			j.out = value
+			j.out = &value
 		default:
 			return j, fmt.Errorf("unrecognized operand %s", name)
 		}
@@ -46,21 +46,21 @@ func parseDD(operands []string) (j ddJob, err error) {
 			return j, err
 		}
 	}
-	if j.in == "" || j.out == "" {
+	if j.in == nil || j.out == nil {
 		return j, errors.New("Must specify both input and output files")
 	}
 	return j, nil
 }
 
 func runDD(t *Tool, a *arguments) (err error) {
-	j, err := parseDD(a.operands)
+	j, err := parseDD(a)
 	if err != nil {
 		return err
 	}
 	if a.has("image-opts") && a.has("f") {
 		return errors.New("--image-opts and --format are mutually exclusive")
 	}
-	in, _, err := t.open(j.in, a, openOptions{format: a.get("f", ""), inOrder: true})
+	in, _, err := t.open(*j.in, a, openOptions{format: a.get("f", ""), inOrder: true})
 	if err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ func runDD(t *Tool, a *arguments) (err error) {
 	if createOptionsOf(format) == nil {
 		return errors.New("Unknown file format")
 	}
-	if err := creatable(j.out); err != nil {
+	if err := creatable(*j.out); err != nil {
 		return err
 	}
 	size := in.Size()
@@ -87,15 +87,15 @@ func runDD(t *Tool, a *arguments) (err error) {
 	if beyond {
 		length = 0
 	}
-	n := newImage{format: format, file: j.out, size: length, values: formatValues{}, quiet: true}
+	n := newImage{format: format, file: *j.out, size: length, values: formatValues{}, quiet: true}
 	if err := t.create(&n); err != nil {
-		return fmt.Errorf("%s: error while creating output image: %w", j.out, errors.Unwrap(err))
+		return fmt.Errorf("%s: error while creating output image: %w", *j.out, errors.Unwrap(err))
 	}
 	if beyond {
-		t.complain(fmt.Errorf("%s: cannot skip to specified offset", j.in))
+		t.complain(fmt.Errorf("%s: cannot skip to specified offset", *j.in))
 		return nil
 	}
-	s, err := t.locate(j.out, false, openOptions{format: format, write: true, inOrder: true})
+	s, err := t.locate(*j.out, false, openOptions{format: format, write: true, inOrder: true})
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -213,7 +214,7 @@ func merge(a, b []formatOption) []formatOption {
 func wantsHelp(lists []string) bool {
 	for _, l := range lists {
 		for _, o := range blockopt.Split(l) {
-			if o.Value == "on" && (o.Name == "help" || o.Name == "?") {
+			if o.Help() {
 				return true
 			}
 		}
@@ -224,12 +225,12 @@ func wantsHelp(lists []string) bool {
 // formatValues are the options of -o, checked against what a format knows.
 type formatValues map[string]string
 
-// readOptions reads the lists of -o.
-func readOptions(known []formatOption, lists []string) (formatValues, error) {
+// readOptions reads the lists of -o. warn, if set, prints what there is to say against sizes.
+func readOptions(known []formatOption, lists []string, warn func(text string)) (formatValues, error) {
 	v := make(formatValues)
 	for _, l := range lists {
 		for _, o := range blockopt.Split(l) {
-			if err := v.set(known, o); err != nil {
+			if err := v.set(known, o, warn); err != nil {
 				return nil, err
 			}
 		}
@@ -244,22 +245,27 @@ func validList(l string) bool {
 	return l != "" && l[0] != ',' && trailing%2 == 0
 }
 
-func (v formatValues) set(known []formatOption, o blockopt.Option) error {
+func (v formatValues) set(known []formatOption, o blockopt.Option, warn func(text string)) error {
 	for _, k := range known {
 		if k.name != o.Name {
 			continue
 		}
 		switch k.kind {
 		case kindSwitch:
-			if o.Value != "on" && o.Value != "off" {
+			if _, ok := blockopt.ParseSwitch(o.Value); !ok {
 				return fmt.Errorf("Parameter '%s' expects 'on' or 'off'", o.Name)
 			}
 		case kindSize:
-			if _, err := blockopt.ParseSize(o.Value); err != nil {
+			blockopt.WarnSize(o.Value, warn)
+			if _, err := blockopt.ParseUnsignedSize(o.Value); errors.Is(err, syscall.ERANGE) {
+				return fmt.Errorf("Value '%s' is out of range for parameter '%s'", o.Value, o.Name)
+			} else if err != nil {
 				return blockopt.SizeError(o.Name)
 			}
 		case kindNumber:
-			if _, err := parseNumber(o.Value); err != nil && !errors.Is(err, syscall.ERANGE) {
+			if _, err := parseNumber(o.Value); errors.Is(err, strconv.ErrRange) {
+				return fmt.Errorf("Value '%s' is too large for parameter '%s'", o.Value, o.Name)
+			} else if err != nil && !errors.Is(err, syscall.ERANGE) {
 				return fmt.Errorf("Parameter '%s' expects a number", o.Name)
 			}
 		}
@@ -271,8 +277,8 @@ func (v formatValues) set(known []formatOption, o blockopt.Option) error {
 
 func (v formatValues) size(name string, otherwise int64) int64 {
 	if s, ok := v[name]; ok {
-		if n, err := blockopt.ParseSize(s); err == nil {
-			return n
+		if n, err := blockopt.ParseUnsignedSize(s); err == nil {
+			return int64(n)
 		}
 	}
 	return otherwise
@@ -287,7 +293,12 @@ func (v formatValues) number(name string, otherwise int64) int64 {
 	return otherwise
 }
 
-func (v formatValues) on(name string) bool { return v[name] == "on" }
+func (v formatValues) on(name string) bool {
+	on, _ := blockopt.ParseSwitch(v[name])
+	return on
+}
+
+func (v formatValues) given(name string) bool { _, ok := v[name]; return ok }
 
 func (v formatValues) or(name, otherwise string) string {
 	if s, ok := v[name]; ok {

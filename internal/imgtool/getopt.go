@@ -39,6 +39,7 @@ var (
 type arguments struct {
 	options  []option
 	operands []string
+	warn     func(text string) // prints a warning
 }
 
 // option is a flag with its argument.

@@ -104,6 +104,9 @@ func (t *Tool) describe(s source) (*imageInfo, error) {
 			return nil, errors.Join(openError(s.name, err), f.Close())
 		}
 		defer im.Close()
+		if err := s.spec.CheckImage(im); err != nil {
+			return nil, openError(s.name, err)
+		}
 		if _, err := im.Bitmaps(); err != nil {
 			return nil, openError(s.name, err)
 		}

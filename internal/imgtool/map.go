@@ -22,12 +22,12 @@ var mapCommand = command{
 func runMap(t *Tool, a *arguments) (err error) {
 	start, length := int64(0), int64(-1)
 	if a.has("start-offset") {
-		if start, err = imageSize(a.get("start-offset", ""), "start offset"); err != nil {
+		if start, err = a.imageSize(a.get("start-offset", ""), "start offset"); err != nil {
 			return err
 		}
 	}
 	if a.has("max-length") {
-		if length, err = imageSize(a.get("max-length", ""), "max length"); err != nil {
+		if length, err = a.imageSize(a.get("max-length", ""), "max length"); err != nil {
 			return err
 		}
 	}
@@ -44,9 +44,9 @@ func runMap(t *Tool, a *arguments) (err error) {
 		return err
 	}
 	defer d.Close()
-	m, ok := d.(block.Mapper)
-	if !ok {
-		return fmt.Errorf("Failed to read image metadata: Operation not supported")
+	var m qcow2.Mapper = opaque{d}
+	if known, ok := d.(block.Mapper); ok {
+		m = known
 	}
 	left := max(0, d.Size()-start)
 	if length < 0 || length > left {
@@ -85,6 +85,11 @@ func runMap(t *Tool, a *arguments) (err error) {
 	}
 	return nil
 }
+
+// opaque is a disk all of which is data that is nowhere in particular.
+type opaque struct{ block.Device }
+
+func (o opaque) Status(off, n int64) (qcow2.Extent, error) { return status(o.Device, off, n) }
 
 // mapPrinter prints extents.
 type mapPrinter struct {

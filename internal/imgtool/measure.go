@@ -33,7 +33,7 @@ func runMeasure(t *Tool, a *arguments) error {
 	}
 	size := int64(-1)
 	if a.has("size") {
-		if size, err = imageSize(a.get("size", ""), "image size"); err != nil {
+		if size, err = a.imageSize(a.get("size", ""), "image size"); err != nil {
 			return err
 		}
 	}
@@ -67,7 +67,7 @@ func runMeasure(t *Tool, a *arguments) error {
 	if known == nil {
 		return fmt.Errorf("Unknown file format '%s'", n.format)
 	}
-	if n.values, err = readOptions(merge(known, fileOptions), a.all("o")); err != nil {
+	if n.values, err = readOptions(merge(known, fileOptions), a.all("o"), a.warn); err != nil {
 		t.complain(err)
 		return fmt.Errorf("Invalid options for file format '%s'", n.format)
 	}
@@ -120,6 +120,11 @@ func (n *newImage) measure(d block.Device) (m qcow2.Measurement, bitmaps int64, 
 	}
 	if c := n.values.or("compat", "1.1"); c != "0.10" && c != "1.1" {
 		return m, -1, fmt.Errorf("Invalid compatibility level: '%s'", c)
+	}
+	if p := n.values.or("preallocation", "off"); p != "" {
+		if _, ok := qcow2.ParsePreallocation(p); !ok {
+			return m, -1, fmt.Errorf("invalid parameter value: %s", p)
+		}
 	}
 	o, err := n.options()
 	if err != nil {

@@ -49,7 +49,8 @@ type openOptions struct {
 	share     bool   // of -U
 	unshared  bool   // which is about other images
 	reopens   bool   // the command opens a backing file once more, to write it
-	inOrder   bool   // the command goes through the disk once, from its start
+	tail      *block.Tail
+	inOrder   bool // the command goes through the disk once, from its start
 }
 
 // errLocked means that a disk is encrypted, and no passphrase was given.
@@ -112,8 +113,8 @@ func (t *Tool) locate(name string, imageOpts bool, o openOptions) (source, error
 		if o.format != "" {
 			return s, errors.New("--image-opts and --format are mutually exclusive")
 		}
-		tree = blockopt.ParseOptions(name)
-		if o.share && tree.Has("force-share") && tree.Get("force-share") != "on" {
+		tree = blockopt.ParseOptions(name, t.objects.Warn)
+		if o.share && tree.Denies("force-share") {
 			return s, errors.New("--force-share/-U conflicts with image options")
 		}
 	} else {
@@ -127,7 +128,7 @@ func (t *Tool) locate(name string, imageOpts bool, o openOptions) (source, error
 	}
 	var err error
 	objects := *t.objects
-	objects.Locked = o.locked
+	objects.Locked, objects.LeaveBacking = o.locked, o.noBacking
 	if s.opts, err = tree.Resolve(&objects); errors.As(err, new(*fs.PathError)) {
 		return s, openError(name, err)
 	} else if err != nil {
@@ -136,11 +137,14 @@ func (t *Tool) locate(name string, imageOpts bool, o openOptions) (source, error
 	if s.opts.DetectZeroes == "unmap" && !s.opts.Discard {
 		return failed(blockopt.ErrDetectUnmap)
 	}
+	if s.opts.Spec.ReadOnly && o.write {
+		return failed(errors.New("Block node is read-only"))
+	}
 	s.spec = s.opts.Spec
 	s.spec.Debug = s.opts.NewDebug(nil)
 	s.spec.Report = t
 	s.spec.ReadOnly = s.spec.ReadOnly || !o.write
-	s.spec.LeaveBacking = o.noBacking
+	s.spec.LeaveBacking, s.spec.Tail = o.noBacking, o.tail
 	if s.spec.ForceShare = s.spec.ForceShare || o.share; s.spec.ForceShare && !s.spec.ReadOnly {
 		return failed(errors.New("force-share=on can only be used with read-only images"))
 	}

@@ -19,7 +19,7 @@ import (
 // package, each in a directory of its own: exit statuses and output must agree
 // line for line. A line that begins with "io " or "img " is for QEMU's qemu-io or
 // qemu-img in both, one with "same " compares the two directories' images of that name. Of one that
-// begins with "~" the layout of the file is left out.
+// begins with "~" the layout of the file is left out; of one with "%" the progress is compared, too.
 type script struct {
 	name  string
 	lines string
@@ -27,6 +27,7 @@ type script struct {
 
 // volatile is output that differs from run to run.
 var volatile = []struct{ from, to string }{
+	{`#block\d+`, "#blockN"},
 	{`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`, "DATE"},
 	{`"date-(sec|nsec)": \d+`, `"date-$1": N`},
 	{`disk size: .*`, "disk size: N"},
@@ -63,7 +64,7 @@ func TestAgainstQEMU(t *testing.T) {
 			t.Skipf("%s is not installed (Debian package qemu-utils)", tool)
 		}
 	}
-	for _, s := range slices.Concat(createScripts, copyScripts, changeScripts, optionScripts, damageScripts, amendScripts, nestedScripts, fileScripts, wordScripts) {
+	for _, s := range slices.Concat(createScripts, copyScripts, changeScripts, optionScripts, damageScripts, amendScripts, nestedScripts, fileScripts, wordScripts, formScripts, progressScripts) {
 		t.Run(s.name, func(t *testing.T) {
 			theirs, ours := t.TempDir(), t.TempDir()
 			for _, line := range strings.Split(strings.TrimSpace(s.lines), "\n") {
@@ -123,8 +124,12 @@ func compareRuns(t *testing.T, theirs, ours, line string) {
 	t.Helper()
 	settle := settle
 	command, loose := strings.CutPrefix(line, "~")
-	if loose {
+	command, shown := strings.CutPrefix(command, "%")
+	switch {
+	case loose:
 		settle = settleLayout
+	case shown:
+		settle = func(out string) string { return out }
 	}
 	words := split(command)
 	var wantOut, wantErr, gotOut, gotErr bytes.Buffer

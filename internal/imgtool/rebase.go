@@ -28,6 +28,9 @@ func runRebase(t *Tool, a *arguments) (err error) {
 	if !unsafe && !a.has("b") {
 		return usage("Must specify backing file (-b) or use unsafe mode (-u)")
 	}
+	p := t.newProgress(a.has("p") && !a.has("q"), 2)
+	defer p.end()
+	p.set(0, 1)
 	for _, f := range []string{"t", "T"} {
 		if err := checkCache(a.get(f, ""), f == "T"); err != nil {
 			return err
@@ -40,7 +43,7 @@ func runRebase(t *Tool, a *arguments) (err error) {
 		return err
 	}
 	defer closing(d, &err)
-	if format != "" && !isDriver(format) {
+	if a.has("F") && !isDriver(format) {
 		return fmt.Errorf("Invalid format name: '%s'", format)
 	}
 	im, _ := d.(*qcow2.Image)
@@ -61,6 +64,7 @@ func runRebase(t *Tool, a *arguments) (err error) {
 		return nil
 	}
 	if unsafe {
+		p.set(1, 1)
 		return change()
 	}
 	o := qcow2.RebaseOptions{Name: to, Format: format}
@@ -78,14 +82,13 @@ func runRebase(t *Tool, a *arguments) (err error) {
 		}
 	}
 	if err := change(); err != nil {
+		p.set(1, 1)
 		if o.Backing != nil {
 			err = errors.Join(err, o.Backing.Close())
 		}
 		return err
 	}
-	p := t.newProgress(a.has("p") && !a.has("q"), 1)
-	defer p.end()
-	o.Progress = p.engine
+	o.Progress = p.set
 	if err := im.Rebase(o); err != nil {
 		if o.Backing != nil {
 			err = errors.Join(err, o.Backing.Close())

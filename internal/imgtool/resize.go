@@ -44,6 +44,7 @@ func runResize(t *Tool, a *arguments) (err error) {
 	case "-":
 		sign, text = -1, text[1:]
 	}
+	blockopt.WarnSize(text, a.warn)
 	n, err := blockopt.ParseUnsignedSize(text)
 	if errors.Is(err, syscall.ERANGE) {
 		return fmt.Errorf("Value '%s' is out of range for parameter 'size'", text)
@@ -51,7 +52,7 @@ func runResize(t *Tool, a *arguments) (err error) {
 	if err != nil {
 		return blockopt.SizeError("size")
 	}
-	d, s, err := t.open(a.operands[0], a, openOptions{format: a.get("f", ""), write: true})
+	d, s, err := t.open(a.operands[0], a, openOptions{format: a.get("f", ""), write: true, tail: new(block.Tail)})
 	if err != nil {
 		return err
 	}
@@ -100,9 +101,15 @@ func resizeDevice(d block.Device, s source, size int64, mode qcow2.Preallocation
 	if !ok {
 		return errors.New("Image format driver does not support resize")
 	}
-	err := r.ResizeWith(sectors(size), qcow2.ResizeOptions{Preallocation: mode})
+	resize := func() error { return r.ResizeWith(sectors(size), qcow2.ResizeOptions{Preallocation: mode}) }
+	var err error
+	if im, ok := d.(*qcow2.Image); ok {
+		err = s.spec.Tail.During(im, size, mode != qcow2.PreallocateOff, resize)
+	} else {
+		err = resize()
+	}
 	if errors.Is(err, qcow2.ErrTooLarge) {
-		return errors.New("Failed to grow the L1 table: File too large")
+		return errGrowL1
 	}
 	if err != nil {
 		return errors.New(reason(err))
@@ -112,6 +119,9 @@ func resizeDevice(d block.Device, s source, size int64, mode qcow2.Preallocation
 	}
 	return nil
 }
+
+// errGrowL1 is that a disk gets larger than its clusters allow.
+var errGrowL1 = errors.New("Failed to grow the L1 table: File too large")
 
 // mayResize refuses a change of the size that version 2 can't have.
 func mayResize(im *qcow2.Image) error {

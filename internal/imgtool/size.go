@@ -12,7 +12,8 @@ import (
 )
 
 // imageSize reads a size given by the user; what names it in messages.
-func imageSize(text, what string) (int64, error) {
+func (a *arguments) imageSize(text, what string) (int64, error) {
+	blockopt.WarnSize(text, a.warn)
 	n, err := blockopt.ParseSize(text)
 	switch {
 	case errors.Is(err, syscall.ERANGE):

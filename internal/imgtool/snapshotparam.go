@@ -15,7 +15,7 @@ func (t *Tool) snapshotParameter(a *arguments) (*qcow2.SnapshotRef, error) {
 	if !a.has("l") {
 		return nil, nil
 	}
-	r, err := blockopt.ParseSnapshot(a.get("l", ""))
+	r, err := blockopt.ParseSnapshot(a.get("l", ""), a.warn)
 	if bad := (*blockopt.SnapshotError)(nil); errors.As(err, &bad) {
 		t.complain(bad.Cause())
 	}
@@ -26,6 +26,9 @@ func (t *Tool) snapshotParameter(a *arguments) (*qcow2.SnapshotRef, error) {
 func setSnapshot(s *block.Spec, r *qcow2.SnapshotRef) error {
 	if s.Format != block.FormatQCOW2 {
 		return fmt.Errorf("Failed to load snapshot: Block format '%s' used by device '' does not support temporarily loading internal snapshots", s.Format)
+	}
+	if *r == (qcow2.SnapshotRef{}) { // which would stand for none
+		return snapshotError(qcow2.ErrNoSnapshot)
 	}
 	s.Snapshot = *r
 	return nil

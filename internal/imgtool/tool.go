@@ -147,6 +147,7 @@ func (t *Tool) runCommand(c *command, args []string) error {
 		return err
 	}
 	a.operands = append(a.operands, last...)
+	a.warn = func(text string) { t.warn("%s", text) }
 	if a.has("help") {
 		return t.commandHelp(c)
 	}
@@ -156,6 +157,7 @@ func (t *Tool) runCommand(c *command, args []string) error {
 		}
 	}
 	t.objects = blockopt.NewObjects()
+	t.objects.Warn = a.warn
 	for _, s := range a.all("object") {
 		if err := t.objects.Add(s); err != nil {
 			return err

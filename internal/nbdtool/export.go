@@ -79,7 +79,7 @@ func openError(name string, err error) error {
 func (s *settings) resolve(name string) (*blockopt.Source, error) {
 	var tree *blockopt.Tree
 	if s.imageOpts {
-		tree = blockopt.ParseOptions(name)
+		tree = blockopt.ParseOptions(name, s.objects.Warn)
 	} else {
 		var err error
 		if tree, err = blockopt.ParseName(name); err != nil {

@@ -40,6 +40,7 @@ func (t *Tool) Run() int {
 	d := takeDaemon()
 	s := settings{shared: 1, objects: blockopt.NewObjects(), seen: make(map[string]bool)}
 	s.warn = func(text string) { t.complain(errors.New(text)) }
+	s.objects.Warn = func(text string) { s.warn("warning: " + text) }
 	operands, err := parse(t.Program, t.Args, s.set)
 	if err == nil {
 		err = s.check(len(operands))

@@ -141,7 +141,7 @@ func (s *settings) setDisk(name, value string) error {
 	case "load-snapshot":
 		s.readOnly = true
 		var err error
-		s.snapshot, err = blockopt.ParseSnapshot(value)
+		s.snapshot, err = blockopt.ParseSnapshot(value, s.objects.Warn)
 		return err
 	case "nocache", "cache":
 		if s.seen["nocache"] || s.seen["cache"] {
