@@ -7,16 +7,18 @@ func TestDecodedCache(t *testing.T) {
 	var d decodedCache
 	d.init(512 * kib)
 	for entry := uint64(1); entry <= 3; entry++ {
-		d.put(entry, pattern(byte(entry), 512*kib)[0])
+		s := d.reserve(entry)
+		copy(s.data, pattern(byte(entry), 512*kib)[0])
+		d.filled(s, nil, nil, 0)
 	}
 	got := [][]byte{make([]byte, 10), make([]byte, 20)}
 	for entry, want := range map[uint64]bool{1: false, 2: true, 3: true} {
-		if found := d.copyOut(entry, got, 512*kib-30); found != want || found && got[1][19] != byte(entry) {
+		if _, found := d.read(entry, got, 512*kib-30, false); found != want || found && got[1][19] != byte(entry) {
 			t.Errorf("cluster %d: found %v, %d", entry, found, got[1][19])
 		}
 	}
 	d.forget()
-	if d.copyOut(3, got, 0) {
+	if _, found := d.read(3, got, 0, false); found {
 		t.Error("a cluster was not forgotten")
 	}
 }
