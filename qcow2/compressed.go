@@ -10,7 +10,8 @@ import (
 // entry names.
 func (im *Image) readCompressed(dst [][]byte, entry uint64, within int64) error {
 	whole := len(dst) == 1 && int64(len(dst[0])) == im.g.clusterSize
-	s, done := im.decoded.read(entry, dst, within, !whole)
+	// Who is told of events is told of each request's.
+	s, done := im.decoded.read(entry, dst, within, !whole, im.event == nil)
 	switch {
 	case done:
 		return nil

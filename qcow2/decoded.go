@@ -34,10 +34,10 @@ func (d *decodedCache) init(clusterSize int64) {
 }
 
 // read fills dst from offset off of the cluster that entry names, and reports whether
-// it could: if it is here, perhaps after waiting for who is filling its slot. If not, and
-// with fill, the result is a slot for it, if one is free: the caller fills it, and calls
-// filled.
-func (d *decodedCache) read(entry uint64, dst [][]byte, off int64, fill bool) (s *decoded, done bool) {
+// it could: if it is here, with wait perhaps after waiting for who is filling its slot. If
+// not, and with fill, the result is a slot for it, if one is free: the caller fills it, and
+// calls filled.
+func (d *decodedCache) read(entry uint64, dst [][]byte, off int64, fill, wait bool) (s *decoded, done bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for {
@@ -50,6 +50,8 @@ func (d *decodedCache) read(entry uint64, dst [][]byte, off int64, fill bool) (s
 		case !s.filling:
 			s.copyOut(dst, off)
 			return nil, true
+		case !wait:
+			return nil, false
 		}
 		d.done.Wait()
 	}
