@@ -34,12 +34,16 @@ func (c Compression) String() string {
 // any number of goroutines.
 type codec interface {
 	// decode fills dst from the stream that src begins with. What follows the
-	// stream belongs to other clusters.
-	decode(dst, src []byte) error
+	// stream belongs to other clusters. With spare, codecSpare bytes behind dst, in
+	// its capacity, may be overwritten, which saves a copy.
+	decode(dst, src []byte, spare bool) error
 	// encode returns src compressed, in buf if that is large enough; nil if
 	// that takes as many bytes as src, or more.
 	encode(buf, src []byte) []byte
 }
+
+// codecSpare is how many bytes a codec would like to have behind its output.
+const codecSpare = zstdSlack
 
 // newCodec returns the codec of an image. Preconditions: c is known.
 func newCodec(c Compression, clusterSize int64) codec {
@@ -55,7 +59,7 @@ type deflateCodec struct {
 	writers sync.Pool // of *deflate.Encoder
 }
 
-func (d *deflateCodec) decode(dst, src []byte) error {
+func (d *deflateCodec) decode(dst, src []byte, _ bool) error {
 	z, _ := d.readers.Get().(*deflate.Decoder)
 	if z == nil {
 		z = new(deflate.Decoder)

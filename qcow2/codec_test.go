@@ -33,13 +33,19 @@ func TestCodecs(t *testing.T) {
 					continue
 				}
 				for _, behind := range [][]byte{nil, data, bytes.Repeat([]byte{0x28}, 512)} {
-					got := make([]byte, size)
-					if err := codec.decode(got, slices.Concat(data, behind)); err != nil || !bytes.Equal(got, want) {
-						t.Fatalf("%v, %d bytes, fill %d, %d bytes behind: %v", c, size, fill, len(behind), err)
+					for _, spare := range []int{0, codecSpare} {
+						room := bytes.Repeat([]byte{0xee}, int(size)+spare+32)
+						got := room[:size]
+						if err := codec.decode(got, slices.Concat(data, behind), spare > 0); err != nil || !bytes.Equal(got, want) {
+							t.Fatalf("%v, %d bytes, %d spare, fill %d, %d bytes behind: %v", c, size, spare, fill, len(behind), err)
+						}
+						if after := room[int(size)+spare:]; bytes.Count(after, []byte{0xee}) != len(after) {
+							t.Fatalf("%v, %d bytes, %d spare, fill %d: what is behind was overwritten", c, size, spare, fill)
+						}
 					}
 				}
 				for _, short := range []int{0, 1, len(data) / 2, len(data) - 1} {
-					if err := codec.decode(make([]byte, size), data[:short]); err == nil && c == CompressionZstd {
+					if err := codec.decode(make([]byte, size), data[:short], false); err == nil && c == CompressionZstd {
 						t.Errorf("%v: %d of %d bytes are enough", c, short, len(data))
 					}
 				}
@@ -120,7 +126,7 @@ func TestZstdFrames(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			got := make([]byte, size+100)
-			err := codec.decode(got[:size:size], tt.src)
+			err := codec.decode(got[:size:size], tt.src, false)
 			if (err == nil) != tt.ok {
 				t.Fatalf("error %v, want success %v", err, tt.ok)
 			}
@@ -151,7 +157,7 @@ func FuzzDecode(f *testing.F) {
 			c = CompressionZstd
 		}
 		dst := make([]byte, 4096+64)
-		_ = all[c].decode(dst[:4096:4096], data)
+		_ = all[c].decode(dst[:4096:4096], data, false)
 		if !bytes.Equal(dst[4096:], make([]byte, 64)) {
 			t.Error("written beyond the cluster")
 		}

@@ -16,7 +16,7 @@ import (
 const maxZstdWindow = 128 << 20
 
 // zstdSlack is how many bytes the decoder wants to have behind its output, so that
-// it may copy in words: it takes a tenth less time with them, though the output must
+// it may copy in words: it takes a tenth less time with them, even where the output must
 // be copied then.
 const zstdSlack = 16
 
@@ -52,20 +52,28 @@ func newZstdCodec(clusterSize int64) *zstdCodec {
 	}
 }
 
-func (z *zstdCodec) decode(dst, src []byte) error {
+func (z *zstdCodec) decode(dst, src []byte, spare bool) error {
 	decoder, err := z.decoder()
 	if err != nil {
 		return err
 	}
-	buf := z.outputs.Get().(*[]byte)
-	defer z.outputs.Put(buf)
+	var buf []byte
+	if !spare {
+		b := z.outputs.Get().(*[]byte)
+		defer z.outputs.Put(b)
+		buf = *b
+	}
 	for len(dst) > 0 {
 		n, skippable, err := zstdFrame(src)
 		if err != nil {
 			return err
 		}
 		if !skippable {
-			out, err := decoder.DecodeAll(src[:n], (*buf)[:0:len(dst)+zstdSlack])
+			to := buf
+			if spare {
+				to = dst
+			}
+			out, err := decoder.DecodeAll(src[:n], to[:0:len(dst)+zstdSlack])
 			switch {
 			case err != nil:
 				return err
@@ -73,8 +81,10 @@ func (z *zstdCodec) decode(dst, src []byte) error {
 				return errors.New("zstd frame without contents")
 			case len(out) > len(dst):
 				return zstd.ErrDecoderSizeExceeded
+			case &out[0] != &dst[0]:
+				copy(dst, out)
 			}
-			dst = dst[copy(dst, out):]
+			dst = dst[len(out):]
 		}
 		src = src[n:]
 	}

@@ -6,77 +6,27 @@ import (
 	"sync"
 )
 
-// decodedCache keeps the clusters that were decompressed last, so that small
-// sequential reads inflate each cluster once. The key is the L2 entry: it is
-// forgotten before the host clusters it names can be used for something else.
-type decodedCache struct {
-	mu    sync.Mutex
-	slots []decoded // guarded by mu
-	next  int       // guarded by mu: the slot to use next
-}
-
-type decoded struct {
-	entry uint64 // 0: empty
-	data  []byte
-}
-
-// decodedBytes bounds the memory of the cache, though one cluster always fits.
-const decodedBytes = 1 << 20
-
-func (d *decodedCache) init(clusterSize int64) {
-	d.slots = make([]decoded, max(1, min(16, decodedBytes/clusterSize)))
-}
-
-// copyOut fills dst from offset off of the cluster that entry names, if it is
-// here.
-func (d *decodedCache) copyOut(entry uint64, dst [][]byte, off int64) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for i := range d.slots {
-		if s := &d.slots[i]; s.entry == entry {
-			for _, b := range dst {
-				off += int64(copy(b, s.data[off:]))
-			}
-			return true
-		}
-	}
-	return false
-}
-
-// put stores a copy of data.
-func (d *decodedCache) put(entry uint64, data []byte) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	s := &d.slots[d.next]
-	d.next = (d.next + 1) % len(d.slots)
-	s.entry = entry
-	s.data = append(s.data[:0], data...)
-}
-
-// forget empties the cache.
-func (d *decodedCache) forget() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for i := range d.slots {
-		d.slots[i].entry = 0
-	}
-}
-
 // readCompressed fills dst from offset within of the compressed cluster that
 // entry names.
 func (im *Image) readCompressed(dst [][]byte, entry uint64, within int64) error {
-	if im.decoded.copyOut(entry, dst, within) {
+	whole := len(dst) == 1 && int64(len(dst[0])) == im.g.clusterSize
+	// Who is told of events is told of each request's.
+	s, done := im.decoded.read(entry, dst, within, !whole, im.event == nil)
+	switch {
+	case done:
 		return nil
-	}
-	if len(dst) == 1 && int64(len(dst[0])) == im.g.clusterSize {
+	case whole:
 		return im.decompress(entry, dst[0]) // nothing of it is left to be read next
+	case s != nil:
+		err := im.inflate(entry, s.data, true)
+		im.decoded.filled(s, err, dst, within)
+		return err
 	}
 	b := im.clusterBuffer()
 	defer im.buffers.Put(b)
 	if err := im.decompress(entry, *b); err != nil {
 		return err
 	}
-	im.decoded.put(entry, *b)
 	for _, p := range dst {
 		within += int64(copy(p, (*b)[within:]))
 	}
@@ -129,20 +79,35 @@ func (im *Image) readAside(rq *request, entry uint64, within, n int64) bool {
 // names. Input after a full cluster of output is ignored; less output is an
 // error.
 func (im *Image) decompress(entry uint64, buf []byte) error {
+	return im.inflate(entry, buf, false)
+}
+
+// inflate is decompress which, with spare, may overwrite codecSpare bytes behind buf.
+func (im *Image) inflate(entry uint64, buf []byte, spare bool) error {
 	off, n, err := im.g.compressed(entry)
 	if err != nil {
 		return err
 	}
-	in := im.scratch(n)
-	defer im.packed.Put(in)
+	in := im.packedInputs.Get().(*packedInput)
+	defer im.packedInputs.Put(in)
+	if int64(len(in.mem)) < n {
+		in.mem = make([]byte, n)
+	}
+	in.vec[0] = in.mem[:n]
 	im.at(EventReadCompressed)
-	if err := readFull(im.f, (*in)[:n], off); err != nil {
+	if err := im.f.ReadV(in.vec[:], off); err != nil {
 		return fmt.Errorf("read compressed cluster at %#x: %w", off, err)
 	}
-	if err := im.codec.decode(buf, (*in)[:n]); err != nil {
+	if err := im.codec.decode(buf, in.mem[:n], spare); err != nil {
 		return fmt.Errorf("%w: compressed cluster at %#x (%d bytes): %w", ErrInvalid, off, n, err)
 	}
 	return nil
+}
+
+// packedInput is memory for a compressed cluster to be read into.
+type packedInput struct {
+	mem []byte
+	vec [1][]byte // of what is read
 }
 
 // scratch returns memory of at least n bytes, with any contents, for compressed

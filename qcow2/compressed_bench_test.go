@@ -82,7 +82,7 @@ func BenchmarkDecode(b *testing.B) {
 			b.SetBytes(64 * kib)
 			b.ReportAllocs()
 			for b.Loop() {
-				if err := codec.decode(dst, data); err != nil {
+				if err := codec.decode(dst, data, false); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -25,12 +25,18 @@
 //     any other passes.
 //   - A read of several compressed clusters decompresses them on several
 //     goroutines, no more of them in an image than there are cores.
+//   - Reads of compressed clusters in order, one at a time, have the next ones
+//     decompressed ahead, by one goroutine of the image and by those that would
+//     have to wait for it. It is in an epoch for each cluster, so that what it
+//     looked up is not used for something else; an error is left to who reads
+//     the cluster. Close waits for it.
 //   - Flushes that arrive while one is running share the next one.
 //   - Check, Resize, Amend, and operations on snapshots wait until the requests
 //     that are running have ended, and new ones wait for them.
 //
 // Lock order: commitMu, reclaimMu, then mu. The mutexes of gate, joiner, aside,
 // the decoded-cluster cache and OSFile are leaves: nothing is locked under them.
+// Under that of readAhead only the cache's is taken.
 //
 // Files are read and written by system calls in the goroutine that asks: what is
 // in the page cache of the host costs least so. Files opened with O_DIRECT use

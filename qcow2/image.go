@@ -99,9 +99,12 @@ type Image struct {
 	commits func() error // bound once, so that Flush does not allocate
 	buffers sync.Pool    // of *[]byte, one cluster each
 	decoded decodedCache
+	ahead   readAhead
 	codec   codec
-	packed  sync.Pool     // of *[]byte: compressed clusters
+	packed  sync.Pool     // of *[]byte: clusters that are compressed
 	helpers chan struct{} // holds a token for each goroutine that decompresses beside its request
+
+	packedInputs sync.Pool // of *packedInput
 
 	mu          sync.RWMutex
 	hdr         *header            // guarded by mu, with all below
@@ -165,10 +168,12 @@ func Open(f File, o Options) (*Image, error) {
 	im.epochs.init()
 	im.commits = im.commit
 	im.buffers.New = func() any { b := make([]byte, im.g.clusterSize); return &b }
+	im.packedInputs.New = func() any { return new(packedInput) }
 	im.requests.New = func() any { return new(request) }
 	im.size.Store(int64(h.size) &^ (sectorSize - 1))
 	im.decoded.init(im.g.clusterSize)
 	im.codec = newCodec(h.compression, im.g.clusterSize)
+	im.ahead.run = im.runAhead
 	im.helpers = make(chan struct{}, runtime.GOMAXPROCS(0)-1)
 	if o.ForRepair {
 		im.snaps, im.snapTable = readDamaged(f, h)
@@ -345,6 +350,7 @@ func (im *Image) Close() error {
 	if err := im.epochs.pause(true); err != nil {
 		return err
 	}
+	im.ahead.wg.Wait()
 	var errs []error
 	if !im.readOnly {
 		errs = append(errs, im.drain(), im.closeBitmaps(), im.fillLastCluster(), im.giveBackRoom())

@@ -32,6 +32,9 @@ func (im *Image) read(rq *request, off, n int64) error {
 			continue
 		}
 		within := off & (im.g.clusterSize - 1)
+		if m.kind == kindCompressed && m.length == rq.n {
+			return im.readInSequence(rq, &m, off)
+		}
 		if m.kind == kindCompressed && m.length < n && im.readAside(rq, m.entry, within, m.length) {
 			off, n = off+m.length, n-m.length
 			continue
