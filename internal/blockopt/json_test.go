@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // TestDecodeJSON reads what QEMU reads.
@@ -73,4 +74,26 @@ func TestWarnings(t *testing.T) {
 			t.Errorf("%s: %q, want %q", text, got, want)
 		}
 	}
+}
+
+// FuzzDecodeJSON reads what is JSON as encoding/json does, and survives what is not.
+func FuzzDecodeJSON(f *testing.F) {
+	for _, s := range []string{
+		`{"a":[1,-0.5e3,"\u00e9\ud83d\ude00\\",true],'b':{"c":null}}`, `"\`, `"\u12`, `'\ud800\udc`,
+		"{", "[[", `{"a":1,}`, "\xc0\x80", ` [ ] `, `{"a":1}{`,
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		got, err := decodeJSON(s)
+		if err != nil || !json.Valid([]byte(s)) || !utf8.ValidString(s) || strings.Contains(s, `\u`) {
+			return // zeroes and halves of characters are told apart here alone
+		}
+		d := json.NewDecoder(strings.NewReader(s))
+		d.UseNumber()
+		var want any
+		if err := d.Decode(&want); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%#v, want %#v, %v", got, want, err)
+		}
+	})
 }
