@@ -92,6 +92,12 @@ func (r *ram) WriteV(bufs [][]byte, off int64) error {
 	return nil
 }
 
+// has reports whether data are at off.
+func (r *ram) has(off int64, data []byte) bool {
+	b := make([]byte, len(data))
+	return r.ReadV([][]byte{b}, off) == nil && bytes.Equal(b, data)
+}
+
 func (r *ram) WriteZeroes(off, n int64, unmap bool) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

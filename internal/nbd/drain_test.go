@@ -1,7 +1,6 @@
 package nbd
 
 import (
-	"bytes"
 	"encoding/binary"
 	"io"
 	"net"
@@ -42,12 +41,6 @@ func (d *draining) WritePipe(pipe int, off, n int64) (taken int64, err error) {
 	}
 	d.piped.Add(taken)
 	return taken, nil
-}
-
-// has reports whether data are at off.
-func (d *draining) has(off int64, data []byte) bool {
-	b := make([]byte, len(data))
-	return d.ReadV([][]byte{b}, off) == nil && bytes.Equal(b, data)
 }
 
 // TestDrainedWrites writes pieces of many lengths at once, to a device that takes all of a
@@ -126,6 +119,38 @@ func TestDrainedWriteFails(t *testing.T) {
 	}
 	if !d.has(1<<20, data) || d.flushes.Load() == 0 {
 		t.Errorf("other data, or %d flushes", d.flushes.Load())
+	}
+}
+
+// flushing is a device whose first flush waits.
+type flushing struct {
+	draining
+	wait    *wait
+	flushed atomic.Bool
+}
+
+func (d *flushing) Flush() error {
+	if !d.flushed.Swap(true) {
+		close(d.wait.reached)
+		<-d.wait.end
+	}
+	return nil
+}
+
+// TestDurableDrainedWriteHoldsUpNobody has a READ answered while a WRITE is made durable.
+func TestDurableDrainedWriteHoldsUpNobody(t *testing.T) {
+	d := &flushing{draining: draining{ram: newRAM(4 << 20), most: 1 << 30, unit: 1}, wait: newWait()}
+	path, _ := start(t, &Server{Exports: []Export{{Name: "a", Device: d}}})
+	c := dial(t, path)
+	c.choose("a", false)
+	c.put(writeHeader(nbdproto.CmdFlagFUA, 0, 1<<20), noise(1<<20))
+	<-d.wait.reached
+	c.request(nbdproto.CmdRead, 0, 7, 2<<20, 1)
+	c.simple(7)
+	c.get(1)
+	close(d.wait.end)
+	if code := c.simple(0); code != 0 {
+		t.Error(code)
 	}
 }
 

@@ -116,6 +116,7 @@ func (w *worker) writePieces(rq request, from *payload, done int64, failed error
 		off += n
 	}
 	if failed == nil && rq.flags&nbdproto.CmdFlagFUA != 0 {
+		w.release()
 		failed = c.export.Device.Flush()
 	}
 	w.finish(rq, failed)

@@ -1,7 +1,6 @@
 package nbd
 
 import (
-	"bytes"
 	"encoding/binary"
 	"sync"
 	"syscall"
@@ -66,12 +65,6 @@ func (d *parting) Flush() error {
 	d.flushed = append(d.flushed, append([]int64(nil), d.ended...))
 	d.mu.Unlock()
 	return d.ram.Flush()
-}
-
-// has reports whether data are at off.
-func (d *parting) has(off int64, data []byte) bool {
-	b := make([]byte, len(data))
-	return d.ReadV([][]byte{b}, off) == nil && bytes.Equal(b, data)
 }
 
 // writeHeader is a request to write n bytes at off, with that as its cookie.
