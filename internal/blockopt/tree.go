@@ -77,6 +77,10 @@ func elements(s string) []string {
 	return list
 }
 
+// NodeName is what messages call an image that was given no node-name, in place of the one that
+// QEMU makes up at random.
+const NodeName = "#block100"
+
 // Tree holds options by their full names, such as file.filename.
 type Tree struct {
 	text map[string]string

@@ -131,9 +131,6 @@ func (s *Session) open(c *command, words []string) bool {
 	return s.openImage(&o)
 }
 
-// nodeName is what messages call the image, in place of a name that qemu-io makes up at random.
-const nodeName = "#block100"
-
 // add takes one -o.
 func (o *openOptions) add(list string, warn func(text string)) {
 	if o.tree == nil {
@@ -233,7 +230,7 @@ func (s *Session) reopenOptions(spec *block.Spec, d *disk, tree *blockopt.Tree, 
 	}
 	if tree.Has("read-only") && !tree.Denies("read-only") && !d.spec.ReadOnly {
 		// Who has it open writes, until -r says otherwise.
-		s.complain("Read-only block node '%s' cannot support read-write users", nodeName)
+		s.complain("Read-only block node '%s' cannot support read-write users", blockopt.NodeName)
 		return false
 	}
 	source := &blockopt.Source{Spec: *spec}

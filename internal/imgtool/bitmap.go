@@ -7,6 +7,7 @@ import (
 	"slices"
 	"syscall"
 
+	"github.com/govmm/govmm/internal/blockopt"
 	"github.com/govmm/govmm/qcow2"
 )
 
@@ -73,7 +74,7 @@ func runBitmap(t *Tool, a *arguments) (err error) {
 	case name == "":
 		return fmt.Errorf("Operation %s on bitmap %s failed: %s", actions[0].name, name, noName(actions[0]))
 	case actions[0].name == "add":
-		return fmt.Errorf("Operation add on bitmap %s failed: Can't store persistent bitmaps to %s: %s", name, nodeName, errnoText(syscall.ENOTSUP))
+		return fmt.Errorf("Operation add on bitmap %s failed: Can't store persistent bitmaps to %s: %s", name, blockopt.NodeName, errnoText(syscall.ENOTSUP))
 	default:
 		return fmt.Errorf("Operation %s on bitmap %s failed: Dirty bitmap '%s' not found", actions[0].name, name, name)
 	}
@@ -119,10 +120,6 @@ func hasBitmap(im *qcow2.Image, name string) error {
 	return err
 }
 
-// nodeName is what messages call an image in which bitmaps can't be stored, in place of a name
-// that qemu-img makes up at random.
-const nodeName = "#block100"
-
 // noName is why a bitmap without a name can't be had.
 func noName(act option) string {
 	if act.name == "add" {
@@ -144,7 +141,7 @@ func bitmapReason(err error, name string, act option) string {
 	}
 	switch {
 	case act.name == "add" && errors.Is(err, qcow2.ErrUnsupported): // version 2
-		return fmt.Sprintf("Can't make bitmap '%s' persistent in '%s': Cannot store dirty bitmaps in qcow2 v2 files", name, nodeName)
+		return fmt.Sprintf("Can't make bitmap '%s' persistent in '%s': Cannot store dirty bitmaps in qcow2 v2 files", name, blockopt.NodeName)
 	case act.name == "add" && len(name) > maxBitmapName:
 		return "Bitmap name too long: " + name
 	}
