@@ -72,12 +72,17 @@ type portRange struct {
 
 // addChips creates the chips and puts them at their ports and on the PCI bus.
 func (m *Machine) addChips() error {
-	reset := func() { m.guestReset(GuestReset) }
+	resetBy := func(way string) func() {
+		return func() {
+			m.log.Debug("the guest resets the machine", "by", way)
+			m.guestReset(GuestReset)
+		}
+	}
 	c := &m.chips
 	c.keyboard = chipset.NewKeyboard(chipset.KeyboardConfig{
 		KeyboardIRQ: m.platform.line(irqKeyboard),
 		AuxIRQ:      m.platform.line(irqAux),
-		Reset:       reset,
+		Reset:       resetBy("keyboard controller"),
 	})
 	c.rtc = chipset.NewRTC(chipset.RTCConfig{
 		IRQ:        m.platform.line(irqRTC),
@@ -93,7 +98,7 @@ func (m *Machine) addChips() error {
 		ACPI:     m.config.BIOS == nil, // else the guest asks for it
 	})
 	m.onRelease(func(context.Context) error { c.pm.Close(); return nil })
-	port92, control := chipset.NewPort92(reset), chipset.NewResetControl(reset)
+	port92, control := chipset.NewPort92(resetBy("port 0x92")), chipset.NewResetControl(resetBy("reset control register"))
 	for _, f := range []func(){c.keyboard.Reset, c.rtc.Reset, c.pm.Reset, port92.Reset, control.Reset} {
 		m.onReset(f)
 	}

@@ -1,8 +1,10 @@
 package vmm
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 
 	"github.com/govmm/govmm/vmm/kvm"
@@ -86,7 +88,7 @@ func (c *cpu) dispatch(exit kvm.Exit) {
 	case kvm.ExitMMIO:
 		c.memoryAccess(c.vcpu.MMIO())
 	case kvm.ExitShutdown: // a triple fault resets a PC
-		c.m.guestReset(GuestTripleFault)
+		c.tripleFault()
 	case kvm.ExitSystemEvent:
 		c.systemEvent(c.vcpu.SystemEvent())
 	case kvm.ExitInternalError:
@@ -128,6 +130,20 @@ func (c *cpu) systemEvent(e kvm.SystemEvent) {
 	default:
 		c.m.finish(Failed, HostError, fmt.Errorf("vCPU %d: the guest crashed (system event %d)", c.vcpu.ID(), e))
 	}
+}
+
+// tripleFault resets the machine. What the log gets of the processor's state is what KVM
+// left of it: on AMD that of a processor after INIT.
+func (c *cpu) tripleFault() {
+	if c.m.log.Enabled(context.Background(), slog.LevelDebug) {
+		regs, _ := c.vcpu.Regs()
+		sregs, _ := c.vcpu.Sregs()
+		hex := func(v uint64) string { return fmt.Sprintf("%#x", v) }
+		c.m.log.Debug("the guest resets the machine", "by", "triple fault", "vcpu", c.vcpu.ID(),
+			"rip", hex(regs.RIP), "rsp", hex(regs.RSP), "rflags", hex(regs.RFLAGS),
+			"cr0", hex(sregs.CR0), "cr2", hex(sregs.CR2), "cr3", hex(sregs.CR3), "cr4", hex(sregs.CR4), "efer", hex(sregs.EFER))
+	}
+	c.m.guestReset(GuestTripleFault)
 }
 
 // internalError says in one line what KVM could not do, and where.

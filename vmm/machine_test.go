@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -87,19 +88,25 @@ func TestWaysToEnd(t *testing.T) {
 		name string
 		do   func(p *payload.Program)
 		want Outcome
+		log  string // what the log says of it
 	}{
-		{"power-off by PM1 control", func(p *payload.Program) { p.PowerOff() }, PowerOff},
-		{"reset by port 0xcf9", func(p *payload.Program) { p.Out8(0xcf9, 0x02); p.Out8(0xcf9, 0x06) }, Reset},
-		{"reset by the keyboard controller", func(p *payload.Program) { p.Out8(0x64, 0xfe) }, Reset},
-		{"reset by port 0x92", func(p *payload.Program) { p.Out8(0x92, 0x01) }, Reset},
-		{"triple fault", func(p *payload.Program) { p.TripleFault() }, Reset},
+		{"power-off by PM1 control", func(p *payload.Program) { p.PowerOff() }, PowerOff, ""},
+		{"reset by port 0xcf9", func(p *payload.Program) { p.Out8(0xcf9, 0x02); p.Out8(0xcf9, 0x06) }, Reset, `by="reset control register"`},
+		{"reset by the keyboard controller", func(p *payload.Program) { p.Out8(0x64, 0xfe) }, Reset, `by="keyboard controller"`},
+		{"reset by port 0x92", func(p *payload.Program) { p.Out8(0x92, 0x01) }, Reset, `by="port 0x92"`},
+		{"triple fault", func(p *payload.Program) { p.TripleFault() }, Reset, `by="triple fault" vcpu=0 rip=0x`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			p := payload.New()
 			tt.do(p)
 			p.Halt()
-			runTo(t, newMachine(t, p, Config{}), tt.want)
+			var log bytes.Buffer
+			logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+			runTo(t, newMachine(t, p, Config{Logger: logger}), tt.want)
+			if !strings.Contains(log.String(), tt.log) {
+				t.Errorf("the log has no %s:\n%s", tt.log, log.String())
+			}
 		})
 	}
 }
