@@ -46,7 +46,7 @@ test-long: export GOVMM_TEST_LONG = 1
 test-long: ## the same at length, then every fuzz target for a minute and the guests three times more
 	@guest-tests/step.sh --begin
 	@$(MAKE) --no-print-directory setup-test check-code unit payload guests fuzz
-	$(step) 'guests, three times' env GOVMM_GUESTS=required go test -count=3 -parallel 2 -timeout 6h ./guest-tests
+	$(step) 'guests, three times' guest-tests/guests.sh -count=3 -timeout 6h
 	@guest-tests/step.sh --summary
 
 check-code:
@@ -61,7 +61,7 @@ payload:
 	$(step) 'guests: programs and SeaBIOS' guest-tests/payload.sh
 
 guests:
-	$(step) 'guests: stock kernels' env GOVMM_GUESTS=required go test -count=1 -v -parallel 2 -timeout $(GUEST_LIMIT) ./guest-tests
+	$(step) 'guests: stock kernels' guest-tests/guests.sh -timeout $(GUEST_LIMIT)
 
 fuzz:
 	$(step) 'fuzzing' guest-tests/fuzz.sh 60s
