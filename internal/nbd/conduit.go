@@ -60,7 +60,7 @@ func (k *conduits) open(c *conn) {
 	}
 	if to, ok := c.export.Device.(PipeWriter); ok && to.WritesPipes() {
 		k.to = to
-		c.sip.step = c.sip.some
+		c.sip.step, c.sip.look = c.sip.some, c.sip.glance
 	}
 }
 

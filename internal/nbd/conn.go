@@ -60,6 +60,8 @@ type conn struct {
 	pace    [commands]atomic.Int64 // moving mean of what a small request takes, in nanoseconds
 	bulk    bool                   // the last request was a WRITE that is drained; guarded by recv, with header
 	header  [nbdproto.RequestSize]byte
+	headed  int           // bytes of header that were received ahead; guarded by recv
+	vain    int           // looks for the next header that found none, in a row; guarded by recv
 	taken   atomic.Uint64 // requests that were received; changes with recv held
 	alone   atomic.Int32  // of the last requests handed over, how many had no company
 	waiting atomic.Int32  // workers that wait for recv
@@ -222,7 +224,7 @@ func (w *worker) next() bool {
 		w.done = true
 		return false
 	}
-	if (len(w.replies) > 0 || w.unsubmitted) && (c.in.Buffered() < nbdproto.RequestSize || len(w.replies) >= maxCollected) {
+	if (len(w.replies) > 0 || w.unsubmitted) && (len(w.replies) >= c.mostCollected() || !c.hasHeader()) {
 		w.flush()
 	}
 	rq, err := c.receive()
@@ -236,9 +238,46 @@ func (w *worker) next() bool {
 	return true
 }
 
-// maxCollected is how many replies a worker keeps back while more requests are
-// there already.
-const maxCollected = 32
+// hasHeader reports whether the header of the next request is there already.
+// Preconditions: recv is held.
+func (c *conn) hasHeader() bool {
+	if !c.bulk || c.in.Buffered() > 0 {
+		return c.in.Buffered() >= nbdproto.RequestSize
+	}
+	if c.vain >= looksInVain && c.taken.Load()%lookOneIn != 0 {
+		return false
+	}
+	c.headed += c.sip.tryRead(c.out.mover.sock, c.header[c.headed:])
+	if c.headed < nbdproto.RequestSize {
+		c.vain = min(c.vain+1, looksInVain)
+		return false
+	}
+	c.vain = 0
+	return true
+}
+
+// After how many looks in vain for the header of a WRITE one is made before only so many
+// requests: the client sends one at a time.
+const (
+	looksInVain = 4
+	lookOneIn   = 8
+)
+
+const (
+	// maxCollected is how many replies a worker keeps back while more requests are
+	// there already, and maxBulk that when they are WRITEs that are drained: a client has
+	// few of those in its socket, and needs replies to send more.
+	maxCollected = 32
+	maxBulk      = 4
+)
+
+// mostCollected is which of the two it is. Preconditions: recv is held.
+func (c *conn) mostCollected() int {
+	if c.bulk {
+		return maxBulk
+	}
+	return maxCollected
+}
 
 // request is a request as it came.
 type request struct {
@@ -253,7 +292,12 @@ type request struct {
 // else, so that a conduit can have the payload. Preconditions: recv is held.
 func (c *conn) receive() (request, error) {
 	if c.bulk && c.in.Buffered() == 0 {
-		if _, err := io.ReadFull(c.nc, c.header[:]); err != nil {
+		_, err := io.ReadFull(c.nc, c.header[c.headed:])
+		if c.headed > 0 && errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		c.headed = 0
+		if err != nil {
 			return request{}, err
 		}
 		return parseRequest(c.header[:])

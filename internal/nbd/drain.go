@@ -19,20 +19,27 @@ type PipeWriter interface {
 // is copied once, into the host's cache.
 const drainFrom = 64 << 10
 
+// briefDrain is up to what length a WRITE that is drained, and did not come with its header,
+// lets the client wait for the replies to those before it.
+const briefDrain = 128 << 10
+
 // drains reports whether a WRITE goes through a conduit.
 func (c *conn) drains(rq *request) bool { return c.conduits.to != nil && rq.length >= drainFrom }
 
 // writeDrained carries out a WRITE through a conduit, as far as the device can do so.
 func (w *worker) writeDrained(rq request) {
 	c := w.c
-	w.flush() // the client may want to hear of these first
+	if c.in.Buffered() > 0 || rq.length > briefDrain {
+		w.flush() // the client may want to hear of these first
+	}
 	c.srv.breadth.carriedOut()
-	done, failed, err := w.writeReceived(rq)
+	var done int64
+	var failed, err error
 	rest := &payload{in: c.in}
 	if d := c.conduits.take(); d != nil {
 		defer func() { c.conduits.settle(d, rest.left) }()
-		rest.pipe = d.r
-		for more := true; more && failed == nil && err == nil; {
+		rest.pipe, rest.left = d.r, c.lendReceived(d, int64(rq.length))
+		for more := c.in.Buffered() == 0 || rest.left == int64(rq.length); more && failed == nil && err == nil; {
 			done, more, failed, err = w.drain(rq, done, d, rest)
 		}
 	}
@@ -52,7 +59,7 @@ func (w *worker) drain(rq request, before int64, d *conduit, rest *payload) (don
 		return before, false, nil, nil
 	}
 	if rest.left < left {
-		n, err := c.sip.take(c.out.mover.sock, d, left-rest.left)
+		n, err := w.sip(d, left-rest.left)
 		if err != nil {
 			return before, false, nil, err
 		}
@@ -63,27 +70,25 @@ func (w *worker) drain(rq request, before int64, d *conduit, rest *payload) (don
 	return before + n, n > 0 || rest.left < left, failed, nil
 }
 
-// writeReceived writes the beginning of a WRITE that was received with its header, up to a
-// multiple of the receive buffer, which clusters seldom are larger than. The results are how
-// much that was, and what the device or the connection had against it.
-func (w *worker) writeReceived(rq request) (done int64, failed, err error) {
-	c := w.c
-	for n := int64(rq.length); done < n && c.in.Buffered() > 0; {
-		at := int64(rq.off) + done
-		b, err := c.in.Peek(int(min(n-done, receiveBuffer-at%receiveBuffer)))
-		if err != nil {
-			return done, failed, err
+// lendReceived puts the beginning of a WRITE that was received with its header into a conduit,
+// as far as there is room, and returns how much that was. It is not copied: nothing is received
+// into the buffer before it was taken out of there.
+func (c *conn) lendReceived(d *conduit, n int64) (lent int64) {
+	for n = min(n, int64(c.in.Buffered())); lent < n; {
+		b, _ := c.in.Peek(int(n - lent)) // it has as many
+		iov := [1]unix.Iovec{{Base: &b[0]}}
+		iov[0].SetLen(len(b))
+		m, err := unix.Vmsplice(d.w, iov[:], unix.SPLICE_F_NONBLOCK)
+		if errors.Is(err, unix.EINTR) {
+			continue
 		}
-		if failed == nil {
-			w.vec[0] = b
-			failed = c.export.Device.WriteV(w.vec[:], at)
+		if err != nil || m <= 0 {
+			break
 		}
-		done += int64(len(b))
-		if _, err := c.in.Discard(len(b)); err != nil {
-			return done, failed, err
-		}
+		lent += int64(m)
+		_, _ = c.in.Discard(m)
 	}
-	return done, failed, nil
+	return lent
 }
 
 // payload is what is left of a WRITE's: some in a pipe, and then what in has.
@@ -111,21 +116,38 @@ func (p *payload) fill(b []byte) error {
 	return err
 }
 
+// sip moves to a conduit what the client has sent, n bytes at most. If that is nothing it waits,
+// and tells the client before what was done. The conduit has room.
+func (w *worker) sip(d *conduit, n int64) (int64, error) {
+	c := w.c
+	if len(w.replies) > 0 {
+		got, err := c.sip.take(c.out.mover.sock, d, n, false)
+		if got > 0 || err != nil {
+			return got, err
+		}
+		w.flush()
+	}
+	return c.sip.take(c.out.mover.sock, d, n, true)
+}
+
 // sip moves what a client sent from its socket to a conduit. It is used by one goroutine at
 // a time.
 type sip struct {
 	step func(fd uintptr) bool // bound once, so that take does not allocate
+	look func(fd uintptr) bool // the same for tryRead
 
-	to   int
-	want int64
-	got  int64
-	err  error
+	to    int
+	want  int64
+	waits bool
+	got   int64
+	err   error
+	head  []byte // where tryRead reads to
 }
 
-// take moves what there is, want bytes at most, and waits if there is nothing. The conduit has
-// room.
-func (s *sip) take(sock syscall.RawConn, d *conduit, want int64) (int64, error) {
-	s.to, s.want, s.got, s.err = d.w, min(want, d.room), 0, nil
+// take moves what there is, want bytes at most. If there is nothing it may wait for it. The
+// conduit has room.
+func (s *sip) take(sock syscall.RawConn, d *conduit, want int64, wait bool) (int64, error) {
+	s.to, s.want, s.waits, s.got, s.err = d.w, min(want, d.room), wait, 0, nil
 	if err := sock.Read(s.step); err != nil {
 		return 0, err
 	}
@@ -138,7 +160,7 @@ func (s *sip) some(fd uintptr) bool {
 		n, err := unix.Splice(int(fd), nil, s.to, nil, int(s.want), unix.SPLICE_F_NONBLOCK)
 		switch {
 		case errors.Is(err, unix.EAGAIN):
-			return false
+			return !s.waits
 		case errors.Is(err, unix.EINTR):
 			continue
 		case err != nil:
@@ -149,4 +171,22 @@ func (s *sip) some(fd uintptr) bool {
 		s.got = max(n, 0)
 		return true
 	}
+}
+
+// tryRead reads what there is into b, and returns how much that was. It does not wait. An end
+// or an error is nothing, and left to who waits for more.
+func (s *sip) tryRead(sock syscall.RawConn, b []byte) int {
+	s.head, s.got = b, 0
+	if sock.Read(s.look) != nil {
+		return 0
+	}
+	return int(s.got)
+}
+
+// glance is a step of tryRead, the only one.
+func (s *sip) glance(fd uintptr) bool {
+	if n, err := unix.Read(int(fd), s.head); err == nil {
+		s.got = int64(n)
+	}
+	return true
 }

@@ -1,6 +1,8 @@
 package nbd
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/binary"
 	"io"
 	"net"
@@ -100,6 +102,51 @@ func TestWriteThatDripsIn(t *testing.T) {
 	}
 }
 
+// TestStallingClientHasItsReplies sends some WRITEs and the beginning of one more, and the rest
+// of that only when those before it were answered.
+func TestStallingClientHasItsReplies(t *testing.T) {
+	d := &draining{ram: newRAM(16 << 20), most: 1 << 30, unit: 1}
+	path, _ := start(t, &Server{Exports: []Export{{Name: "a", Device: d}}})
+	data := noise(drainFrom)
+	for _, sent := range []int{0, 1, nbdproto.RequestSize - 1, nbdproto.RequestSize, nbdproto.RequestSize + 1, nbdproto.RequestSize + len(data) - 1} {
+		for before := 1; before <= maxBulk+2; before++ {
+			c := dial(t, path)
+			c.choose("a", true)
+			var out []byte
+			for i := range before {
+				off := int64(i * len(data))
+				out = append(append(out, writeHeader(0, off, len(data))...), data...)
+			}
+			last := append(writeHeader(0, 8<<20, len(data)), data...)
+			c.put(out, last[:sent])
+			for i := range before {
+				if code := c.simple(uint64(i * len(data))); code != 0 {
+					t.Fatal(code)
+				}
+			}
+			c.put(last[sent:])
+			if code := c.simple(8 << 20); code != 0 {
+				t.Fatal(code)
+			}
+			_ = c.nc.Close()
+		}
+	}
+}
+
+// TestHalfAHeaderBehindADrainedWrite ends the connection, once the WRITE was answered.
+func TestHalfAHeaderBehindADrainedWrite(t *testing.T) {
+	d := &draining{ram: newRAM(1 << 20), most: 1 << 30, unit: 1}
+	path, _ := start(t, &Server{Exports: []Export{{Name: "a", Device: d}}})
+	c := dial(t, path)
+	c.choose("a", true)
+	c.put(writeHeader(0, 0, drainFrom), noise(drainFrom), writeHeader(0, 0, drainFrom)[:20])
+	_ = c.nc.(*net.UnixConn).CloseWrite()
+	if code := c.simple(0); code != 0 {
+		t.Error(code)
+	}
+	c.closed()
+}
+
 // TestDrainedWriteFails says so, and takes the rest of the WRITE from the stream.
 func TestDrainedWriteFails(t *testing.T) {
 	d := &draining{ram: newRAM(4 << 20), most: 1 << 30, unit: 1}
@@ -151,6 +198,70 @@ func TestDurableDrainedWriteHoldsUpNobody(t *testing.T) {
 	close(d.wait.end)
 	if code := c.simple(0); code != 0 {
 		t.Error(code)
+	}
+}
+
+// TestLentBeginningThatDoesNotFit puts what was received into a pipe that is too small for it: the
+// rest is received behind it.
+func TestLentBeginningThatDoesNotFit(t *testing.T) {
+	data := noise(40000)
+	c := &conn{in: bufio.NewReaderSize(bytes.NewReader(data), receiveBuffer)}
+	if _, err := c.in.Peek(30000); err != nil {
+		t.Fatal(err)
+	}
+	var ends [2]int
+	if err := unix.Pipe2(ends[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		t.Fatal(err)
+	}
+	d := &conduit{r: ends[0], w: ends[1]}
+	defer d.close()
+	if _, err := unix.FcntlInt(uintptr(d.w), unix.F_SETPIPE_SZ, unix.Getpagesize()); err != nil {
+		t.Fatal(err)
+	}
+	p := &payload{in: c.in, pipe: d.r, left: c.lendReceived(d, int64(len(data)))}
+	if p.left <= 0 || p.left > int64(unix.Getpagesize()) {
+		t.Fatalf("%d bytes are in the pipe", p.left)
+	}
+	got := make([]byte, len(data))
+	if err := p.fill(got); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("other data, %v", err)
+	}
+}
+
+// copying is a device that takes nothing from a pipe, and whose writes to offset 0 wait.
+type copying struct {
+	draining
+	wait *wait
+}
+
+func (d *copying) WriteV(bufs [][]byte, off int64) error {
+	if off == 0 {
+		close(d.wait.reached)
+		<-d.wait.end
+	}
+	return d.draining.WriteV(bufs, off)
+}
+
+// TestWriteThatIsNotDrainedHoldsUpNobody has a READ answered while a WRITE, whose beginning came
+// with its header, takes long because it has to be read what it leaves of a cluster.
+func TestWriteThatIsNotDrainedHoldsUpNobody(t *testing.T) {
+	for _, n := range []int{drainFrom, drainFrom + 512, 1 << 20} {
+		d := &copying{draining{ram: newRAM(4 << 20), unit: 1}, newWait()}
+		path, _ := start(t, &Server{Exports: []Export{{Name: "a", Device: d}}})
+		c := dial(t, path)
+		c.choose("a", false)
+		c.put(writeHeader(0, 0, n), noise(n))
+		<-d.wait.reached
+		c.request(nbdproto.CmdRead, 0, 7, 2<<20, 1)
+		c.simple(7)
+		c.get(1)
+		close(d.wait.end)
+		if code := c.simple(0); code != 0 {
+			t.Error(code)
+		}
+		if !d.has(0, noise(n)) {
+			t.Errorf("WRITE of %d: other data", n)
+		}
 	}
 }
 

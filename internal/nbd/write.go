@@ -106,7 +106,7 @@ func (w *worker) writePieces(rq request, from *payload, done int64, failed error
 		left -= n
 		c.srv.breadth.carriedOut()
 		w.submit()
-		if left == 0 && c.slow(&rq) {
+		if left == 0 && (c.drains(&rq) || c.slow(&rq)) { // what is not drained is no simple write
 			w.release()
 		}
 		if failed == nil {
