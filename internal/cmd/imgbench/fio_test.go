@@ -1,12 +1,16 @@
 package main
 
 import (
+	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/govmm/govmm/internal/nbdproto"
 )
 
 // TestFioArgs has fio make the transfers of a row, by what costs it least.
@@ -175,5 +179,36 @@ func TestHostFailsAsFioDoes(t *testing.T) {
 	r.count, s.fio = 8, "/bin/false"
 	if _, err := s.probeHost(&r); err == nil {
 		t.Error("a probe with no way that works")
+	}
+}
+
+// TestHostReadsAsMuchAsAnImageTakes has the reads of a row with tables scattered over a file that
+// is as large as the image on the disk, not as the disk in it.
+func TestHostReadsAsMuchAsAnImageTakes(t *testing.T) {
+	s := hostOf(t)
+	made := image{"made", func(_ *sides, file string) error {
+		f, err := os.Create(file)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := f.Truncate(64 * mib); err != nil {
+			return err
+		}
+		_, err = f.WriteAt(bytes.Repeat([]byte{1}, 3*mib), 5*mib)
+		return errors.Join(err, f.Sync())
+	}}
+	r := nbdRow{row{image: made, depth: 1, count: 64, size: 4 * kib, step: scatter4K, tables: true}, nbdproto.CmdRead}
+	h, err := s.probeHost(&r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const least, most = 3 * mib, 4 * mib // a host may need blocks of its own
+	if h == nil || h.job.fileSize < least || h.job.fileSize > most {
+		t.Fatalf("%+v", h)
+	}
+	st, err := os.Stat(filepath.Join(s.dir, h.job.file))
+	if err != nil || st.Size() != h.job.fileSize {
+		t.Errorf("%v, %v", st, err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/govmm/govmm/internal/nbdproto"
+	"golang.org/x/sys/unix"
 )
 
 // hostWay is a way in which fio makes requests.
@@ -86,15 +87,20 @@ func (r *nbdRow) writes() bool { return r.command == nbdproto.CmdWrite }
 // probeHost tries each way of a row whose number of requests is known. The result is nil if
 // the row has no equivalent, or fio is not there.
 func (s *sides) probeHost(r *nbdRow) (*hostRuns, error) {
-	if !r.raw || s.fio == "" {
+	if !r.raw && !r.tables || s.fio == "" {
 		return nil, nil
 	}
 	h := &hostRuns{s: s, job: fioJob{file: "host.new", fileSize: int64(r.count) * r.step, write: r.writes(),
 		direct: r.direct, count: r.count, depth: r.depth, size: r.size, step: r.step, holes: r.fresh}}
-	if !r.fresh {
-		if err := h.useRaw(); err != nil {
-			return nil, err
-		}
+	var err error
+	switch {
+	case r.tables:
+		err = h.useLike(r.image)
+	case !r.fresh:
+		err = h.useRaw()
+	}
+	if err != nil {
+		return nil, err
 	}
 	if !h.leaves() { // half of a run tells ways apart
 		h.job.count = max(leastRun*r.depth, h.job.count/2)
@@ -160,6 +166,28 @@ func (h *hostRuns) useRaw() error {
 	if err == nil && !h.job.direct {
 		_, err = h.s.runFio(&whole)
 	}
+	return err
+}
+
+// useLike has a raw file be there that takes as much of the disk as an image does, so that
+// scattered reads meet as much of it.
+func (h *hostRuns) useLike(i image) error {
+	file, err := h.s.file(i)
+	if err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(file, &st); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	const unit = 512 // of Stat_t.Blocks
+	h.job.file, h.job.fileSize = "host-"+i.name+".raw", max(st.Blocks*unit/mib, 1)*mib
+	if _, err := os.Stat(filepath.Join(h.s.dir, h.job.file)); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	whole := fioJob{file: h.job.file, fileSize: h.job.fileSize, count: int(h.job.fileSize / mib), size: mib, step: mib,
+		write: true, direct: h.job.direct, flush: true, way: hostWay{engine: "psync", layout: "none"}}
+	_, err = h.s.runFio(&whole)
 	return err
 }
 

@@ -111,3 +111,23 @@ func TestChoose(t *testing.T) {
 		}
 	}
 }
+
+// TestTransfersAreCounted has as many transfers of a request as the side took that needed less
+// of them, in the last round.
+func TestTransfersAreCounted(t *testing.T) {
+	side := func(read ...int64) []sample {
+		var list []sample
+		for _, n := range read {
+			list = append(list, sample{read: n})
+		}
+		return list
+	}
+	c := comparison{count: 100, samples: [][]sample{side(0, 190*4*kib), side(0, 200*4*kib)}}
+	if got := c.transfers(4 * kib); got != 1.9 {
+		t.Errorf("%v", got)
+	}
+	c.samples[1] = side(200*4*kib, 0)
+	if got := c.transfers(4 * kib); got != 0 {
+		t.Errorf("%v of what was in memory", got)
+	}
+}

@@ -13,13 +13,15 @@
 // round, with the same number in flight, with direct I/O or through the page cache, and for new
 // clusters with the same holes between them: what the host does alone, without a server. Two
 // columns have its rate and its CPU time per request ("-" where there is nothing like it, or no
-// fio). A goal that was missed and that asks for more than that is marked, as in
+// fio). Rows whose requests need tables from the disk, too, have scattered reads of a raw file that
+// takes as much of the disk as the image, divided by how many of them a request took: the host's
+// count of what the servers had the disk read (read_bytes in proc_pid_io(5)) says it. A goal that was missed and that asks for more than that is marked, as in
 // "rate (host 0.64 of it)": it is beyond the host, and not met.
 //
 //	imgbench [-govmm FILE] [-rounds N] [-run REGEXP] [-all] [-dir DIR]
 //
 // Rows of `img bench` are measured with -all, or if -run names them. It needs qemu-img,
-// qemu-io and qemu-nbd, and 23 GB in DIR. The images are removed at the end.
+// qemu-io and qemu-nbd, and 28 GB in DIR. The images are removed at the end.
 package main
 
 import (

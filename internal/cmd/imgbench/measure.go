@@ -51,6 +51,7 @@ type sample struct {
 	cpu     time.Duration // of the whole process
 	peak    int64         // largest resident size, in bytes
 	size    int64         // of the file that it made, in bytes
+	read    int64         // bytes that it had the disk read; only of rows with tables
 }
 
 // way is a program with a way of doing I/O.

@@ -45,8 +45,8 @@ func nbdRows() []nbdRow {
 			add("1M read", nbdproto.CmdRead, large, row{image: full, count: 3000, size: mib, raw: true})
 			add("1M write", nbdproto.CmdWrite, large, row{image: full, count: 1500, size: mib, raw: true})
 			// Long enough for the caches of tables to be full.
-			add("4k read of 2T, preallocated", nbdproto.CmdRead, g.misses, row{image: huge, count: 60000, size: 4 * kib, step: scatterBig, seconds: 1})
-			add("4k read of 2T, sparse", nbdproto.CmdRead, g.misses, row{image: sparse, count: 60000, size: 4 * kib, step: scatterSparse, seconds: 1})
+			add("4k read of 2T, preallocated", nbdproto.CmdRead, g.misses, row{image: huge, count: 60000, size: 4 * kib, step: scatterBig, seconds: 1, tables: direct})
+			add("4k read of 2T, sparse", nbdproto.CmdRead, g.misses, row{image: sparse, count: 60000, size: 4 * kib, step: scatterSparse, seconds: 1, tables: direct})
 			add("4k read through a chain of 3", nbdproto.CmdRead, ahead, row{image: chain, count: 80000, size: 4 * kib, step: scatter4K})
 			add("64k write of zeroes", nbdproto.CmdWriteZeroes, goal{3, 0.3}, row{image: allocated, count: 16000, size: 64 * kib, fresh: true})
 			add("64k trim", nbdproto.CmdTrim, goal{2, 0.7}, row{image: allocated, count: 16000, size: 64 * kib, fresh: true})

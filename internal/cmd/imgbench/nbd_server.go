@@ -37,6 +37,15 @@ func (s *sides) compareNBD(r nbdRow, rounds int) (comparison, error) {
 		if err != nil {
 			return c, fmt.Errorf("the host alone: %w", err)
 		}
+		if r.tables {
+			n := c.transfers(r.size)
+			if n == 0 { // the images are in memory
+				host = nil
+				continue
+			}
+			one.rate /= n
+			one.cpu *= n
+		}
 		c.host = append(c.host, one)
 	}
 	return c, nil
@@ -78,6 +87,9 @@ func (s *sides) measureNBD(r nbdRow, w way) (one sample, err error) {
 		return one, err
 	}
 	before, took, err := s.use(&r, cmd.Process.Pid, socket)
+	if err == nil && r.tables {
+		one.read, err = proctime.Read(cmd.Process.Pid)
+	}
 	if err == nil {
 		err = cmd.Process.Signal(syscall.SIGTERM)
 	} else {

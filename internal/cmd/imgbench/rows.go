@@ -17,6 +17,7 @@ type row struct {
 	size   int64 // of a request, in bytes
 	step   int64 // in bytes; the size of the disk is no multiple of it
 	raw    bool  // a raw file can take the same transfers
+	tables bool  // tables come from the disk as well: of a raw file, as many transfers are made as the disk is asked for
 
 	seconds float64 // that a run takes at QEMU's side; 0: runTime
 	goal    goal

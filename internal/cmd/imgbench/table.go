@@ -55,6 +55,16 @@ func (c *comparison) each(way int, of func(sample) float64) []float64 {
 	return list
 }
 
+// transfers is how many transfers of so many bytes a request took in the last round, as the
+// host has counted what the disk was asked for: on the side that needed less.
+func (c *comparison) transfers(size int64) float64 {
+	bytes := int64(math.MaxInt64)
+	for _, list := range c.samples {
+		bytes = min(bytes, list[len(list)-1].read)
+	}
+	return float64(bytes) / float64(size) / float64(c.count)
+}
+
 // paired is the median over the rounds of what ratio makes of a sample of ours
 // and the one beside it.
 func (c *comparison) paired(way int, ratio func(ours, theirs sample) float64) float64 {
