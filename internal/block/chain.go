@@ -285,9 +285,6 @@ func (c *chain) openDataFile(name string, readOnly, top bool) (_ qcow2.File, err
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	if c.spec.Tail != nil && top {
-		return &tailFile{OSFile: f, tail: c.spec.Tail, end: -1}, nil
-	}
 	return f, nil
 }
 

@@ -257,6 +257,18 @@ func (r *raw) ResizeWith(size int64, o qcow2.ResizeOptions) error {
 	return r.f.Sync()
 }
 
+// resizeBytes is ResizeWith to any size: the file may end inside the last sector.
+func (r *raw) resizeBytes(size int64, o qcow2.ResizeOptions) error {
+	whole := (size + sectorSize - 1) &^ (sectorSize - 1)
+	if err := r.ResizeWith(whole, o); err != nil || size == whole {
+		return err
+	}
+	if err := r.f.Truncate(r.base + size); err != nil {
+		return err
+	}
+	return r.f.Sync()
+}
+
 // provide reserves the storage of [off, end) or, for PreallocateFull, writes
 // zeroes there.
 func (r *raw) provide(off, end int64, mode qcow2.Preallocation) error {

@@ -66,9 +66,6 @@ type Spec struct {
 	// LeaveData leaves external data files closed, for who looks only at what images say:
 	// reading what they have is an error.
 	LeaveData bool
-	// Tail, if set, can keep the bytes behind the disk in the external data file of the image
-	// at Path.
-	Tail *Tail
 	// FileDriver is QEMU's driver that the topmost file is for: file, host_device or
 	// host_cdrom, or DriverAny. A file of another kind is refused in QEMU's words.
 	FileDriver string

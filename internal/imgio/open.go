@@ -78,7 +78,7 @@ func (s *Session) openDisk(o *openOptions) (*disk, error) {
 		}
 	}
 	d.debug = t.NewDebug(func(line string) { s.printf("%s\n", line) })
-	spec.Debug, spec.Report, spec.Tail = d.debug, s, new(block.Tail)
+	spec.Debug, spec.Report = d.debug, s
 	if o.snapshot {
 		if spec, err = block.TemporaryOverlay(spec); err != nil {
 			return nil, err

@@ -49,8 +49,7 @@ type openOptions struct {
 	share     bool   // of -U
 	unshared  bool   // which is about other images
 	reopens   bool   // the command opens a backing file once more, to write it
-	tail      *block.Tail
-	inOrder   bool // the command goes through the disk once, from its start
+	inOrder   bool   // the command goes through the disk once, from its start
 }
 
 // errLocked means that a disk is encrypted, and no passphrase was given.
@@ -144,7 +143,7 @@ func (t *Tool) locate(name string, imageOpts bool, o openOptions) (source, error
 	s.spec.Debug = s.opts.NewDebug(nil)
 	s.spec.Report = t
 	s.spec.ReadOnly = s.spec.ReadOnly || !o.write
-	s.spec.LeaveBacking, s.spec.Tail = o.noBacking, o.tail
+	s.spec.LeaveBacking = o.noBacking
 	if s.spec.ForceShare = s.spec.ForceShare || o.share; s.spec.ForceShare && !s.spec.ReadOnly {
 		return failed(errors.New("force-share=on can only be used with read-only images"))
 	}
