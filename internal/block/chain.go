@@ -103,6 +103,9 @@ func (c *chain) openDisk(path, format string, readOnly bool) (d Device, err erro
 		o.Corruption = func(problem string, marked bool) { to.Corrupt(path, problem, marked) }
 		o.Repairing = func(line string) { to.Repair(path, line) }
 	}
+	if to, ok := c.spec.Report.(StaleReporter); ok {
+		o.StaleBitmaps = func(version int) { to.StaleBitmaps(path, version) }
+	}
 	if debug != nil {
 		f, o.Event = debug.Wrap(f), debug.Event
 	}
@@ -149,17 +152,26 @@ func (c *chain) storage(path string, readOnly bool) (qcow2.File, error) {
 		return nil, err
 	}
 	if err = c.enter(f); err == nil {
-		share := c.spec.ForceShare || c.spec.ShareBacking && len(*c.seen) > 1
-		does, shares := use(readOnly, share)
+		does, shares := use(readOnly, c.spec.ForceShare)
 		if c.atTop() {
 			does, shares = does|c.spec.Take, shares&^c.spec.Unshare
 		}
-		err = lockFile(f, does, shares, c.spec.Locking)
+		err = c.lock(f, does, shares, c.spec.ShareBacking && len(*c.seen) > 1)
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// lock locks a file of the chain. With open to who opens it once more, others are let in as soon as it is
+// known that nobody is there.
+func (c *chain) lock(f *qcow2.OSFile, does, shares qcow2.Permission, open bool) error {
+	err := lockFile(f, does, shares, c.spec.Locking)
+	if err == nil && open {
+		err = lockFile(f, does, qcow2.PermAll, c.spec.Locking)
+	}
+	return err
 }
 
 // enter makes sure that f is not in the chain yet, and that the chain ends.
@@ -279,8 +291,8 @@ func (c *chain) openDataFile(name string, readOnly, top bool) (_ qcow2.File, err
 		return nil, err
 	}
 	if err = c.enter(f); err == nil {
-		does, shares := use(readOnly, c.spec.ForceShare || c.spec.ShareBacking && (c.under > 0 || !top))
-		err = lockFile(f, does, shares, c.spec.Locking)
+		does, shares := use(readOnly, c.spec.ForceShare)
+		err = c.lock(f, does, shares, c.spec.ShareBacking && (c.under > 0 || !top))
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())

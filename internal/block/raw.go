@@ -168,6 +168,23 @@ func (r *raw) WriteZeroes(off, n int64, unmap bool) error {
 	return r.io.ZeroRange(r.base+off, n)
 }
 
+// WriteZeroesFast is WriteZeroes, but that it fails, and changes nothing, where zeroes would have to be
+// written out in full.
+func (r *raw) WriteZeroesFast(off, n int64, unmap bool) error {
+	if err := r.check(off, n, true); err != nil || n == 0 {
+		return err
+	}
+	if r.debug != nil {
+		return fmt.Errorf("fast zeroes: %w", errors.ErrUnsupported)
+	}
+	if unmap {
+		if err := r.f.PunchHole(r.base+off, n); !errors.Is(err, errors.ErrUnsupported) {
+			return err
+		}
+	}
+	return r.f.TryZeroRange(r.base+off, n)
+}
+
 // Discard punches a hole; where the host can't, it gives nothing back.
 func (r *raw) Discard(off, n int64) error {
 	if err := r.check(off, n, true); err != nil || n == 0 {

@@ -18,6 +18,7 @@ import (
 func (s *Session) flush(*command, []string) bool {
 	err := s.disk.dev.Flush()
 	s.deliver()
+	s.disk.unflushed.Store(err != nil)
 	return err == nil
 }
 

@@ -92,7 +92,9 @@ func runCommit(t *Tool, a *arguments) (err error) {
 	}
 	spec.ReadOnly, spec.L2CacheSize = false, writeCache
 	below, err := block.Open(spec)
-	if err != nil {
+	if locked := (*qcow2.LockError)(nil); errors.As(err, &locked) {
+		return &restated{lockText(locked), err}
+	} else if err != nil {
 		return openError(files[depth], err)
 	}
 	defer closing(below, &err)

@@ -63,6 +63,11 @@ func TestLockedAgainstQEMU(t *testing.T) {
 				create -f qcow2 -b a -F qcow2 over
 				create -f qcow2 -b over -F qcow2 over2
 				create -u -f qcow2 -b a -F qcow2 unseen 1M
+				commit unseen
+				commit -d unseen
+				commit -p -b a unseen
+				check -f qcow2 unseen
+				snapshot -c s unseen
 				create -q -f qcow2 a 1M`, "\n") {
 				compareRuns(t, theirs, ours, strings.TrimSpace(line))
 			}

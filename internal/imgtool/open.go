@@ -166,6 +166,11 @@ func (t *Tool) Corrupt(_, problem string, marked bool) {
 // Repair implements block.Reporter.
 func (t *Tool) Repair(_, line string) { fmt.Fprintln(t.Stderr, line) }
 
+// StaleBitmaps implements block.StaleReporter.
+func (t *Tool) StaleBitmaps(_ string, version int) {
+	fmt.Fprint(t.Stderr, block.StaleBitmapsText(t.Name, version))
+}
+
 // open opens an image.
 func (t *Tool) open(name string, a *arguments, o openOptions) (block.Device, source, error) {
 	o.share = a.has("force-share") && !o.unshared
@@ -199,10 +204,10 @@ func (t *Tool) openSource(s source, o openOptions) (block.Device, error) {
 		}
 		through, _ = s.spec.SetCacheMode(o.cache)
 	}
-	if !s.named && o.write && s.spec.Format == block.FormatRaw {
-		fmt.Fprintf(t.Stderr, block.GuessWarning, s.name)
-	}
 	d, err := block.Open(s.spec)
+	if !errors.Is(err, block.ErrExportReadOnly) { // QEMU does not come to guess then
+		t.warnGuess(s, o)
+	}
 	if err != nil {
 		return nil, openError(s.name, err)
 	}
@@ -215,6 +220,13 @@ func (t *Tool) openSource(s source, o openOptions) (block.Device, error) {
 		d = block.WriteThrough(d)
 	}
 	return d, nil
+}
+
+// warnGuess warns of a raw format that was guessed of a disk to write to.
+func (t *Tool) warnGuess(s source, o openOptions) {
+	if !s.named && o.write && s.spec.Format == block.FormatRaw {
+		fmt.Fprintf(t.Stderr, block.GuessWarning, s.fileName())
+	}
 }
 
 // openImage opens a qcow2 image. Other formats are refused with the error that
