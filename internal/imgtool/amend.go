@@ -133,6 +133,11 @@ func (t *Tool) amend(im *qcow2.Image, v formatValues, force bool, progress qcow2
 			return err
 		}
 		size := v.size("size", 0)
+		if size < 0 {
+			return errors.New("Image size cannot be negative")
+		} else if size > maxSize {
+			return fmt.Errorf("offset(%d) exceeds maximum(%d)", size, int64(maxSize))
+		}
 		if size%sectorSize != 0 {
 			return fmt.Errorf("The new size must be a multiple of %d", sectorSize)
 		}
@@ -149,7 +154,7 @@ func (t *Tool) amend(im *qcow2.Image, v formatValues, force bool, progress qcow2
 	}
 	if err := im.Amend(o); errors.Is(err, qcow2.ErrExpandZeroes) {
 		return t.notExpanded(err)
-	} else if errors.Is(err, qcow2.ErrTooLarge) {
+	} else if errors.Is(err, qcow2.ErrTooLarge) && !errors.As(err, new(*qcow2.ImageError)) {
 		return errGrowL1
 	} else if err != nil {
 		return errors.New(reason(err))

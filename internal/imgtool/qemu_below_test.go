@@ -1,5 +1,28 @@
 package imgtool
 
+import (
+	"bytes"
+	"strings"
+	"testing"
+)
+
+// TestNarrowerRefcountsAreRefusedInWords has a count that does not fit: it is not said to be the L1 table.
+func TestNarrowerRefcountsAreRefusedInWords(t *testing.T) {
+	t.Chdir(t.TempDir())
+	var stdout, stderr bytes.Buffer
+	tool := &Tool{Name: qemuImg, Stdout: &stdout, Stderr: &stderr, DefaultFormat: "raw"}
+	for _, line := range []string{"create -q -f qcow2 -o preallocation=metadata a 1M", "snapshot -c s a"} {
+		if status := tool.Run(strings.Fields(line)); status != 0 {
+			t.Fatalf("%s: status %d, %s", line, status, &stderr)
+		}
+	}
+	status := tool.Run(strings.Fields("amend -o refcount_bits=1 a"))
+	if text := stderr.String(); status != 1 || !strings.HasPrefix(text, "qemu-img: Cannot decrease refcount entry width to 1 bits: Cluster at offset 0x") ||
+		!strings.HasSuffix(text, " has a refcount of 2\n") {
+		t.Errorf("status %d, %q", status, text)
+	}
+}
+
 // belowScripts are about what is below an image, or in its place: names of exports, files that are missing,
 // formats that were guessed, bitmaps that are out of date.
 var belowScripts = []script{
@@ -66,6 +89,31 @@ var belowScripts = []script{
 		snapshot -c s a
 		info a
 	`},
+	{"what raw data files, old versions and snapshots can't have", `
+		create -q -f qcow2 -o data_file=d,data_file_raw=on a 1M
+		create -q -f qcow2 b 1M
+		rebase -u -b b -F qcow2 a
+		rebase -b b -F qcow2 a
+		rebase -b missing -F qcow2 a
+		rebase -b "" a
+		snapshot -a s a
+		snapshot -c s a
+		create -q -f qcow2 -o compat=0.10 old 1M
+		convert --bitmaps -O qcow2 old out
+		convert --bitmaps --skip-broken-bitmaps -O qcow2 old out
+		amend -o size=8E b
+		amend -o size=9223372036854775296 b
+		amend -o size=7E b
+		amend -o size=1000 b
+	`},
+	{"status of what is damaged", `
+		create -q -f qcow2 a 1M
+		create -q -f qcow2 z 1M
+		io -f qcow2 -c "write -q 0 64k" a
+		poke a 262149 5 2 0
+		measure -O qcow2 a
+		rebase -b z -F qcow2 a
+	`},
 	{"guessed twice", `
 		create -q -f raw r 1M
 		snapshot -a s r
@@ -75,6 +123,8 @@ var belowScripts = []script{
 		snapshot -d s r
 		snapshot -l r
 		resize r 2M
+		resize r 7E
+		resize -f raw --preallocation=falloc r 7E
 	`},
 	{"progress of another width of refcounts", `
 		create -q -f qcow2 a 64M

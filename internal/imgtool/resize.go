@@ -104,6 +104,13 @@ func resizeDevice(d block.Device, s source, size int64, mode qcow2.Preallocation
 	if errors.Is(err, qcow2.ErrTooLarge) {
 		return errGrowL1
 	}
+	if s.spec.Format == block.FormatRaw && errors.As(err, new(syscall.Errno)) {
+		what := "Could not resize file"
+		if mode == qcow2.PreallocateFalloc {
+			what = "Could not preallocate new data"
+		}
+		return fmt.Errorf("%s: %s", what, reason(err))
+	}
 	if err != nil {
 		return errors.New(reason(err))
 	}

@@ -144,5 +144,8 @@ func snapshotReason(err error) string {
 	if errors.Is(err, qcow2.ErrNoSnapshot) {
 		return "Failed to load snapshot: No such file or directory"
 	}
+	if errors.Is(err, qcow2.ErrUnsupported) {
+		return "Failed to load snapshot: " + errnoText(syscall.ENOTSUP)
+	}
 	return reason(err)
 }
