@@ -45,7 +45,7 @@ func (c *chain) openDisk(path, format string, readOnly bool) (d Device, err erro
 		*c.seen = append(*c.seen, qcow2.FileID{}) // none of the host's files
 		return openRemote(c.spec.Remote, readOnly)
 	}
-	f, err := c.storage(path, readOnly)
+	f, err := c.storage(path, format, readOnly)
 	if err != nil {
 		return nil, err
 	}
@@ -128,9 +128,9 @@ func (c *chain) openDisk(path, format string, readOnly bool) (d Device, err erro
 	return im, nil
 }
 
-// storage opens what an image is in: the file at path or, for the topmost image, the disk
+// storage opens what an image of a format is in: the file at path or, for the topmost image, the disk
 // that the spec names.
-func (c *chain) storage(path string, readOnly bool) (qcow2.File, error) {
+func (c *chain) storage(path, format string, readOnly bool) (qcow2.File, error) {
 	if c.spec.Storage != nil && len(*c.seen) == c.under {
 		spec := c.inherit(*c.spec.Storage)
 		d, err := (&chain{spec: spec, seen: c.seen, under: len(*c.seen)}).open(spec.Path, spec.Format, readOnly || spec.ReadOnly)
@@ -152,16 +152,24 @@ func (c *chain) storage(path string, readOnly bool) (qcow2.File, error) {
 		return nil, err
 	}
 	if err = c.enter(f); err == nil {
-		does, shares := use(readOnly, c.spec.ForceShare)
-		if c.atTop() {
-			does, shares = does|c.spec.Take, shares&^c.spec.Unshare
-		}
-		err = c.lock(f, does, shares, c.spec.ShareBacking && len(*c.seen) > 1)
+		err = c.lockStorage(f, format, readOnly)
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// lockStorage locks the file that an image is in.
+func (c *chain) lockStorage(f *qcow2.OSFile, format string, readOnly bool) error {
+	does, shares := use(readOnly, c.spec.ForceShare)
+	if c.spec.ShareRaw && format == FormatRaw {
+		does, shares = does&^qcow2.PermResize, qcow2.PermAll
+	}
+	if c.atTop() {
+		does, shares = does|c.spec.Take, shares&^c.spec.Unshare
+	}
+	return c.lock(f, does, shares, c.spec.ShareBacking && len(*c.seen) > 1)
 }
 
 // lock locks a file of the chain. With open to who opens it once more, others are let in as soon as it is
@@ -261,6 +269,7 @@ func (c *chain) inherit(s Spec) *Spec {
 	s.NoFlush = s.NoFlush || c.spec.NoFlush
 	s.ForceShare = s.ForceShare || c.spec.ForceShare
 	s.ShareBacking = s.ShareBacking || c.spec.ShareBacking
+	s.ShareRaw = s.ShareRaw || c.spec.ShareRaw
 	if s.Locking == LockingAuto {
 		s.Locking = c.spec.Locking
 	}

@@ -102,6 +102,9 @@ type Spec struct {
 	// ShareBacking lets others write to the backing files, and their data files, once it is known that nobody does: for who does so himself,
 	// through another device.
 	ShareBacking bool
+	// ShareRaw lets others change the disks that are raw meanwhile, and their sizes: nothing of ours depends on
+	// what is in them. Tools do so as those of QEMU; a machine has its disks for itself.
+	ShareRaw bool
 	// Locking says whether files are locked against other users; see Locking.
 	Locking Locking
 	// Remote is the export of a disk with FormatNBD. Path then is only its name.

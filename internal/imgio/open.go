@@ -83,7 +83,7 @@ func (s *Session) openDisk(o *openOptions) (*disk, error) {
 		}
 	}
 	d.debug = t.NewDebug(func(line string) { s.printf("%s\n", line) })
-	spec.Debug, spec.Report = d.debug, s
+	spec.Debug, spec.Report, spec.ShareRaw = d.debug, s, true
 	if o.snapshot {
 		if spec, err = block.TemporaryOverlay(spec); err != nil {
 			return nil, err

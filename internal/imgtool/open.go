@@ -49,6 +49,8 @@ type openOptions struct {
 	share     bool   // of -U
 	unshared  bool   // which is about other images
 	reopens   bool   // the command opens a backing file once more, to write it
+	alone     bool   // nobody may change the disk meanwhile, be it a raw one
+	resizes   bool   // the command changes the size
 	inOrder   bool   // the command goes through the disk once, from its start
 }
 
@@ -147,7 +149,10 @@ func (t *Tool) locate(name string, imageOpts bool, o openOptions) (source, error
 	if s.spec.ForceShare = s.spec.ForceShare || o.share; s.spec.ForceShare && !s.spec.ReadOnly {
 		return failed(errors.New("force-share=on can only be used with read-only images"))
 	}
-	s.spec.ShareBacking = o.reopens
+	s.spec.ShareBacking, s.spec.ShareRaw = o.reopens, !o.alone
+	if o.resizes {
+		s.spec.Take |= qcow2.PermResize
+	}
 	if o.inOrder && s.spec.L2CacheSize == 0 {
 		s.spec.L2CacheSize = readCache
 		if o.write {

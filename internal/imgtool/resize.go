@@ -51,7 +51,7 @@ func runResize(t *Tool, a *arguments) (err error) {
 	if err != nil {
 		return blockopt.SizeError("size")
 	}
-	d, s, err := t.open(a.operands[0], a, openOptions{format: a.get("f", ""), write: true})
+	d, s, err := t.open(a.operands[0], a, openOptions{format: a.get("f", ""), write: true, resizes: true})
 	if err != nil {
 		return err
 	}
