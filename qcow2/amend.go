@@ -79,15 +79,9 @@ func (im *Image) amend(o *AmendOptions) error {
 		report(upgradeSteps, upgradeSteps)
 	}
 	if widen {
-		im.mu.RLock()
-		steps := widenPasses * int64(len(im.refTable))
-		im.mu.RUnlock()
-		report := progress.step()
-		report(0, steps)
-		if err := im.setRefcountWidth(uint(bits.TrailingZeros(uint(width)))); err != nil {
+		if err := im.setRefcountWidth(uint(bits.TrailingZeros(uint(width))), progress.step()); err != nil {
 			return err
 		}
-		report(steps, steps)
 	}
 	if o.DataFile != nil || o.NotRaw {
 		if err := im.amendDataFile(o); err != nil {
@@ -110,12 +104,8 @@ func (im *Image) amend(o *AmendOptions) error {
 	return nil
 }
 
-// How many units of progress a newer version has, and how many passes over the refcount table
-// another width of refcounts counts as, whatever it takes: those of qemu-img amend.
-const (
-	upgradeSteps = 2
-	widenPasses  = 3
-)
+// upgradeSteps is how many units of progress a newer version has, as those of qemu-img amend.
+const upgradeSteps = 2
 
 // amendProgress makes one progress of those of several steps, whose work is not known before.
 type amendProgress struct {

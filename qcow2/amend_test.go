@@ -306,7 +306,8 @@ func TestAmendRefused(t *testing.T) {
 	}
 }
 
-// TestAmendProgressOfTwoSteps is told of both, the second as large as it turns out.
+// TestAmendProgressOfTwoSteps is told of both, the second as large as it turns out, and of each entry
+// of the refcount table three times over.
 func TestAmendProgressOfTwoSteps(t *testing.T) {
 	im, err := Open(newImage(t, CreateOptions{Size: 1 << 30, Version: 2}), Options{})
 	if err != nil {
@@ -319,13 +320,21 @@ func TestAmendProgressOfTwoSteps(t *testing.T) {
 		t.Helper()
 		got, o.Progress = nil, progress
 		if err := im.Amend(o); err != nil || strings.Join(got, " ") != want {
-			t.Errorf("%v, %v, want %s", got, err, want)
+			t.Errorf("%.300v ... (%d), %v, want %.300s ...", got, len(got), err, want)
 		}
 	}
-	const entries = 64 * kib / 8
-	amend(AmendOptions{Version: 3, RefcountBits: 8}, fmt.Sprintf("0/4 1/4 2/4 2/%[1]d %[1]d/%[1]d", 2+3*entries))
+	const entries = 64 << 10 / 8
+	passes := func(from, total int) (s string) {
+		for pass := range 3 {
+			for i := range entries + 1 {
+				s += fmt.Sprintf(" %d/%d", from+pass*entries+i, total)
+			}
+		}
+		return s
+	}
+	amend(AmendOptions{Version: 3, RefcountBits: 8}, "0/4 1/4 2/4"+passes(2, 2+3*entries))
 	amend(AmendOptions{Version: 3}, "")
-	amend(AmendOptions{Version: 2, RefcountBits: 16}, fmt.Sprintf("0/%[1]d %[2]d/%[1]d %[3]d/%[4]d %[4]d/%[4]d", 6*entries, 3*entries, 3*entries+1, 3*entries+2))
+	amend(AmendOptions{Version: 2, RefcountBits: 16}, passes(0, 6*entries)[1:]+fmt.Sprintf(" %d/%[2]d %[2]d/%[2]d", 3*entries+1, 3*entries+2))
 }
 
 // TestAmendProgress is told of every L1 entry, of the disk and of snapshots, in order.

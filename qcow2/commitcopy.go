@@ -23,7 +23,6 @@ type commitReader struct {
 type commitBatch struct {
 	pieces []commitPiece
 	data   []byte
-	end    int64 // the offset until which the disk was looked at
 	err    error // why there is no more
 }
 
@@ -66,7 +65,13 @@ func (c *commitReader) copyTo(base CommitTarget, o *CommitOptions) error {
 		for range c.full { // until the reader has ended
 		}
 	}()
-	size, written := c.im.Size(), 0
+	total, err := int64(0), error(nil)
+	if o.Progress != nil {
+		if total, err = c.total(); err != nil {
+			return err
+		}
+	}
+	written := 0
 	bytes, began := int64(0), time.Now()
 	host, _ := base.(writebackStarter)
 	for b := range c.full {
@@ -82,10 +87,21 @@ func (c *commitReader) copyTo(base CommitTarget, o *CommitOptions) error {
 		if bytes += b.bytes(); o.Rate > 0 {
 			time.Sleep(time.Until(began.Add(time.Duration(float64(bytes) / float64(o.Rate) * float64(time.Second)))))
 		}
-		o.Progress.report(b.end, size)
+		o.Progress.report(bytes, total)
 		c.empty <- b
 	}
 	return nil
+}
+
+// total is how much of the disk the base gets.
+func (c *commitReader) total() (n int64, err error) {
+	for e, err := range Extents(c.im, 0, c.im.Size()) {
+		if err != nil {
+			return 0, err
+		}
+		n += max(0, c.part(e).Length)
+	}
+	return n, nil
 }
 
 // bytes is how much of the disk the batch writes.
@@ -131,7 +147,6 @@ func (c *commitReader) read() {
 		if c.batch.err = err; err != nil {
 			break
 		}
-		c.batch.end = e.Offset + e.Length
 	}
 	c.full <- c.batch
 }
@@ -147,24 +162,28 @@ func (c *commitReader) next() bool {
 	}
 }
 
-// take puts an extent into batches if the images above the base say what is
-// there. It reports whether anybody wants more.
-func (c *commitReader) take(e Extent) (more bool, err error) {
-	if !e.Present {
+// part is what of an extent the images above the base say: from its start on, if not nothing.
+func (c *commitReader) part(e Extent) Extent {
+	switch {
+	case !e.Present:
 		// The image at this depth leaves it to a backing file, which is too
 		// short. If that is the base there is nothing to say; if it is an image
 		// above, that hides what the base has.
 		if e.Length = min(e.Length, c.had-e.Offset); e.Depth+1 >= c.depth {
-			return true, nil
+			e.Length = 0
 		}
+	case e.Depth >= c.depth:
+		e.Length = 0
 	}
-	if e.Depth >= c.depth {
-		return true, nil
-	}
-	for e.Length > 0 {
+	return e
+}
+
+// take puts an extent into batches if the images above the base say what is
+// there. It reports whether anybody wants more.
+func (c *commitReader) take(e Extent) (more bool, err error) {
+	for e = c.part(e); e.Length > 0; {
 		b := c.batch
 		if len(b.data) == cap(b.data) || len(b.pieces) == commitBatchPieces {
-			b.end = e.Offset
 			c.full <- b
 			if !c.next() {
 				return false, nil

@@ -21,7 +21,8 @@ type CommitOptions struct {
 	Depth int
 	// Keep leaves the image as it is. Without it the image is empty afterwards,
 	// which only makes sense if the target is the backing file itself.
-	Keep     bool
+	Keep bool
+	// Progress is told of what was written, in bytes, and of how much there is to write.
 	Progress Progress
 	// Rate is how much is written a second, in bytes; 0 is no limit.
 	Rate int64

@@ -317,12 +317,8 @@ func (f *OSFile) PunchHole(off, n int64) error {
 
 // ZeroRange implements File. Where the host can't zero ranges it writes zeroes.
 func (f *OSFile) ZeroRange(off, n int64) error {
-	if !f.noZero.Load() {
-		err := f.fallocate(unix.FALLOC_FL_ZERO_RANGE, off, n)
-		if !unsupported(err) {
-			return f.wrap("zero range", err)
-		}
-		f.noZero.Store(true)
+	if err := f.TryZeroRange(off, n); !errors.Is(err, errors.ErrUnsupported) {
+		return err
 	}
 	for n > 0 {
 		step := min(n, int64(len(zeroes)))
@@ -332,6 +328,19 @@ func (f *OSFile) ZeroRange(off, n int64) error {
 		off, n = off+step, n-step
 	}
 	return nil
+}
+
+// TryZeroRange is ZeroRange, but that it is an errors.ErrUnsupported, and changes nothing, where the
+// host can't zero ranges.
+func (f *OSFile) TryZeroRange(off, n int64) error {
+	if !f.noZero.Load() {
+		err := f.fallocate(unix.FALLOC_FL_ZERO_RANGE, off, n)
+		if !unsupported(err) {
+			return f.wrap("zero range", err)
+		}
+		f.noZero.Store(true)
+	}
+	return f.wrap("zero range", errors.ErrUnsupported)
 }
 
 // Reserve sets storage aside for n bytes at off, and makes the file at least as

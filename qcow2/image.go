@@ -60,6 +60,9 @@ type Options struct {
 	Event func(Event)
 	// Repairing, if set, is told line by line what Open repairs in a dirty image.
 	Repairing func(line string)
+	// StaleBitmaps, if set, is told by Open that a program which knows nothing of bitmaps has changed the image
+	// since they were stored, or may have, as with version 2. They are gone then.
+	StaleBitmaps func(version int)
 	// Corruption, if set, is told once when the image is found corrupt: why, as ImageError
 	// has it, and whether it was marked so, which it is unless it is opened read-only. It is
 	// called within a request, and must not make another.
@@ -198,6 +201,9 @@ func Open(f File, o Options) (*Image, error) {
 	}
 	if !im.atSnapshot {
 		im.openBitmaps()
+	}
+	if o.StaleBitmaps != nil && h.extension(extBitmaps) != nil && h.autoclear&autoclearBitmaps == 0 {
+		o.StaleBitmaps(int(h.version))
 	}
 	im.corrupt.Store(o.ForRepair)
 	if !o.ReadOnly && !o.ForRepair {

@@ -76,7 +76,8 @@ type preallocation struct {
 // zeroes, or as the backing file where entries have subclusters; those of an encrypted disk are
 // clusters of zeroes with storage. Where they have
 // none, a cluster in which off lies stays as it is if there is a backing file. An external data
-// file becomes as long as end, whatever the mode.
+// file becomes as long as end, whatever the mode; clusters that are mapped into one show what it
+// has from off on.
 //
 // Each step leaves a consistent image; after an error some clusters are mapped.
 //
@@ -97,23 +98,24 @@ func (im *Image) preallocateWith(with preallocation, off, end int64) error {
 	if off >= end {
 		return nil
 	}
-	if im.g.dataFile {
-		if err := p.dataFile(off, end); err != nil {
-			return err
-		}
-	}
 	if mode == PreallocateOff {
-		return nil
+		return p.cutDataFile(off, end)
 	}
 	if !im.g.dataFile && mode != PreallocateMetadata {
 		if err := im.reserveTail(off, min(end, im.g.roundUp(off))); err != nil {
 			return err
 		}
 	}
+	was := off
 	if im.backing != nil && !im.g.extended() {
 		off = im.g.roundUp(off) // a cluster that begins with what the backing file has
 	} else {
 		off &^= im.g.clusterSize - 1
+	}
+	if im.g.dataFile {
+		if err := p.growDataFile(was, off, end); err != nil {
+			return err
+		}
 	}
 	if p.sealed && im.g.version < 3 {
 		return fmt.Errorf("%w: %w", ErrUnsupported, errNoiseAhead)
@@ -161,24 +163,58 @@ func (im *Image) reserveTail(off, end int64) error {
 	return nil
 }
 
-// dataFile makes the external data file, in which the disk ends at off, end with
-// it at end, and provides the storage of what it gains. That reads as zeroes.
-func (p *preallocation) dataFile(off, end int64) error {
-	f := p.im.data
-	if err := f.Truncate(off); err != nil { // what is there behind the disk is stale
+// cutDataFile makes an external data file, in which the disk ends at off, end with
+// it at end. What it has behind the disk is stale: no cluster is there.
+func (p *preallocation) cutDataFile(off, end int64) error {
+	if !p.im.g.dataFile {
+		return nil
+	}
+	if err := p.im.data.Truncate(off); err != nil {
 		return err
 	}
+	return p.im.data.Truncate(end)
+}
+
+// growDataFile makes the external data file long enough for a disk that ended at was and is to
+// end at end, and provides the storage of what it gains, which reads as zeroes. What it has
+// there already stays, and shows as soon as clusters from off on are mapped. The parts of those that the
+// disk does not gain become zero, as if they were written to.
+func (p *preallocation) growDataFile(was, off, end int64) error {
+	im, f := p.im, p.im.data
 	size, err := f.Size()
-	if err == nil && size > off { // it is storage of a fixed size
-		err = f.ZeroRange(off, min(size, end)-off)
+	if err != nil {
+		return err
 	}
-	if err == nil {
-		err = f.Truncate(end)
+	last := max(off, end&^(im.g.clusterSize-1))
+	whole, edges := end, off < end && !im.g.extended() && !p.sealed // else entries tell of zeroes
+	for _, e := range [...]struct{ cluster, lo, hi int64 }{{off, off, was}, {last, end, im.g.roundUp(end)}} {
+		if !edges || e.lo >= e.hi {
+			continue
+		}
+		if mapped, err := im.anyMapped(e.cluster, e.cluster+1); err != nil {
+			return err
+		} else if mapped {
+			continue
+		}
+		whole = max(whole, e.hi)
+		if n := min(e.hi, size) - e.lo; n > 0 {
+			if err := f.ZeroRange(e.lo, n); err != nil {
+				return err
+			}
+		}
 	}
-	if err == nil && p.mode > PreallocateMetadata {
-		err = storage(f, off, end, p.mode)
+	if size >= whole {
+		return nil
 	}
-	return err
+	if err := f.Truncate(whole); err != nil {
+		if size < end || !errors.Is(err, ErrDeviceSize) {
+			return err
+		}
+	}
+	if p.mode > PreallocateMetadata {
+		return storage(f, max(size, was), whole, p.mode)
+	}
+	return nil
 }
 
 // placeArea takes the clusters of one area at the end of the file for all data,

@@ -1,11 +1,16 @@
 package qcow2
 
-import "fmt"
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
 
-// setRefcountWidth makes refcounts 1<<order bits wide.
-func (im *Image) setRefcountWidth(order uint) error {
+// setRefcountWidth makes refcounts 1<<order bits wide. Progress is in entries of the refcount table,
+// times the passes over it.
+func (im *Image) setRefcountWidth(order uint, progress Progress) error {
 	return im.whilePaused(func() error {
-		err := im.changeRootPaused(func(r *rootChange) error { return r.setWidth(order) })
+		err := im.changeRootPaused(func(r *rootChange) error { return r.setWidth(order, progress) })
 		if err != nil {
 			return err
 		}
@@ -16,9 +21,9 @@ func (im *Image) setRefcountWidth(order uint) error {
 // setWidth gives the new state refcounts of another width: new blocks and a new
 // table, which count all that the present ones count, and what the change
 // itself takes. The present blocks and table belong to the old state then.
-func (r *rootChange) setWidth(order uint) error {
+func (r *rootChange) setWidth(order uint, progress Progress) error {
 	im := r.im
-	w := &widening{r: r, g: im.g, blocks: make(map[int64]int64)}
+	w := &widening{r: r, g: im.g, blocks: make(map[int64]int64), progress: progress}
 	w.g.refcountOrder, w.g.refBlockBits = order, im.g.clusterBits+3-order
 	if err := w.allocate(); err != nil {
 		return err
@@ -34,12 +39,18 @@ func (r *rootChange) setWidth(order uint) error {
 		return err
 	}
 	refTable := make([]uint64, w.clusters<<im.g.clusterBits/8)
-	for bi, host := range w.blocks {
-		if err := w.write(bi, host); err != nil {
-			return err
+	todo := slices.Sorted(maps.Keys(w.blocks))
+	for i := range im.refTable {
+		w.report(int64(i), 1)
+		for ; len(todo) > 0 && todo[0]<<w.g.refBlockBits>>im.g.refBlockBits <= int64(i); todo = todo[1:] {
+			bi := todo[0]
+			if err := w.write(bi, w.blocks[bi]); err != nil {
+				return err
+			}
+			refTable[bi] = uint64(w.blocks[bi])
 		}
-		refTable[bi] = uint64(host)
 	}
+	w.report(int64(len(im.refTable)), 1)
 	im.g = w.g
 	im.hdr.refcountOrder = uint32(order)
 	im.hdr.refTable, im.hdr.refClusters = uint64(w.table), uint32(w.clusters)
@@ -56,7 +67,20 @@ type widening struct {
 	blocks   map[int64]int64 // offsets of the new blocks, by index
 	table    int64           // offset of the new refcount table
 	clusters int64           // of it
+	progress Progress
+	passes   int64 // over the refcount table, that have ended
 }
+
+// report tells that a pass over the refcount table has come to an entry. left is how many passes
+// there are at least, with this one.
+func (w *widening) report(entry, left int64) {
+	entries := int64(len(w.r.im.refTable))
+	w.progress.report(w.passes*entries+entry, max(w.passes+left, minPasses)*entries)
+}
+
+// minPasses is how many passes there are at least: two that add what is missing, the last of them
+// nothing, and one that writes.
+const minPasses = 3
 
 // allocate takes clusters for the new blocks and the new table. They need
 // counting themselves, in present blocks and in new ones; so it goes on until
@@ -64,18 +88,12 @@ type widening struct {
 func (w *widening) allocate() error {
 	im := w.r.im
 	for {
-		missing, err := w.missing()
+		missed, err := w.addMissing()
 		if err != nil {
 			return err
 		}
 		last := int64(0)
 		for bi := range w.blocks {
-			last = max(last, bi)
-		}
-		for _, bi := range missing {
-			if w.blocks[bi], err = im.allocate(1); err != nil {
-				return err
-			}
 			last = max(last, bi)
 		}
 		need := w.g.clusters((last + 1) * 8)
@@ -91,23 +109,25 @@ func (w *widening) allocate() error {
 				return err
 			}
 			w.clusters = need
-		case len(missing) == 0:
+		case !missed:
 			return nil
 		}
 	}
 }
 
-// missing returns the indices of new blocks that have something to count, and
-// do not exist yet. What does not fit into a new count is an error.
-func (w *widening) missing() ([]int64, error) {
+// addMissing takes a cluster for each new block that has something to count, and
+// does not exist yet, and reports whether there was one. It is one pass over the present counts, in which those
+// clusters are counted as well, mostly. What does not fit into a new count is an error.
+func (w *widening) addMissing() (missed bool, err error) {
 	im := w.r.im
-	var list []int64
 	perPage := im.countsPerPage()
-	end := int64(len(im.refTable)) << im.g.refBlockBits
-	for c := int64(0); c < end; c += perPage {
+	for c := int64(0); c < int64(len(im.refTable))<<im.g.refBlockBits; c += perPage {
+		if c&(1<<im.g.refBlockBits-1) == 0 {
+			w.report(c>>im.g.refBlockBits, 2)
+		}
 		p, _, err := im.refPage(c)
 		if err != nil {
-			return nil, err
+			return false, err
 		}
 		for i := int64(0); p != nil && i < perPage; i++ {
 			count := loadRefcount(p.buf, i, im.g.refcountOrder)
@@ -115,16 +135,25 @@ func (w *widening) missing() ([]int64, error) {
 				continue
 			}
 			if count > w.g.maxRefcount() {
-				return nil, &ImageError{Kind: ErrTooLarge, Problem: fmt.Sprintf("Cannot decrease refcount entry width to %d bits: Cluster at offset %#x has a refcount of %d",
+				return false, &ImageError{Kind: ErrTooLarge, Problem: fmt.Sprintf("Cannot decrease refcount entry width to %d bits: Cluster at offset %#x has a refcount of %d",
 					1<<w.g.refcountOrder, (c+i)<<im.g.clusterBits, count)}
 			}
 			bi := (c + i) >> w.g.refBlockBits
-			if _, ok := w.blocks[bi]; !ok && (len(list) == 0 || list[len(list)-1] != bi) {
-				list = append(list, bi)
+			if _, ok := w.blocks[bi]; ok {
+				continue
+			}
+			missed = true
+			if w.blocks[bi], err = im.allocate(1); err != nil {
+				return false, err
+			}
+			if p, _, err = im.refPage(c); err != nil { // it may be another now
+				return false, err
 			}
 		}
 	}
-	return list, nil
+	w.report(int64(len(im.refTable)), 2)
+	w.passes++
+	return missed, nil
 }
 
 // write fills the new block with index bi from the present counts.

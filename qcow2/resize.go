@@ -10,8 +10,9 @@ import (
 // Resize changes the capacity of the disk to size bytes, a multiple of 512,
 // while it is in use: other requests wait meanwhile. What is added reads as
 // zeroes, also where the backing file or a cluster that was cut before has
-// other data. What is cut is gone; its storage goes back to the host, and the
-// file ends behind the last cluster in use.
+// other data; only an external data file that is raw, or in which clusters are
+// preallocated, shows what it has there, as with QEMU. What is cut is gone; its
+// storage goes back to the host, and the file ends behind the last cluster in use.
 //
 // It is one atomic change. When it returns it is durable, and functions given
 // to OnResize have been called.
@@ -172,8 +173,10 @@ func (im *Image) setSize(size int64) error {
 // There all of it becomes zero, as the backing file may itself grow.
 func (im *Image) zeroAdded(rq *request, was, size int64) error {
 	whole := im.g.roundUp(was)
-	if err := im.zeroTail(rq, was, whole-was); err != nil {
-		return err
+	if !im.rawData() { // whose bytes show
+		if err := im.zeroTail(rq, was, whole-was); err != nil {
+			return err
+		}
 	}
 	covered := int64(len(im.l1)) << im.g.l1Shift
 	if mapped, err := im.anyMapped(whole, covered); err != nil {

@@ -45,7 +45,7 @@ func (c *chain) openDisk(path, format string, readOnly bool) (d Device, err erro
 		*c.seen = append(*c.seen, qcow2.FileID{}) // none of the host's files
 		return openRemote(c.spec.Remote, readOnly)
 	}
-	f, err := c.storage(path, readOnly)
+	f, err := c.storage(path, format, readOnly)
 	if err != nil {
 		return nil, err
 	}
@@ -103,6 +103,9 @@ func (c *chain) openDisk(path, format string, readOnly bool) (d Device, err erro
 		o.Corruption = func(problem string, marked bool) { to.Corrupt(path, problem, marked) }
 		o.Repairing = func(line string) { to.Repair(path, line) }
 	}
+	if to, ok := c.spec.Report.(StaleReporter); ok {
+		o.StaleBitmaps = func(version int) { to.StaleBitmaps(path, version) }
+	}
 	if debug != nil {
 		f, o.Event = debug.Wrap(f), debug.Event
 	}
@@ -125,9 +128,9 @@ func (c *chain) openDisk(path, format string, readOnly bool) (d Device, err erro
 	return im, nil
 }
 
-// storage opens what an image is in: the file at path or, for the topmost image, the disk
+// storage opens what an image of a format is in: the file at path or, for the topmost image, the disk
 // that the spec names.
-func (c *chain) storage(path string, readOnly bool) (qcow2.File, error) {
+func (c *chain) storage(path, format string, readOnly bool) (qcow2.File, error) {
 	if c.spec.Storage != nil && len(*c.seen) == c.under {
 		spec := c.inherit(*c.spec.Storage)
 		d, err := (&chain{spec: spec, seen: c.seen, under: len(*c.seen)}).open(spec.Path, spec.Format, readOnly || spec.ReadOnly)
@@ -149,17 +152,34 @@ func (c *chain) storage(path string, readOnly bool) (qcow2.File, error) {
 		return nil, err
 	}
 	if err = c.enter(f); err == nil {
-		share := c.spec.ForceShare || c.spec.ShareBacking && len(*c.seen) > 1
-		does, shares := use(readOnly, share)
-		if c.atTop() {
-			does, shares = does|c.spec.Take, shares&^c.spec.Unshare
-		}
-		err = lockFile(f, does, shares, c.spec.Locking)
+		err = c.lockStorage(f, format, readOnly)
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// lockStorage locks the file that an image is in.
+func (c *chain) lockStorage(f *qcow2.OSFile, format string, readOnly bool) error {
+	does, shares := use(readOnly, c.spec.ForceShare)
+	if c.spec.ShareRaw && format == FormatRaw {
+		does, shares = does&^qcow2.PermResize, qcow2.PermAll
+	}
+	if c.atTop() {
+		does, shares = does|c.spec.Take, shares&^c.spec.Unshare
+	}
+	return c.lock(f, does, shares, c.spec.ShareBacking && len(*c.seen) > 1)
+}
+
+// lock locks a file of the chain. With open to who opens it once more, others are let in as soon as it is
+// known that nobody is there.
+func (c *chain) lock(f *qcow2.OSFile, does, shares qcow2.Permission, open bool) error {
+	err := lockFile(f, does, shares, c.spec.Locking)
+	if err == nil && open {
+		err = lockFile(f, does, qcow2.PermAll, c.spec.Locking)
+	}
+	return err
 }
 
 // enter makes sure that f is not in the chain yet, and that the chain ends.
@@ -249,6 +269,7 @@ func (c *chain) inherit(s Spec) *Spec {
 	s.NoFlush = s.NoFlush || c.spec.NoFlush
 	s.ForceShare = s.ForceShare || c.spec.ForceShare
 	s.ShareBacking = s.ShareBacking || c.spec.ShareBacking
+	s.ShareRaw = s.ShareRaw || c.spec.ShareRaw
 	if s.Locking == LockingAuto {
 		s.Locking = c.spec.Locking
 	}
@@ -279,14 +300,11 @@ func (c *chain) openDataFile(name string, readOnly, top bool) (_ qcow2.File, err
 		return nil, err
 	}
 	if err = c.enter(f); err == nil {
-		does, shares := use(readOnly, c.spec.ForceShare || c.spec.ShareBacking && (c.under > 0 || !top))
-		err = lockFile(f, does, shares, c.spec.Locking)
+		does, shares := use(readOnly, c.spec.ForceShare)
+		err = c.lock(f, does, shares, c.spec.ShareBacking && (c.under > 0 || !top))
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
-	}
-	if c.spec.Tail != nil && top {
-		return &tailFile{OSFile: f, tail: c.spec.Tail, end: -1}, nil
 	}
 	return f, nil
 }

@@ -231,3 +231,45 @@ func TestNoLocks(t *testing.T) {
 		g.Close()
 	}
 }
+
+// TestShareRaw has a tool write a raw disk that others write, too. A machine's is its own, an image with
+// metadata is its writer's, and who unshares the size keeps out who changes it.
+func TestShareRaw(t *testing.T) {
+	dir := lockDir(t)
+	raw, image := filepath.Join(dir, "raw"), filepath.Join(dir, "base")
+	tool := Spec{Path: raw, Format: FormatRaw, ShareRaw: true}
+	fixed, resizing := tool, tool
+	fixed.Unshare, resizing.Take = qcow2.PermResize, qcow2.PermResize
+	machine := Spec{Path: raw, Format: FormatRaw}
+	qcow := Spec{Path: image, ShareRaw: true}
+	for _, tt := range []struct {
+		name   string
+		a, b   Spec
+		locked bool
+	}{
+		{"two tools", tool, tool, false},
+		{"a machine's disk", machine, tool, true},
+		{"a machine starts", tool, machine, true},
+		{"the size is asked to stay", fixed, tool, false},
+		{"the size is to change", fixed, resizing, true},
+		{"the size is changed by one", tool, resizing, false},
+		{"a qcow2 image", qcow, qcow, true},
+	} {
+		a, err := Open(tt.a)
+		if err != nil {
+			t.Fatalf("%s: %v", tt.name, err)
+		}
+		b, err := Open(tt.b)
+		if err == nil {
+			err = b.Close()
+		} else if !errors.Is(err, qcow2.ErrLocked) {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+		if locked := errors.Is(err, qcow2.ErrLocked); locked != tt.locked {
+			t.Errorf("%s: locked %t, want %t", tt.name, locked, tt.locked)
+		}
+		if err := a.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}

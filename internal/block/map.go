@@ -26,6 +26,15 @@ type Preallocator interface {
 	ResizeWith(size int64, o qcow2.ResizeOptions) error
 }
 
+// ResizeBytes changes the capacity of a disk to size bytes, rounded up to whole sectors: of a raw
+// disk, the file ends at size itself.
+func ResizeBytes(d Preallocator, size int64, o qcow2.ResizeOptions) error {
+	if r, ok := d.(*raw); ok {
+		return r.resizeBytes(size, o)
+	}
+	return d.ResizeWith((size+sectorSize-1)&^(sectorSize-1), o)
+}
+
 // Files returns the files of a device and of the backing files under it, from
 // the top, by the names that they were opened with. The index is the Depth of
 // an extent. A device without a file has an empty name.

@@ -105,7 +105,7 @@ func (s *Spec) OpenStorage() (qcow2.File, error) {
 	if err := s.validate(); err != nil {
 		return nil, err
 	}
-	f, err := (&chain{spec: s, seen: new([]qcow2.FileID)}).storage(s.Path, s.ReadOnly)
+	f, err := (&chain{spec: s, seen: new([]qcow2.FileID)}).storage(s.Path, s.Format, s.ReadOnly)
 	if err != nil {
 		return nil, &OpenError{s.Path, err}
 	}

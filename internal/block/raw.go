@@ -168,6 +168,23 @@ func (r *raw) WriteZeroes(off, n int64, unmap bool) error {
 	return r.io.ZeroRange(r.base+off, n)
 }
 
+// WriteZeroesFast is WriteZeroes, but that it fails, and changes nothing, where zeroes would have to be
+// written out in full.
+func (r *raw) WriteZeroesFast(off, n int64, unmap bool) error {
+	if err := r.check(off, n, true); err != nil || n == 0 {
+		return err
+	}
+	if r.debug != nil {
+		return fmt.Errorf("fast zeroes: %w", errors.ErrUnsupported)
+	}
+	if unmap {
+		if err := r.f.PunchHole(r.base+off, n); !errors.Is(err, errors.ErrUnsupported) {
+			return err
+		}
+	}
+	return r.f.TryZeroRange(r.base+off, n)
+}
+
 // Discard punches a hole; where the host can't, it gives nothing back.
 func (r *raw) Discard(off, n int64) error {
 	if err := r.check(off, n, true); err != nil || n == 0 {
@@ -253,6 +270,18 @@ func (r *raw) ResizeWith(size int64, o qcow2.ResizeOptions) error {
 	if err := r.provide(was, size, o.Preallocation); err != nil {
 		r.size.Store((was + sectorSize - 1) &^ (sectorSize - 1))
 		return errors.Join(err, r.f.Truncate(file))
+	}
+	return r.f.Sync()
+}
+
+// resizeBytes is ResizeWith to any size: the file may end inside the last sector.
+func (r *raw) resizeBytes(size int64, o qcow2.ResizeOptions) error {
+	whole := (size + sectorSize - 1) &^ (sectorSize - 1)
+	if err := r.ResizeWith(whole, o); err != nil || size == whole {
+		return err
+	}
+	if err := r.f.Truncate(r.base + size); err != nil {
+		return err
 	}
 	return r.f.Sync()
 }

@@ -15,12 +15,15 @@ type remote struct {
 	readOnly bool
 }
 
+// ErrExportReadOnly is why an export that can't be written to is not opened for that.
+const ErrExportReadOnly = OptionError("Could not open image: Permission denied")
+
 func openRemote(c *nbdclient.Client, readOnly bool) (*remote, error) {
 	if err := c.Connect(); err != nil {
 		return nil, err
 	}
 	if !readOnly && c.ReadOnly() {
-		return nil, errors.Join(optionErrorf("request on write denied without write permission"), c.Close())
+		return nil, errors.Join(ErrExportReadOnly, c.Close())
 	}
 	n, _ := c.Size() // of what the server said
 	return &remote{c, aligned(c, c.Alignment()), (n + sectorSize - 1) &^ (sectorSize - 1), readOnly}, nil

@@ -66,9 +66,6 @@ type Spec struct {
 	// LeaveData leaves external data files closed, for who looks only at what images say:
 	// reading what they have is an error.
 	LeaveData bool
-	// Tail, if set, can keep the bytes behind the disk in the external data file of the image
-	// at Path.
-	Tail *Tail
 	// FileDriver is QEMU's driver that the topmost file is for: file, host_device or
 	// host_cdrom, or DriverAny. A file of another kind is refused in QEMU's words.
 	FileDriver string
@@ -102,9 +99,12 @@ type Spec struct {
 	// ForceShare opens a read-only disk though somebody may be writing it: what is
 	// read then need not make sense.
 	ForceShare bool
-	// ShareBacking lets others write to the backing files, and their data files: for who does so himself,
+	// ShareBacking lets others write to the backing files, and their data files, once it is known that nobody does: for who does so himself,
 	// through another device.
 	ShareBacking bool
+	// ShareRaw lets others change the disks that are raw meanwhile, and their sizes: nothing of ours depends on
+	// what is in them. Tools do so as those of QEMU; a machine has its disks for itself.
+	ShareRaw bool
 	// Locking says whether files are locked against other users; see Locking.
 	Locking Locking
 	// Remote is the export of a disk with FormatNBD. Path then is only its name.
@@ -139,6 +139,24 @@ type Reporter interface {
 	Corrupt(path, problem string, marked bool)
 	// Repair says what is repaired in the image at path, which was not closed in order.
 	Repair(path, line string)
+}
+
+// StaleReporter is a Reporter that hears of bitmaps which are out of date, too.
+type StaleReporter interface {
+	// StaleBitmaps says that the image at path, of a version of the format, has such bitmaps; see
+	// qcow2.Options.StaleBitmaps.
+	StaleBitmaps(path string, version int)
+}
+
+// StaleBitmapsText is how QEMU's tools warn of bitmaps that are out of date, under the name of the tool. It
+// does not end in a newline, as theirs.
+func StaleBitmapsText(tool string, version int) string {
+	why := "a program lacking bitmap support modified this file, so all bitmaps are now considered inconsistent"
+	if version < 3 {
+		why = "This qcow2 v2 image contains bitmaps, but they may have been modified by a program without persistent bitmap support; " +
+			"so now they must all be considered inconsistent"
+	}
+	return tool + ": warning: " + why + "\nSome clusters may be leaked, run 'qemu-img check -r' on the image file to fix."
 }
 
 // CorruptionText is what QEMU prints when an image is found corrupt.

@@ -71,6 +71,7 @@ func (r *resolver) remote(s *Source, at func(string) string) (map[string]any, er
 		}
 		take("driver")
 	}
+	hasPath := r.rest.Has(at("file.server.path"))
 	kind, path, host, port := take("server.type"), take("server.path"), take("server.host"), take("server.port")
 	oldPath, oldHost, oldPort := take("path"), take("host"), take("port")
 	switch {
@@ -88,13 +89,13 @@ func (r *resolver) remote(s *Source, at func(string) string) (map[string]any, er
 	case kind == "" && (path != "" || host != "" || port != ""):
 		return nil, errors.New("Parameter 'type' is missing")
 	case kind == "":
-		return nil, errors.New("NBD server address missing")
+		return nil, nbdclient.ErrNoAddress
 	}
 	t := nbdclient.Target{Export: take("export"), Context: take("x-dirty-bitmap")}
 	server := map[string]any{"type": kind}
 	switch kind {
 	case "unix":
-		if path == "" {
+		if !hasPath && path == "" {
 			return nil, errors.New("Parameter 'path' is missing")
 		}
 		t.Network, t.Address, server["path"] = "unix", path, path

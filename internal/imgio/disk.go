@@ -21,6 +21,7 @@ type disk struct {
 	detect       string            // on or unmap: zeroes are stored as such; see blockopt.Source
 	nodes        map[string]string // names of nodes, by the options that gave them
 	changed      atomic.Bool       // a request that writes succeeded
+	unflushed    atomic.Bool       // the last flush that was asked for failed
 }
 
 // identity is the value of an option that can't change while the disk is open, "" where

@@ -56,6 +56,13 @@ func (s *Session) Repair(_, line string) {
 	fmt.Fprintln(s.Err, line)
 }
 
+// StaleBitmaps implements block.StaleReporter.
+func (s *Session) StaleBitmaps(_ string, version int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fmt.Fprint(s.Err, block.StaleBitmapsText(s.Name, version))
+}
+
 // qemuIO is the name under which nothing is said that qemu-io does not say.
 const qemuIO = "qemu-io"
 
@@ -65,9 +72,7 @@ func (s *Session) openDisk(o *openOptions) (*disk, error) {
 		return nil, err
 	}
 	spec := t.Spec
-	if t.Spec.Guessed && spec.Format == block.FormatRaw && !spec.ReadOnly && !o.snapshot {
-		fmt.Fprintf(s.Err, block.GuessWarning, o.name)
-	}
+	guessed := t.Spec.Guessed && spec.Format == block.FormatRaw && !spec.ReadOnly && !o.snapshot
 	d := &disk{writethrough: o.cache.writethrough, unmap: t.unmap, detect: t.DetectZeroes, driver: t.Driver()}
 	if o.tree != nil {
 		d.nodes = make(map[string]string)
@@ -78,7 +83,7 @@ func (s *Session) openDisk(o *openOptions) (*disk, error) {
 		}
 	}
 	d.debug = t.NewDebug(func(line string) { s.printf("%s\n", line) })
-	spec.Debug, spec.Report, spec.Tail = d.debug, s, new(block.Tail)
+	spec.Debug, spec.Report, spec.ShareRaw = d.debug, s, true
 	if o.snapshot {
 		if spec, err = block.TemporaryOverlay(spec); err != nil {
 			return nil, err
@@ -86,7 +91,15 @@ func (s *Session) openDisk(o *openOptions) (*disk, error) {
 		defer os.RemoveAll(filepath.Dir(spec.Path)) // it is open by then
 	}
 	d.spec = spec
-	if d.dev, err = block.Open(spec); err != nil {
+	d.dev, err = block.Open(spec)
+	if guessed && !errors.Is(err, block.ErrExportReadOnly) { // QEMU does not come to guess then
+		name := t.Name
+		if name == "" {
+			name = o.name
+		}
+		fmt.Fprintf(s.Err, block.GuessWarning, name)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if im, ok := d.dev.(*qcow2.Image); ok { // it could be read without them, but qemu-io does not

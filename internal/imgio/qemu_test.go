@@ -245,6 +245,9 @@ func scripts() []script {
 			"write 4608 512", "alloc 0 1M", "read 0 8k"),
 		one("", "open -o driver=blkdebug,image.driver=qcow2,align=4k,max-transfer=64k blkdebug::a", "write -P 33 1000 128k", "read -P 33 1000 128k", "read -P 0 0 1000", "alloc 1 1"),
 		one("--image-opts driver=blkdebug,image.driver=qcow2,image.file.filename=a,inject-error.0.event=none,inject-error.0.iotype=block-status", "map"),
+		// A flush that failed is told once, and the end says no more.
+		one("-t writeback --image-opts driver=qcow2,file.filename=apart,data-file.driver=blkdebug,data-file.image.filename=data,data-file.inject-error.0.event=none,data-file.inject-error.0.iotype=flush",
+			"write 0 512", "flush"),
 		// Disks in disks. What the inner one is to become larger for, qemu-io does not write.
 		one("--image-opts driver=raw,file.driver=qcow2,file.file.filename=a", "write -P 3 0 64k", "read -P 3 0 64k", "length", "info", "alloc 0 1M", "write -c 0 64k", "write -b 0 512",
 			"write -z 64k 64k", "discard 0 64k", "read -P 0 0 64k", "read 8M 512", "truncate 9M", "length"),

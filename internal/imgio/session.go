@@ -128,13 +128,13 @@ func (s *Session) Close() error {
 }
 
 // sayClose prints why an image was not closed well. Of one to which nothing was written
-// qemu-io says nothing; good reports that.
+// qemu-io says nothing, nor where a flush has failed already; good reports that.
 func (s *Session) sayClose(d *disk, err error) (good bool) {
 	switch {
 	case s.Name == qemuIO && errors.Is(err, qcow2.ErrMetadata):
 		s.complain("Failed to flush the L2 table cache: %s", text(err))
 		s.complain("Failed to flush the refcount block cache: %s", text(err))
-	case s.Name == qemuIO && !d.changed.Load():
+	case s.Name == qemuIO && (!d.changed.Load() || d.unflushed.Load()):
 		return true
 	default:
 		why := slices.Compact(strings.Split(err.Error(), "\n")) // the image and its data file may say the same

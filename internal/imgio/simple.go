@@ -18,6 +18,7 @@ import (
 func (s *Session) flush(*command, []string) bool {
 	err := s.disk.dev.Flush()
 	s.deliver()
+	s.disk.unflushed.Store(err != nil)
 	return err == nil
 }
 
@@ -60,14 +61,7 @@ func (s *Session) truncate(c *command, words []string) bool {
 		return false
 	}
 	s.wait()
-	whole := (size + 511) &^ 511 // a raw file may end inside a sector
-	resize := func() error { return r.ResizeWith(whole, qcow2.ResizeOptions{Preallocation: preallocation}) }
-	var err error
-	if im, ok := s.disk.dev.(*qcow2.Image); ok {
-		err = s.disk.spec.Tail.During(im, size, mode != "off", resize)
-	} else if err = resize(); err == nil && whole != size && s.disk.spec.Storage == nil && s.disk.spec.Format == block.FormatRaw {
-		err = os.Truncate(s.disk.spec.Path, size)
-	}
+	err := block.ResizeBytes(r, size, qcow2.ResizeOptions{Preallocation: preallocation})
 	switch {
 	case errors.Is(err, qcow2.ErrTooLarge):
 		s.complain("Failed to grow the L1 table: File too large")

@@ -42,7 +42,7 @@ func runAmend(t *Tool, a *arguments) (err error) {
 		return errors.New("Expecting one image file name")
 	}
 	name := a.operands[0]
-	d, s, err := t.open(name, a, openOptions{format: format, write: true, cache: a.get("t", ""), tail: new(block.Tail)})
+	d, s, err := t.open(name, a, openOptions{format: format, write: true, cache: a.get("t", "")})
 	if err != nil {
 		return err
 	}
@@ -64,7 +64,7 @@ func runAmend(t *Tool, a *arguments) (err error) {
 	}
 	p.set(0, 1)
 	if im, ok := d.(*qcow2.Image); ok {
-		err = t.amend(im, s.spec.Tail, v, a.has("force"), p.set)
+		err = t.amend(im, v, a.has("force"), p.set)
 	} else {
 		err = t.amendLUKS(d, v, a.has("force"))
 	}
@@ -82,7 +82,7 @@ func (t *Tool) amendLUKS(d block.Device, v formatValues, force bool) error {
 }
 
 // amend changes an image.
-func (t *Tool) amend(im *qcow2.Image, tail *block.Tail, v formatValues, force bool, progress qcow2.Progress) error {
+func (t *Tool) amend(im *qcow2.Image, v formatValues, force bool, progress qcow2.Progress) error {
 	info := im.Info()
 	o := qcow2.AmendOptions{Progress: progress}
 	switch c, ok := v["compat"]; {
@@ -133,6 +133,11 @@ func (t *Tool) amend(im *qcow2.Image, tail *block.Tail, v formatValues, force bo
 			return err
 		}
 		size := v.size("size", 0)
+		if size < 0 {
+			return errors.New("Image size cannot be negative")
+		} else if size > maxSize {
+			return fmt.Errorf("offset(%d) exceeds maximum(%d)", size, int64(maxSize))
+		}
 		if size%sectorSize != 0 {
 			return fmt.Errorf("The new size must be a multiple of %d", sectorSize)
 		}
@@ -147,13 +152,9 @@ func (t *Tool) amend(im *qcow2.Image, tail *block.Tail, v formatValues, force bo
 	if err := t.amendKeys(im, v, force); err != nil {
 		return err
 	}
-	size := info.Size
-	if o.Size != nil && !o.NotRaw {
-		size = *o.Size
-	}
-	if err := tail.During(im, size, false, func() error { return im.Amend(o) }); errors.Is(err, qcow2.ErrExpandZeroes) {
+	if err := im.Amend(o); errors.Is(err, qcow2.ErrExpandZeroes) {
 		return t.notExpanded(err)
-	} else if errors.Is(err, qcow2.ErrTooLarge) {
+	} else if errors.Is(err, qcow2.ErrTooLarge) && !errors.As(err, new(*qcow2.ImageError)) {
 		return errGrowL1
 	} else if err != nil {
 		return errors.New(reason(err))

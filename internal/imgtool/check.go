@@ -3,6 +3,7 @@ package imgtool
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"syscall"
 
@@ -65,6 +66,9 @@ func runCheck(t *Tool, a *arguments) error {
 		}
 		return errors.Join(&statusError{exitUnsupported, errors.New("This image format does not support checks")}, d.Close())
 	}
+	if err := filesBelow(s.spec); err != nil {
+		return openError(name, err)
+	}
 	f, err := s.spec.OpenStorage()
 	if err != nil {
 		return openError(name, err)
@@ -78,6 +82,9 @@ func runCheck(t *Tool, a *arguments) error {
 	}
 	o := qcow2.Options{
 		ReadOnly: repair == qcow2.RepairNone, ForRepair: true, NoBacking: true, NoDataFile: true, Secret: secret,
+	}
+	if s.spec.Report != nil {
+		o.StaleBitmaps = func(version int) { t.StaleBitmaps(name, version) }
 	}
 	if debug := s.spec.Debug; debug != nil {
 		f, o.Event = debug.Wrap(f), debug.Event
@@ -126,6 +133,24 @@ func runCheck(t *Tool, a *arguments) error {
 		return &statusError{code: exitCorrupt}
 	case r.Leaks > 0:
 		return &statusError{code: exitLeaks}
+	}
+	return nil
+}
+
+// filesBelow refuses an image whose external data file or backing files can't be opened. The check does not
+// need them, but qemu-img opens them. What is wrong with the image itself is for the check to say.
+func filesBelow(spec block.Spec) error {
+	if spec.Debug != nil { // its rules count what is done
+		return nil
+	}
+	spec.ReadOnly, spec.LeaveBacking, spec.Report = true, false, nil
+	d, err := block.Open(spec)
+	if err == nil {
+		return d.Close()
+	}
+	var missing *fs.PathError
+	if errors.As(err, new(*qcow2.BackingError)) || errors.As(err, &missing) && missing.Path != spec.Path {
+		return err
 	}
 	return nil
 }

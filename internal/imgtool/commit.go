@@ -90,9 +90,11 @@ func runCommit(t *Tool, a *arguments) (err error) {
 	if spec.Storage == nil {
 		spec.Path = files[depth]
 	}
-	spec.ReadOnly, spec.L2CacheSize = false, writeCache
+	spec.ReadOnly, spec.ShareRaw, spec.L2CacheSize = false, true, writeCache
 	below, err := block.Open(spec)
-	if err != nil {
+	if locked := (*qcow2.LockError)(nil); errors.As(err, &locked) {
+		return &restated{lockText(locked), err}
+	} else if err != nil {
 		return openError(files[depth], err)
 	}
 	defer closing(below, &err)

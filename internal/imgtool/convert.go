@@ -191,7 +191,7 @@ func (j *convertJob) number(a *arguments, o option) (err error) {
 
 // addSource opens an image that is copied; the first may be at a snapshot.
 func (t *Tool) addSource(c *copying, name string, a *arguments, first bool) error {
-	o := openOptions{format: a.get("f", ""), cache: a.get("T", ""), source: true, share: a.has("force-share"), inOrder: true}
+	o := openOptions{format: a.get("f", ""), cache: a.get("T", ""), source: true, share: a.has("force-share"), alone: true, inOrder: true}
 	s, err := t.locate(name, a.has("image-opts"), o)
 	if err != nil {
 		return err

@@ -14,7 +14,7 @@ func (c *copying) checkBitmaps() error {
 		return errors.New("Copying bitmaps only possible with single source")
 	}
 	im, ok := c.sources[0].(*qcow2.Image)
-	if !ok {
+	if !ok || im.Info().Version < 3 {
 		return errors.New("Source lacks bitmap support")
 	}
 	list, err := im.Bitmaps()

@@ -247,16 +247,17 @@ func makeFile(path string, do func(f qcow2.File) error) error {
 
 // overwriteRemote opens an export, which is there already, for do.
 func overwriteRemote(name string, do func(f qcow2.File) error) error {
+	const refused = "Protocol driver 'nbd' does not support image creation, and opening the image failed: %w"
 	target, err := nbdclient.Parse(name)
 	if err != nil {
-		return err
+		return fmt.Errorf(refused, err)
 	}
 	storage := block.Spec{Format: block.FormatNBD, Path: name, Remote: nbdclient.New(target)}
 	f, err := (&block.Spec{Path: name, Storage: &storage}).OpenStorage()
 	if open := (*block.OpenError)(nil); errors.As(err, &open) {
-		return open.Err
+		return fmt.Errorf(refused, open.Err)
 	} else if err != nil {
-		return err
+		return fmt.Errorf(refused, err)
 	}
 	if err = do(f); err == nil {
 		err = f.Sync()

@@ -99,7 +99,8 @@ func (t *Tool) describe(s source) (*imageInfo, error) {
 		if err != nil {
 			return nil, openError(s.name, err)
 		}
-		im, err := qcow2.Open(f, qcow2.Options{ReadOnly: true, NoBacking: true, NoDataFile: true, NoSecret: true})
+		im, err := qcow2.Open(f, qcow2.Options{ReadOnly: true, NoBacking: true, NoDataFile: true, NoSecret: true,
+			StaleBitmaps: func(version int) { t.StaleBitmaps(s.name, version) }})
 		if err != nil {
 			return nil, errors.Join(openError(s.name, err), f.Close())
 		}

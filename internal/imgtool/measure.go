@@ -155,6 +155,9 @@ func (n *newImage) measure(d block.Device) (m qcow2.Measurement, bitmaps int64, 
 		mo.BackingFormat = block.FormatRaw // whatever it is
 	}
 	m, err = qcow2.Measure(source, mo)
+	if errors.Is(err, qcow2.ErrCorrupt) {
+		err = errors.New("Unable to get block status: " + reason(err))
+	}
 	if errors.Is(err, qcow2.ErrTooLarge) {
 		err = errors.New("The image size is too large (try using a larger cluster size)")
 	}

@@ -49,8 +49,9 @@ type openOptions struct {
 	share     bool   // of -U
 	unshared  bool   // which is about other images
 	reopens   bool   // the command opens a backing file once more, to write it
-	tail      *block.Tail
-	inOrder   bool // the command goes through the disk once, from its start
+	alone     bool   // nobody may change the disk meanwhile, be it a raw one
+	resizes   bool   // the command changes the size
+	inOrder   bool   // the command goes through the disk once, from its start
 }
 
 // errLocked means that a disk is encrypted, and no passphrase was given.
@@ -144,11 +145,14 @@ func (t *Tool) locate(name string, imageOpts bool, o openOptions) (source, error
 	s.spec.Debug = s.opts.NewDebug(nil)
 	s.spec.Report = t
 	s.spec.ReadOnly = s.spec.ReadOnly || !o.write
-	s.spec.LeaveBacking, s.spec.Tail = o.noBacking, o.tail
+	s.spec.LeaveBacking = o.noBacking
 	if s.spec.ForceShare = s.spec.ForceShare || o.share; s.spec.ForceShare && !s.spec.ReadOnly {
 		return failed(errors.New("force-share=on can only be used with read-only images"))
 	}
-	s.spec.ShareBacking = o.reopens
+	s.spec.ShareBacking, s.spec.ShareRaw = o.reopens, !o.alone
+	if o.resizes {
+		s.spec.Take |= qcow2.PermResize
+	}
 	if o.inOrder && s.spec.L2CacheSize == 0 {
 		s.spec.L2CacheSize = readCache
 		if o.write {
@@ -166,6 +170,11 @@ func (t *Tool) Corrupt(_, problem string, marked bool) {
 
 // Repair implements block.Reporter.
 func (t *Tool) Repair(_, line string) { fmt.Fprintln(t.Stderr, line) }
+
+// StaleBitmaps implements block.StaleReporter.
+func (t *Tool) StaleBitmaps(_ string, version int) {
+	fmt.Fprint(t.Stderr, block.StaleBitmapsText(t.Name, version))
+}
 
 // open opens an image.
 func (t *Tool) open(name string, a *arguments, o openOptions) (block.Device, source, error) {
@@ -200,10 +209,10 @@ func (t *Tool) openSource(s source, o openOptions) (block.Device, error) {
 		}
 		through, _ = s.spec.SetCacheMode(o.cache)
 	}
-	if !s.named && o.write && s.spec.Format == block.FormatRaw {
-		fmt.Fprintf(t.Stderr, block.GuessWarning, s.name)
-	}
 	d, err := block.Open(s.spec)
+	if !errors.Is(err, block.ErrExportReadOnly) { // QEMU does not come to guess then
+		t.warnGuess(s, o)
+	}
 	if err != nil {
 		return nil, openError(s.name, err)
 	}
@@ -216,6 +225,13 @@ func (t *Tool) openSource(s source, o openOptions) (block.Device, error) {
 		d = block.WriteThrough(d)
 	}
 	return d, nil
+}
+
+// warnGuess warns of a raw format that was guessed of a disk to write to.
+func (t *Tool) warnGuess(s source, o openOptions) {
+	if !s.named && o.write && s.spec.Format == block.FormatRaw {
+		fmt.Fprintf(t.Stderr, block.GuessWarning, s.fileName())
+	}
 }
 
 // openImage opens a qcow2 image. Other formats are refused with the error that

@@ -64,7 +64,7 @@ func TestAgainstQEMU(t *testing.T) {
 			t.Skipf("%s is not installed (Debian package qemu-utils)", tool)
 		}
 	}
-	for _, s := range slices.Concat(createScripts, copyScripts, changeScripts, optionScripts, damageScripts, amendScripts, nestedScripts, fileScripts, wordScripts, formScripts, progressScripts) {
+	for _, s := range slices.Concat(createScripts, copyScripts, changeScripts, optionScripts, damageScripts, amendScripts, nestedScripts, fileScripts, wordScripts, formScripts, progressScripts, belowScripts) {
 		t.Run(s.name, func(t *testing.T) {
 			theirs, ours := t.TempDir(), t.TempDir()
 			for _, line := range strings.Split(strings.TrimSpace(s.lines), "\n") {

@@ -55,6 +55,8 @@ func runRebase(t *Tool, a *arguments) (err error) {
 			return fmt.Errorf("%s: backing format must be specified", prefix)
 		case im == nil:
 			err = syscall.ENOTSUP
+		case to != "" && im.Info().RawData: // the file has all of the disk
+			err = syscall.EINVAL
 		case unsafe:
 			err = im.SetBackingFile(to, format)
 		}
@@ -92,6 +94,9 @@ func runRebase(t *Tool, a *arguments) (err error) {
 	if err := im.Rebase(o); err != nil {
 		if o.Backing != nil {
 			err = errors.Join(err, o.Backing.Close())
+		}
+		if errors.Is(err, qcow2.ErrCorrupt) { // it was found by who looked for what is where
+			return errors.New("error while reading image metadata: " + reason(err))
 		}
 		return errors.New(reason(err))
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"syscall"
 
 	"github.com/govmm/govmm/internal/block"
@@ -52,7 +51,7 @@ func runResize(t *Tool, a *arguments) (err error) {
 	if err != nil {
 		return blockopt.SizeError("size")
 	}
-	d, s, err := t.open(a.operands[0], a, openOptions{format: a.get("f", ""), write: true, tail: new(block.Tail)})
+	d, s, err := t.open(a.operands[0], a, openOptions{format: a.get("f", ""), write: true, resizes: true})
 	if err != nil {
 		return err
 	}
@@ -101,21 +100,19 @@ func resizeDevice(d block.Device, s source, size int64, mode qcow2.Preallocation
 	if !ok {
 		return errors.New("Image format driver does not support resize")
 	}
-	resize := func() error { return r.ResizeWith(sectors(size), qcow2.ResizeOptions{Preallocation: mode}) }
-	var err error
-	if im, ok := d.(*qcow2.Image); ok {
-		err = s.spec.Tail.During(im, size, mode != qcow2.PreallocateOff, resize)
-	} else {
-		err = resize()
-	}
+	err := block.ResizeBytes(r, size, qcow2.ResizeOptions{Preallocation: mode})
 	if errors.Is(err, qcow2.ErrTooLarge) {
 		return errGrowL1
 	}
+	if s.spec.Format == block.FormatRaw && errors.As(err, new(syscall.Errno)) {
+		what := "Could not resize file"
+		if mode == qcow2.PreallocateFalloc {
+			what = "Could not preallocate new data"
+		}
+		return fmt.Errorf("%s: %s", what, reason(err))
+	}
 	if err != nil {
 		return errors.New(reason(err))
-	}
-	if s.spec.Format == block.FormatRaw && s.spec.Storage == nil && size%sectorSize != 0 {
-		return os.Truncate(s.spec.Path, size)
 	}
 	return nil
 }

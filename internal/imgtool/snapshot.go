@@ -39,10 +39,14 @@ func runSnapshot(t *Tool, a *arguments) (err error) {
 	if action == "" {
 		action = "none"
 	}
-	im, err := t.openImage(name, a, openOptions{write: !list}, errNoSnapshots(action, snapshot))
+	o := openOptions{write: !list}
+	im, err := t.openImage(name, a, o, errNoSnapshots(action, snapshot))
 	if err != nil {
 		if list && errors.Is(err, errSilent) {
 			return nil
+		}
+		if action == "a" && t.Name == qemuImg {
+			t.warnAgain(name, a, o)
 		}
 		return err
 	}
@@ -89,6 +93,14 @@ func runSnapshot(t *Tool, a *arguments) (err error) {
 	return nil
 }
 
+// warnAgain repeats the warning of a guessed raw format, as qemu-img has it: before it finds that such a
+// disk has no snapshots to go back to, it opens it once more.
+func (t *Tool) warnAgain(name string, a *arguments, o openOptions) {
+	if s, err := t.locate(name, a.has("image-opts"), o); err == nil {
+		t.warnGuess(s, o)
+	}
+}
+
 // errSilent marks an error that nothing is said of.
 var errSilent = errors.New("nothing to say")
 
@@ -131,6 +143,9 @@ func errNoSnapshots(action, snapshot string) error {
 func snapshotReason(err error) string {
 	if errors.Is(err, qcow2.ErrNoSnapshot) {
 		return "Failed to load snapshot: No such file or directory"
+	}
+	if errors.Is(err, qcow2.ErrUnsupported) {
+		return "Failed to load snapshot: " + errnoText(syscall.ENOTSUP)
 	}
 	return reason(err)
 }

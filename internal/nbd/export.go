@@ -26,6 +26,13 @@ type Device interface {
 	CanDiscard() bool
 }
 
+// FastZeroer is a Device that may be able to write zeroes without writing them out in full.
+type FastZeroer interface {
+	// WriteZeroesFast is WriteZeroes, but that it is an errors.ErrUnsupported, and changes nothing,
+	// where it would write zeroes out.
+	WriteZeroesFast(off, n int64, unmap bool) error
+}
+
 // Context is a metadata context that an export offers for block status.
 type Context struct {
 	// Name is namespace and leaf, as in "base:allocation".
@@ -45,6 +52,9 @@ type Export struct {
 	ReadOnly bool
 	// FastZero says that WriteZeroes never writes zeroes out in full.
 	FastZero bool
+	// TryFastZero offers fast zeroes whatever the device can do: a request for them is refused unless it
+	// is a FastZeroer that takes it.
+	TryFastZero bool
 	// KeepDiscarded accepts TRIM, and leaves the device alone.
 	KeepDiscarded bool
 	// MinBlock is what clients are told to make offsets and lengths multiples of, in bytes;
@@ -72,7 +82,7 @@ func (e *Export) flags(structured, shared bool) uint16 {
 	if e.Device.CanDiscard() {
 		f |= nbdproto.FlagSendTrim
 	}
-	if e.FastZero {
+	if e.FastZero || e.TryFastZero {
 		f |= nbdproto.FlagSendFastZero
 	}
 	return f

@@ -202,7 +202,7 @@ func (c *conn) info(o optionRequest) error {
 	}
 	e := c.srv.find(name)
 	if e == nil {
-		return c.refuse(o, nbdproto.RepErrUnknown, fmt.Sprintf("export %q is not served", name))
+		return c.refuse(o, nbdproto.RepErrUnknown, fmt.Sprintf("export '%s' not present", name))
 	}
 	be := binary.BigEndian
 	texts := map[uint16]string{nbdproto.InfoName: e.Name, nbdproto.InfoDescription: e.Description}
@@ -253,7 +253,7 @@ func (c *conn) metaContext(o optionRequest) error {
 	}
 	e := c.srv.find(name)
 	if e == nil {
-		return c.refuse(o, nbdproto.RepErrUnknown, fmt.Sprintf("export %q is not served", name))
+		return c.refuse(o, nbdproto.RepErrUnknown, fmt.Sprintf("export '%s' not present", name))
 	}
 	count := binary.BigEndian.Uint32(rest)
 	if count > maxQueries {

@@ -81,7 +81,7 @@ func (w *worker) check(rq *request) (code uint32, text string) {
 		return nbdproto.ErrnoInval, "beyond the end of the export"
 	case rq.cmd == nbdproto.CmdTrim && !e.Device.CanDiscard():
 		return nbdproto.ErrnoInval, "TRIM is not offered"
-	case rq.flags&nbdproto.CmdFlagFastZero != 0 && !e.FastZero:
+	case rq.flags&nbdproto.CmdFlagFastZero != 0 && !e.FastZero && !canFastZero(e.Device):
 		return nbdproto.ErrnoNotSup, "zeroes can't be written quickly"
 	case rq.flags&nbdproto.CmdFlagDF != 0 && !w.c.structured:
 		return nbdproto.ErrnoInval, "DF without structured replies"
@@ -91,6 +91,11 @@ func (w *worker) check(rq *request) (code uint32, text string) {
 		return nbdproto.ErrnoInval, "no metadata context was selected, or nothing asked for"
 	}
 	return 0, ""
+}
+
+func canFastZero(d Device) bool {
+	_, ok := d.(FastZeroer)
+	return ok
 }
 
 // change carries out the commands without data.
@@ -108,7 +113,11 @@ func (c *conn) change(rq request) error {
 			err = d.Discard(int64(rq.off), int64(rq.length))
 		}
 	case nbdproto.CmdWriteZeroes:
-		err = d.WriteZeroes(int64(rq.off), int64(rq.length), rq.flags&nbdproto.CmdFlagNoHole == 0)
+		zero := d.WriteZeroes
+		if f, ok := d.(FastZeroer); ok && rq.flags&nbdproto.CmdFlagFastZero != 0 && !c.export.FastZero {
+			zero = f.WriteZeroesFast
+		}
+		err = zero(int64(rq.off), int64(rq.length), rq.flags&nbdproto.CmdFlagNoHole == 0)
 	}
 	if err == nil && rq.flags&nbdproto.CmdFlagFUA != 0 {
 		err = d.Flush()

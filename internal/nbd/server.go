@@ -18,6 +18,8 @@ const DefaultMaxConnections = 16
 // the first call and not changed afterwards.
 type Server struct {
 	Exports []Export
+	// Exact has the empty name be that of an export alone, and not mean the only one.
+	Exact bool
 	// TLS, if set, is demanded of every client before anything else.
 	TLS *tls.Config
 	// MaxConnections is how many clients are admitted at a time; 0 means
@@ -63,14 +65,14 @@ func (s *Server) Validate() error {
 }
 
 // find is the export that a client means by a name, nil if there is none. The
-// empty name means the only export, if there is just one.
+// empty name means the only export, if there is just one, unless names are exact.
 func (s *Server) find(name string) *Export {
 	for i := range s.Exports {
 		if s.Exports[i].Name == name {
 			return &s.Exports[i]
 		}
 	}
-	if name == "" && len(s.Exports) == 1 {
+	if name == "" && len(s.Exports) == 1 && !s.Exact {
 		return &s.Exports[0]
 	}
 	return nil

@@ -318,3 +318,32 @@ func TestServerThatGoesInHandshake(t *testing.T) {
 		}
 	}
 }
+
+// TestAddressesAsTheCLibraryReadsThem tells of hosts and ports that are none in QEMU's words.
+func TestAddressesAsTheCLibraryReadsThem(t *testing.T) {
+	for name, want := range map[string]string{
+		"nbd:":                        "NBD server address missing",
+		"nbd:host:1:exportname=":      "NBD server address missing",
+		"nbd:host":                    "error parsing address 'host'",
+		"nbd:host:":                   "error parsing address 'host:'",
+		"nbd:[::1":                    "error parsing IPv6 address '[::1'",
+		"nbd::":                       "error parsing port in address ':'",
+		"nbd::1":                      "address resolution failed for :1: Name or service not known",
+		"nbd:127.0.0.1:none":          "address resolution failed for 127.0.0.1:none: Servname not supported for ai_socktype",
+		"nbd:127.0.0.1:1:foo=x":       "address resolution failed for 127.0.0.1:1:foo=x: Servname not supported for ai_socktype",
+		"nbd:127.0.0.1:65537":         "Failed to connect to '127.0.0.1:65537': Connection refused", // port 1
+		"nbd:[127.0.0.1]:1":           "Failed to connect to '127.0.0.1:1': Connection refused",
+		"nbd:unix:":                   "Failed to connect to '': Connection refused",
+		"nbd:unix:/nowhere/at/all/e":  "Failed to connect to '/nowhere/at/all/e': No such file or directory",
+		"nbd:127.0.0.1:1,ipv4=on":     "Failed to connect to '127.0.0.1:1': Connection refused",
+		"nbd:127.0.0.1:1:exportname=": "NBD server address missing",
+	} {
+		target, err := nbdclient.Parse(name)
+		if err == nil {
+			err = nbdclient.New(target).Connect()
+		}
+		if err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", name, err, want)
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -74,12 +75,46 @@ func (t *Target) dial() (net.Conn, error) {
 			return nil, err
 		}
 	}
-	nc, err := net.Dial(t.Network, t.Address)
+	address, err := t.Address, error(nil)
+	switch {
+	case t.Network != "unix":
+		address, err = resolvePort(address)
+	case address == "":
+		err = syscall.ECONNREFUSED // as the kernel says; Go would bind such a socket to a name of its own
+	}
+	if err != nil {
+		return nil, &ConnectError{t.Address, err}
+	}
+	nc, err := net.Dial(t.Network, address)
 	if err != nil {
 		return nil, &ConnectError{t.Address, err}
 	}
 	return nc, nil
 }
+
+// resolvePort puts the number of the port into HOST:PORT, as the C library has it: that of a
+// service, or what 16 bits hold of a number.
+func resolvePort(address string) (string, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil { // the port has colons
+		return "", errService
+	}
+	if host == "" {
+		return "", &net.DNSError{IsNotFound: true}
+	}
+	n, err := strconv.ParseUint(port, 10, 64)
+	if err != nil {
+		service, err := net.LookupPort("tcp", port)
+		if err != nil {
+			return "", errService
+		}
+		n = uint64(service)
+	}
+	return net.JoinHostPort(host, strconv.Itoa(int(uint16(n)))), nil
+}
+
+// errService is that a port is no number and no service.
+var errService = errors.New("unknown service")
 
 // MaxSocketPath is the longest path of a Unix socket, in bytes, without the zero behind it
 // (sun_path of unix(7)).
@@ -103,13 +138,16 @@ func (e *ConnectError) Error() string {
 	var no syscall.Errno
 	var name *net.DNSError
 	if errors.As(e.err, &name) && name.IsNotFound {
-		return fmt.Sprintf("address resolution failed for %s: Name or service not known", e.address)
+		return fmt.Sprintf("address resolution failed for %s: Name or service not known", plainAddress(e.address))
+	}
+	if errors.Is(e.err, errService) {
+		return fmt.Sprintf("address resolution failed for %s: Servname not supported for ai_socktype", plainAddress(e.address))
 	}
 	if errors.As(e.err, &no) {
 		text := no.Error()
-		return fmt.Sprintf("Failed to connect to '%s': %c%s", e.address, text[0]-'a'+'A', text[1:])
+		return fmt.Sprintf("Failed to connect to '%s': %c%s", plainAddress(e.address), text[0]-'a'+'A', text[1:])
 	}
-	return fmt.Sprintf("Failed to connect to '%s': %v", e.address, e.err)
+	return fmt.Sprintf("Failed to connect to '%s': %v", plainAddress(e.address), e.err)
 }
 
 func (e *ConnectError) Unwrap() error { return e.err }

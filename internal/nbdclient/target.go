@@ -31,6 +31,9 @@ type Target struct {
 	ReconnectDelay time.Duration
 }
 
+// ErrNoAddress means that a name has no server in it.
+var ErrNoAddress = errors.New("NBD server address missing")
+
 // ErrURI means that a name is not a URI of this protocol.
 var ErrURI = errors.New("No valid URL specified")
 
@@ -50,15 +53,37 @@ func Parse(name string) (Target, error) {
 	if !ok {
 		return Target{}, errors.New("File name string for NBD must start with 'nbd:'")
 	}
-	rest, export, _ := strings.Cut(rest, ":exportname=")
+	rest, export, named := strings.Cut(rest, ":exportname=")
+	if rest == "" || named && export == "" {
+		return Target{}, ErrNoAddress
+	}
 	if path, ok := strings.CutPrefix(rest, "unix:"); ok {
 		return Target{Network: "unix", Address: path, Export: export}, nil
 	}
-	i := strings.LastIndexByte(rest, ':')
-	if i < 0 {
-		return Target{}, fmt.Errorf("error parsing address '%s'", rest)
+	address, err := parseAddress(rest)
+	return Target{Network: "tcp", Address: address, Export: export}, err
+}
+
+// parseAddress reads HOST:PORT, [HOST]:PORT and :PORT. A comma ends the port.
+func parseAddress(text string) (string, error) {
+	host, port, ok := strings.Cut(text, ":")
+	problem := "error parsing address '%s'"
+	switch {
+	case host == "":
+		problem = "error parsing port in address '%s'"
+	case text[0] == '[':
+		host, port, ok = strings.Cut(text[1:], "]:")
+		problem = "error parsing IPv6 address '%s'"
 	}
-	return Target{Network: "tcp", Address: net.JoinHostPort(strings.Trim(rest[:i], "[]"), rest[i+1:]), Export: export}, nil
+	if port, _, _ = strings.Cut(port, ","); !ok || port == "" {
+		return "", fmt.Errorf(problem, text)
+	}
+	address := net.JoinHostPort(host, port)
+	if host == "" || strings.Contains(port, ":") { // there is no such host, and no such service
+		_, err := resolvePort(address)
+		return "", &ConnectError{address, err}
+	}
+	return address, nil
 }
 
 func parseURI(name string) (Target, error) {
@@ -99,7 +124,16 @@ func (t *Target) Name() string {
 	case t.Network == "unix":
 		return "nbd+unix://?socket=" + t.Address
 	case t.Export != "":
-		return "nbd://" + t.Address + "/" + t.Export
+		return "nbd://" + plainAddress(t.Address) + "/" + t.Export
 	}
-	return "nbd://" + t.Address
+	return "nbd://" + plainAddress(t.Address)
+}
+
+// plainAddress is HOST:PORT without brackets around the host, as QEMU writes it.
+func plainAddress(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return address
+	}
+	return host + ":" + port
 }

@@ -51,7 +51,7 @@ func (s *settings) export(name string, stderr io.Writer) (e nbd.Export, d block.
 	}
 	e = nbd.Export{
 		Name: s.name, Description: s.description, Device: d, ReadOnly: s.readOnly,
-		FastZero: ZeroesFast(whole, spec.Format), KeepDiscarded: !s.unmaps() && !source.Discard,
+		FastZero: ZeroesFast(whole, spec.Format), TryFastZero: true, KeepDiscarded: !s.unmaps() && !source.Discard,
 	}
 	if spec.Guessed && spec.Format == block.FormatRaw {
 		e.MinBlock = guessedBlock
@@ -118,10 +118,10 @@ func (s *settings) atSnapshot(spec *block.Spec) error {
 	switch {
 	case s.snapshot == nil:
 		return nil
-	case spec.Format != block.FormatQCOW2:
-		return fmt.Errorf("Failed to load snapshot: Block format '%s' used by device '' does not support temporarily loading internal snapshots", spec.Format)
 	case s.overlay: // the image on top has none
 		return errNoSnapshot
+	case spec.Format != block.FormatQCOW2:
+		return fmt.Errorf("Failed to load snapshot: Block format '%s' used by device '' does not support temporarily loading internal snapshots", spec.Format)
 	}
 	spec.Snapshot = *s.snapshot
 	return nil
@@ -130,6 +130,9 @@ func (s *settings) atSnapshot(spec *block.Spec) error {
 // open opens the part of a disk that is exported, under a temporary image if one was
 // asked for.
 func (s *settings) open(spec block.Spec) (block.Device, error) {
+	if spec.ShareRaw = true; !spec.ForceShare {
+		spec.Unshare |= qcow2.PermResize // clients know the size
+	}
 	if s.overlay {
 		top, err := block.TemporaryOverlay(spec)
 		if err != nil {
@@ -222,3 +225,8 @@ func (r reporter) Corrupt(_, problem string, marked bool) {
 
 // Repair implements block.Reporter.
 func (r reporter) Repair(_, line string) { fmt.Fprintln(r.stderr, line) }
+
+// StaleBitmaps implements block.StaleReporter.
+func (r reporter) StaleBitmaps(_ string, version int) {
+	fmt.Fprint(r.stderr, block.StaleBitmapsText("qemu-nbd", version))
+}

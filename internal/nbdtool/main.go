@@ -94,7 +94,7 @@ func (t *Tool) complain(err error) {
 
 // serve serves the disk until the last client has left or a signal ends it.
 func (t *Tool) serve(s *settings, name string, d *daemon) (err error) {
-	server := &nbd.Server{MaxConnections: s.shared, Once: !s.persistent, Processors: nbd.GoProcessors()}
+	server := &nbd.Server{Exact: true, MaxConnections: s.shared, Once: !s.persistent, Processors: nbd.GoProcessors()}
 	if s.shared == 0 {
 		server.MaxConnections = unlimited
 	}

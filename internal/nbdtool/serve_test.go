@@ -304,3 +304,25 @@ func TestEndInsideASectorIsToldAsQEMUDoes(t *testing.T) {
 		}
 	}
 }
+
+// TestRawFlagsAreThoseOfQEMU compares what clients are told of raw disks, fast zeroes among it.
+func TestRawFlagsAreThoseOfQEMU(t *testing.T) {
+	need(t, name, "nbdinfo")
+	theirs, err := exec.LookPath(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(t.TempDir())
+	tool(t, "qemu-img", "create", "-q", "-f", "raw", "r", "1M")
+	for _, options := range []string{"-f raw r", "-f raw -r r", "-f raw -o 512 r", "-f raw -A r", "-f raw --detect-zeroes=on r", "--image-opts driver=null-co,size=1M"} {
+		var told [2]string
+		for i, path := range []string{theirs, "/proc/self/exe"} {
+			socket, pid := serve(t, path, strings.Fields("-t "+options)...)
+			told[i] = strings.ReplaceAll(tool(t, "nbdinfo", uri(socket, "")), socket, "SOCKET")
+			stop(t, pid)
+		}
+		if told[0] != told[1] {
+			t.Errorf("%s: clients are told\n%s\nwant\n%s", options, told[1], told[0])
+		}
+	}
+}
