@@ -201,7 +201,7 @@ var damageScripts = []script{
 		io -f raw -c "write 0 1M" b
 		img create -q -f qcow2 c 1M
 		poke c 131072 0 0 0 0 0 0 0 0
-		convert -c -n -O qcow2 b c
+		convert -m 1 -c -n -O qcow2 b c
 	`},
 	{"corruption found on the way", `
 		img create -q -f qcow2 a 64M
