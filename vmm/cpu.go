@@ -136,12 +136,17 @@ func (c *cpu) systemEvent(e kvm.SystemEvent) {
 // left of it: on AMD that of a processor after INIT.
 func (c *cpu) tripleFault() {
 	if c.m.log.Enabled(context.Background(), slog.LevelDebug) {
-		regs, _ := c.vcpu.Regs()
-		sregs, _ := c.vcpu.Sregs()
-		hex := func(v uint64) string { return fmt.Sprintf("%#x", v) }
-		c.m.log.Debug("the guest resets the machine", "by", "triple fault", "vcpu", c.vcpu.ID(),
-			"rip", hex(regs.RIP), "rsp", hex(regs.RSP), "rflags", hex(regs.RFLAGS),
-			"cr0", hex(sregs.CR0), "cr2", hex(sregs.CR2), "cr3", hex(sregs.CR3), "cr4", hex(sregs.CR4), "efer", hex(sregs.EFER))
+		log := c.m.log.With("by", "triple fault", "vcpu", c.vcpu.ID())
+		regs, err := c.vcpu.Regs()
+		sregs, failed := c.vcpu.Sregs()
+		if err = errors.Join(err, failed); err != nil {
+			log = log.With("err", err)
+		} else {
+			hex := func(v uint64) string { return fmt.Sprintf("%#x", v) }
+			log = log.With("rip", hex(regs.RIP), "rsp", hex(regs.RSP), "rflags", hex(regs.RFLAGS),
+				"cr0", hex(sregs.CR0), "cr2", hex(sregs.CR2), "cr3", hex(sregs.CR3), "cr4", hex(sregs.CR4), "efer", hex(sregs.EFER))
+		}
+		log.Debug("the guest resets the machine")
 	}
 	c.m.guestReset(GuestTripleFault)
 }
