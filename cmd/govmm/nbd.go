@@ -155,10 +155,7 @@ func openExport(image string, readOnly, named bool) (nbd.Export, error) {
 			return nbd.Export{}, fmt.Errorf("image %q: unknown key %q", image, key)
 		}
 	}
-	spec.ShareRaw = true
-	if !spec.ForceShare {
-		spec.Unshare |= qcow2.PermResize // clients know the size
-	}
+	spec.Serve()
 	d, err := block.Open(spec)
 	if err != nil {
 		return nbd.Export{}, err

@@ -132,6 +132,14 @@ type Spec struct {
 	Secret  string
 }
 
+// Serve has the disk be locked for who serves it to clients: others may change a raw one meanwhile, as
+// with QEMU's servers, but not its size, which clients know.
+func (s *Spec) Serve() {
+	if s.ShareRaw = true; !s.ForceShare {
+		s.Unshare |= qcow2.PermResize
+	}
+}
+
 // Reporter is told what nobody asked for.
 type Reporter interface {
 	// Corrupt says that the image at path was found corrupt: why, and whether it was marked

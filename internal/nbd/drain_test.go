@@ -184,6 +184,19 @@ func (d *flushing) Flush() error {
 	return nil
 }
 
+// readMeanwhile has a READ answered while the WRITE to offset 0 waits, which is answered then.
+func readMeanwhile(c *client, w *wait) {
+	c.t.Helper()
+	<-w.reached
+	c.request(nbdproto.CmdRead, 0, 7, 2<<20, 1)
+	c.simple(7)
+	c.get(1)
+	close(w.end)
+	if code := c.simple(0); code != 0 {
+		c.t.Error(code)
+	}
+}
+
 // TestDurableDrainedWriteHoldsUpNobody has a READ answered while a WRITE is made durable.
 func TestDurableDrainedWriteHoldsUpNobody(t *testing.T) {
 	d := &flushing{draining: draining{ram: newRAM(4 << 20), most: 1 << 30, unit: 1}, wait: newWait()}
@@ -191,14 +204,7 @@ func TestDurableDrainedWriteHoldsUpNobody(t *testing.T) {
 	c := dial(t, path)
 	c.choose("a", false)
 	c.put(writeHeader(nbdproto.CmdFlagFUA, 0, 1<<20), noise(1<<20))
-	<-d.wait.reached
-	c.request(nbdproto.CmdRead, 0, 7, 2<<20, 1)
-	c.simple(7)
-	c.get(1)
-	close(d.wait.end)
-	if code := c.simple(0); code != 0 {
-		t.Error(code)
-	}
+	readMeanwhile(c, d.wait)
 }
 
 // TestLentBeginningThatDoesNotFit puts what was received into a pipe that is too small for it: the
@@ -251,14 +257,7 @@ func TestWriteThatIsNotDrainedHoldsUpNobody(t *testing.T) {
 		c := dial(t, path)
 		c.choose("a", false)
 		c.put(writeHeader(0, 0, n), noise(n))
-		<-d.wait.reached
-		c.request(nbdproto.CmdRead, 0, 7, 2<<20, 1)
-		c.simple(7)
-		c.get(1)
-		close(d.wait.end)
-		if code := c.simple(0); code != 0 {
-			t.Error(code)
-		}
+		readMeanwhile(c, d.wait)
 		if !d.has(0, noise(n)) {
 			t.Errorf("WRITE of %d: other data", n)
 		}

@@ -130,9 +130,7 @@ func (s *settings) atSnapshot(spec *block.Spec) error {
 // open opens the part of a disk that is exported, under a temporary image if one was
 // asked for.
 func (s *settings) open(spec block.Spec) (block.Device, error) {
-	if spec.ShareRaw = true; !spec.ForceShare {
-		spec.Unshare |= qcow2.PermResize // clients know the size
-	}
+	spec.Serve()
 	if s.overlay {
 		top, err := block.TemporaryOverlay(spec)
 		if err != nil {
